@@ -1,0 +1,87 @@
+// A federated algorithm: which terms a client minimises, how its dual (site) moves after training, and how the server puts
+// the updates together. Algorithms hold options only; all state of a run is one ServerState value.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ivory/buffer.hpp"
+#include "ivory/messages.hpp"
+#include "ivory/options.hpp"
+
+namespace ivory {
+
+/// Everything a run carries from round to round, except optimizer state that clients keep on request.
+template <class Real>
+struct ServerState {
+  ServerState(Device& device_, std::size_t parameters_, std::size_t stride_, std::size_t clients_, bool everyone_takes_part_)
+      : device(&device_), parameters(parameters_), stride(stride_), clients(clients_),
+        everyone_takes_part(everyone_takes_part_), start(device_, stride_), site(clients_), visited(clients_, 0) {}
+
+  Device* device;
+  std::size_t parameters, stride, clients;
+  bool everyone_takes_part;            // full participation: no client's last update need be remembered
+  std::uint64_t round = 0;             // rounds finished
+  Buffer<Real> start;                  // [stride] where local training begins: the initial weights, later the server mean
+  Buffer<Real> mean, precision;        // [stride] the server's Gaussian; `precision` empty for point methods
+  std::vector<Buffer<double>> sums;    // [stride] each: sums over clients of the round under way
+  double weight_sum = 0;
+  std::vector<Buffer<Real>> site;      // per client [vectors x stride]; empty until the algorithm needs it
+  std::vector<std::uint8_t> visited;   // client has had an accepted update
+};
+
+/// Costs and needs that other parts must know before a run.
+struct AlgorithmTraits {
+  bool needs_posterior = false;     // clients must send a precision
+  bool gives_posterior = false;     // the server has one
+  bool personal = false;            // each client ends with its own model; there is no common one
+  int vectors_down = 1, vectors_up = 1;  // messages per participant, in vectors of P
+  int vectors_per_client = 0;       // kept between rounds, full participation
+  int vectors_per_client_partial = 0;
+};
+
+/// What the server step reports for the log.
+struct AbsorbReport {
+  double clamped = 0;  // precision entries raised to their floor
+};
+
+template <class Real>
+class Algorithm {
+ public:
+  virtual ~Algorithm() = default;
+  virtual AlgorithmTraits traits() const = 0;
+
+  /// Called once; `state.start` holds the initial weights.
+  virtual void initialise(ServerState<Real>& state) const = 0;
+  /// Which terms client k minimises this round; `examples` is N_k. Reads the server's broadcast and the client's own site.
+  virtual LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client, double examples) const = 0;
+  /// The dual step after training. Touches only this client's site, so clients may run side by side.
+  virtual void update_site(ServerState<Real>&, const ClientUpdate<Real>&) const {}
+
+  /// The server step in three parts: `open_round`, then `absorb` for EVERY client in increasing order (`update` is null for an
+  /// absent or refused one), then `close_round`.
+  virtual void open_round(ServerState<Real>& state) const = 0;
+  virtual void absorb(ServerState<Real>& state, std::uint32_t client, const ClientUpdate<Real>* update) const = 0;
+  virtual AbsorbReport close_round(ServerState<Real>& state) const = 0;
+
+  /// The site of a client in our sign (v, V), null where it has none (yet).
+  virtual const Real* site_mean(const ServerState<Real>&, std::uint32_t /*client*/) const { return nullptr; }
+  virtual const Real* site_precision(const ServerState<Real>&, std::uint32_t /*client*/) const { return nullptr; }
+  /// For personal algorithms: the client's own weights.
+  virtual const Real* personal_mean(const ServerState<Real>&, std::uint32_t /*client*/) const { return nullptr; }
+  /// tau and s0 of the global objective (negative ELBO), where the method has one; NaN otherwise.
+  virtual double temperature() const { return std::numeric_limits<double>::quiet_NaN(); }
+  virtual double prior_precision() const { return std::numeric_limits<double>::quiet_NaN(); }
+};
+
+struct AlgorithmPlugin {
+  std::string name;
+  std::string help;
+  std::vector<OptionSpec> options;
+  AlgorithmTraits traits;
+  std::unique_ptr<Algorithm<float>> (*make_float)(const Options&) = nullptr;
+  std::unique_ptr<Algorithm<double>> (*make_double)(const Options&) = nullptr;
+};
+
+}  // namespace ivory

@@ -1,0 +1,40 @@
+// Labelled examples in memory: what data readers produce and clients train on.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ivory {
+
+/// x is [examples x features] row-major, scaled as the scenario says; labels lie in [0, classes).
+struct Dataset {
+  std::size_t features = 0;
+  int classes = 0;
+  std::vector<float> x;
+  std::vector<std::int32_t> labels;
+  std::vector<std::int32_t> client;  // natural client of each example; empty when the data has none
+
+  std::size_t size() const { return labels.size(); }
+  const float* row(std::size_t i) const { return x.data() + i * features; }
+};
+
+/// The data of a run. `validation` is empty unless the scenario asks for it. `checksum` identifies all of it.
+struct DataSplit {
+  Dataset train, test, validation;
+  std::uint64_t checksum = 0;
+  std::string description;  // one line: which data, from where
+};
+
+/// Which training examples each client holds: indices into DataSplit::train.
+/// `holdout[k]` are examples of client k that it never trains on (empty unless asked for).
+struct Partition {
+  std::vector<std::vector<std::uint32_t>> train;
+  std::vector<std::vector<std::uint32_t>> holdout;
+  std::size_t repeated = 0;  // assignments beyond the first of an example (overlap between clients)
+  std::size_t unused = 0;    // training examples that no client holds
+  std::uint64_t hash = 0;
+
+  std::size_t clients() const { return train.size(); }
+};
+
+}  // namespace ivory

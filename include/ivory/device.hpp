@@ -1,0 +1,53 @@
+// The narrow waist: a device knows memory, matrix products and running a functor over n indices (elementwise.hpp). It names
+// no layer, optimizer or algorithm. One Device object is one lane of work: it is used by one host thread at a time.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace ivory {
+
+enum class DeviceKind { cpu, cuda };
+
+/// C[b] = op(A[b]) * op(B[b]) (+ C[b] when `accumulate`) for b in [0, count), all matrices row-major.
+/// op(A) is [m x k], op(B) is [k x n], C is [m x n]; leading dimensions are row lengths in memory.
+/// `live` (host, length `count`, may be null) limits for each b the dimension named by `live_dimension` to its first live[b]
+/// entries, so that a product's shape depends on its client alone and never on its neighbours in the block.
+template <class Real>
+struct MatrixProduct {
+  enum class Live { m, k };
+
+  bool transpose_a = false, transpose_b = false, accumulate = false;
+  std::size_t m = 0, n = 0, k = 0;
+  const Real* a = nullptr;
+  const Real* b = nullptr;
+  Real* c = nullptr;
+  std::size_t lda = 0, ldb = 0, ldc = 0;
+  std::size_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements from one b to the next
+  std::size_t count = 1;
+  const int* live = nullptr;
+  Live live_dimension = Live::m;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual DeviceKind kind() const = 0;
+  virtual std::string describe() const = 0;
+
+  /// At least 64-byte aligned. Throws RunError with the number of bytes when there is no memory.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+  virtual void upload(void* device_to, const void* host_from, std::size_t bytes) = 0;
+  virtual void download(void* host_to, const void* device_from, std::size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;  // device to device
+
+  virtual void multiply(const MatrixProduct<float>& product) = 0;
+  virtual void multiply(const MatrixProduct<double>& product) = 0;
+
+  virtual void* stream() const { return nullptr; }
+};
+
+std::unique_ptr<Device> make_cpu_device();
+
+}  // namespace ivory

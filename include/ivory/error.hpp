@@ -1,0 +1,18 @@
+// The two kinds of error a run can end with. Messages follow one form: `[tag] rule, got value, where; what to do`.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+namespace ivory {
+
+/// The user's input breaks a rule (scenario, data file, command line). `main` exits with 2.
+struct InputError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// The run failed although its input was good (disk full, no memory, device lost). `main` exits with 1.
+struct RunError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace ivory

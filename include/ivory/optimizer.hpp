@@ -1,0 +1,90 @@
+// A client optimizer, for a block of clients. Training alternates: the network puts gradients at `block.point` into
+// `block.gradient`; `advance` consumes them and moves `block.point` to where the next gradient is wanted.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ivory/buffer.hpp"
+#include "ivory/elementwise.hpp"
+#include "ivory/messages.hpp"
+#include "ivory/options.hpp"
+
+namespace ivory {
+
+/// Working arrays of a block of clients under training; every array is [clients x stride].
+template <class Real>
+struct TrainingBlock {
+  struct Client {
+    LocalTerms<Real> terms;
+    double examples = 0;              // N_k
+    double batch = 0;                 // examples in the minibatch of this step
+    double learning_rate = 0;         // of this step, schedules applied
+    std::uint64_t optimizer_step = 0; // t of bias corrections: steps taken since the state was fresh
+    NoiseSource<Real> noise;          // of the NEXT sample to be drawn
+  };
+
+  TrainingBlock(Device& device_, std::size_t clients_, std::size_t stride_, std::size_t vectors)
+      : device(device_), stride(stride_), clients(clients_), point(device_, clients_ * stride_),
+        gradient(device_, clients_ * stride_), mean(device_, clients_ * stride_) {
+    for (std::size_t i = 0; i < vectors; ++i) slots.emplace_back(device_, clients_ * stride_);
+  }
+
+  Device& device;
+  std::size_t stride;
+  std::vector<Client> clients;
+  Buffer<Real> point;                // parameters at which the gradient is taken
+  Buffer<Real> gradient;             // of the minibatch mean loss at `point`
+  Buffer<Real> mean;                 // the optimizer's parameters m
+  std::vector<Buffer<Real>> slots;   // the optimizer's other arrays; the first `kept_vectors` survive between visits on request
+
+  Real* row(Buffer<Real>& array, std::size_t b) { return array.data() + b * stride; }
+};
+
+/// What a step is: `sample` of `samples` gradients, and whether a further one follows in this visit.
+struct StepPosition {
+  int sample = 0;
+  bool last = false;  // the visit ends with this step: nothing further is drawn
+};
+
+template <class Real>
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  virtual bool gives_posterior() const { return false; }
+  /// Gradients per step (Monte-Carlo samples of a variational client).
+  virtual int samples() const { return 1; }
+  /// Arrays of the block beside point, gradient and mean.
+  virtual std::size_t vectors() const = 0;
+  /// How many of the first slots carry state from one visit of a client to its next when the scenario asks for it.
+  virtual std::size_t kept_vectors() const = 0;
+
+  /// Starts a visit from `terms.start`: sets mean, point and, unless `resumed`, fresh state. A resumed client has its kept
+  /// slots and `optimizer_step` from its last visit.
+  virtual void begin(TrainingBlock<Real>& block, bool resumed) const = 0;
+  /// Uses block.gradient. After the last sample of a step it updates mean and state (t := optimizer_step + 1, which the caller
+  /// stores); then it moves block.point.
+  virtual void advance(TrainingBlock<Real>& block, const StepPosition& position) const = 0;
+  /// Writes s_k = posterior precision of client b (only where gives_posterior()).
+  virtual void posterior_precision(const TrainingBlock<Real>& /*block*/, std::size_t /*b*/, Real* /*precision*/) const {}
+  /// Mean share of the precision's way to its fixed point that this many steps closed; NaN where it has no meaning.
+  virtual double precision_gap_closed(double /*steps*/) const;
+};
+
+template <class Real>
+double Optimizer<Real>::precision_gap_closed(double) const {
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+struct OptimizerPlugin {
+  std::string name;
+  std::string help;
+  std::vector<OptionSpec> options;
+  bool gives_posterior = false;
+  std::unique_ptr<Optimizer<float>> (*make_float)(const Options&) = nullptr;
+  std::unique_ptr<Optimizer<double>> (*make_double)(const Options&) = nullptr;
+};
+
+}  // namespace ivory

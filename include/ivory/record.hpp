@@ -1,0 +1,63 @@
+// What one round leaves behind: plain numbers, filled by the experiment, written by the log, shown by progress and tables.
+#pragma once
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace ivory {
+
+inline constexpr double no_value = std::numeric_limits<double>::quiet_NaN();
+
+/// Quality of predicted probabilities against labels (methods.md section 12). Natural logarithms; Brier in 0..2.
+struct Metrics {
+  double accuracy = no_value, nll = no_value, ece = no_value, brier = no_value, entropy = no_value;
+};
+
+/// One row per class or per client.
+struct MetricsTable {
+  std::vector<double> examples;
+  std::vector<Metrics> rows;
+};
+
+/// Reliability bins: examples, summed confidence and summed correctness; they add over disjoint sets of examples.
+struct CalibrationBins {
+  std::vector<double> count, confidence, correct;
+};
+
+/// Everything computed from one set of predictions.
+struct Evaluation {
+  Metrics metrics;
+  MetricsTable classes;            // by true class
+  std::vector<double> confusion;   // [true x predicted], counts
+  CalibrationBins bins;
+};
+
+enum class ClientStatus : std::int8_t { absent = 0, trained = 1, refused = 2 };
+
+/// One client's visit.
+struct ClientRecord {
+  ClientStatus status = ClientStatus::absent;
+  double train_loss = no_value;  // mean over the visit's steps of the minibatch mean loss
+  double steps = 0;
+};
+
+struct RoundRecord {
+  int round = 0;                  // 1-based: the first finished round is 1
+  bool evaluated = false;         // the metrics below are NaN when not
+  Evaluation mean;                // at the server's mean
+  Evaluation bayes;               // posterior average; empty vectors and NaN without a posterior
+  Metrics bayes_error;            // Monte-Carlo standard errors of `bayes.metrics`
+  Metrics validation;             // mean model on the validation split
+  double negative_elbo = no_value, negative_elbo_error = no_value;
+  std::vector<Metrics> client_metrics;  // mean model on each client's own examples; empty when not evaluated
+  double train_loss = no_value;   // example-weighted mean over participants
+  double seconds = 0, seconds_training = 0, seconds_evaluation = 0;
+  double bytes_up = 0, bytes_down = 0;
+  std::uint64_t state_hash = 0;
+  double clamped = 0;             // precision entries raised to their floor in this round
+  double precision_gap_closed = no_value;  // share of the client precision's target step that local training closed
+  int participants = 0, refused = 0;
+  std::vector<ClientRecord> clients;
+};
+
+}  // namespace ivory

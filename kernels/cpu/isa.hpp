@@ -1,0 +1,17 @@
+// Functions compiled once per instruction set, each set in its own namespace; `kernels/cpu/dispatch.cpp` picks at run time.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "ivory/rng.hpp"
+#include "ivory/simd.hpp"
+
+#define IVORY_DECLARE_ISA(isa)                                                                             \
+  namespace ivory::isa {                                                                                   \
+  void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out);        \
+  }
+
+IVORY_DECLARE_ISA(baseline)
+#if IVORY_HAS_AVX512_CLONES
+IVORY_DECLARE_ISA(avx512)
+#endif

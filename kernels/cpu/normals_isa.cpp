@@ -1,0 +1,94 @@
+// Normals by the thousand: Philox in 64-bit lanes (a 32x32 -> 64 bit product per lane and nothing to shuffle), then the
+// Box-Muller polynomials of rng.hpp as vector code. Compiled once per instruction set (IVORY_ISA names it).
+#include <cstdint>
+
+#include "ivory/rng.hpp"
+#include "kernels/cpu/isa.hpp"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace ivory::IVORY_ISA {
+namespace {
+
+struct TileWords {
+  alignas(64) std::uint32_t a[tile_lanes], b[tile_lanes], c[tile_lanes], d[tile_lanes];
+};
+
+#if defined(__AVX2__)
+// 64-bit lanes of which the low half counts: what stands above it is ignored by the product and cut off by the store.
+#if defined(__AVX512F__)
+constexpr std::size_t width = 8;
+#else
+constexpr std::size_t width = 4;
+#endif
+using Lanes = std::uint64_t __attribute__((vector_size(8 * width)));
+using Packed = std::uint32_t __attribute__((vector_size(4 * width)));
+
+// The one operation the compiler does not find by itself.
+inline Lanes multiply(Lanes x, std::uint32_t y) {
+#if defined(__AVX512F__)
+  return (Lanes)_mm512_maskz_mul_epu32(0xFF, (__m512i)x, _mm512_set1_epi64(y));
+#else
+  return (Lanes)_mm256_mul_epu32((__m256i)x, _mm256_set1_epi64x(y));
+#endif
+}
+
+inline void philox_tile(const Stream& stream, std::uint64_t tile, TileWords& words) {
+  for (std::size_t part = 0; part < tile_lanes; part += width) {
+    Lanes a{};
+    for (std::size_t lane = 0; lane < width; ++lane) a[lane] = tile * tile_lanes + part + lane;
+    Lanes b = a >> 32, c = Lanes{} + stream.upper0, d = Lanes{} + stream.upper1;
+    std::uint32_t key0 = stream.key0, key1 = stream.key1;
+    for (int round = 0; round < 10; ++round) {
+      const Lanes left = multiply(a, 0xD2511F53U), right = multiply(c, 0xCD9E8D57U);
+      a = (right >> 32) ^ b ^ (Lanes{} + key0);
+      b = right;
+      c = (left >> 32) ^ d ^ (Lanes{} + key1);
+      d = left;
+      key0 += 0x9E3779B9U;
+      key1 += 0xBB67AE85U;
+    }
+    *reinterpret_cast<Packed*>(words.a + part) = __builtin_convertvector(a, Packed);
+    *reinterpret_cast<Packed*>(words.b + part) = __builtin_convertvector(b, Packed);
+    *reinterpret_cast<Packed*>(words.c + part) = __builtin_convertvector(c, Packed);
+    *reinterpret_cast<Packed*>(words.d + part) = __builtin_convertvector(d, Packed);
+  }
+}
+#else
+inline void philox_tile(const Stream& stream, std::uint64_t tile, TileWords& words) {
+  for (std::size_t lane = 0; lane < tile_lanes; ++lane) {
+    const Words w = stream.block(tile * tile_lanes + lane);
+    words.a[lane] = w.a, words.b[lane] = w.b, words.c[lane] = w.c, words.d[lane] = w.d;
+  }
+}
+#endif
+
+// A function of its own: the compiler vectorises the caller's loop only where the four normals are not an array of the loop.
+IVORY_HD void normals_of_lane(const TileWords& words, std::size_t lane, float* out) {
+  float z[4];
+  normals({words.a[lane], words.b[lane], words.c[lane], words.d[lane]}, z);
+  out[lane] = z[0];
+  out[lane + tile_lanes] = z[1];
+  out[lane + 2 * tile_lanes] = z[2];
+  out[lane + 3 * tile_lanes] = z[3];
+}
+
+}  // namespace
+
+void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out) {
+  constexpr std::size_t batch = 8;  // tiles between two passes: long enough for a vector loop, short enough for L1
+  TileWords words[batch];
+  for (std::size_t t = 0; t < tiles; t += batch) {
+    const std::size_t count = tiles - t < batch ? tiles - t : batch;
+    for (std::size_t i = 0; i < count; ++i) philox_tile(stream, first_tile + t + i, words[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+      const TileWords& w = words[i];
+      float* const o = out + (t + i) * tile_size;
+#pragma omp simd
+      for (std::size_t lane = 0; lane < tile_lanes; ++lane) normals_of_lane(w, lane, o);
+    }
+  }
+}
+
+}  // namespace ivory::IVORY_ISA
