@@ -38,6 +38,13 @@ struct OptionSpec {
   bool required = false;
 };
 
+/// One of several alternatives that a `kind` key chooses between, with its own options.
+struct Kind {
+  std::string name;
+  std::string help;
+  std::vector<OptionSpec> options;
+};
+
 /// A value as the user wrote it, with its place.
 struct GivenOption {
   OptionValue value;

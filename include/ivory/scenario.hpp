@@ -14,8 +14,9 @@ struct Scenario {
   std::string file;
   std::uint64_t seed = 1;
   int rounds = 0;
-  Options data, partition, model, clients, optimizer, server, algorithm, evaluation, log;
-  // clients.optimizer and server.algorithm name plug-ins; `optimizer` and `algorithm` hold those plug-ins' own options.
+  std::string optimizer_name;  // [clients.optimizer] name
+  std::string algorithm_name;  // [server] algorithm
+  Options data, partition, model, clients, optimizer, algorithm, evaluation, log;
 };
 
 /// The whole resolved scenario as TOML text that reads back to the same Scenario.

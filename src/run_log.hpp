@@ -1,0 +1,65 @@
+// Writing a run's HDF5 log. docs/log-format.md is its contract; architecture.md's "The log survives" says why it is built so:
+// every dataset is created at full size before round 0 (contiguous, allocated early, NaN or -1 in rounds to come), old
+// superblock, file locking off, and `rounds_complete` is written last.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ivory/dataset.hpp"
+#include "ivory/parameters.hpp"
+#include "ivory/record.hpp"
+#include "ivory/scenario.hpp"
+
+namespace ivory {
+
+/// Everything that fixes the shape of the file before round 0.
+struct LogPlan {
+  const Scenario* scenario = nullptr;
+  const ParameterLayout* layout = nullptr;
+  const Partition* partition = nullptr;
+  const Dataset* train = nullptr;  // for the client x class counts
+  std::string device;
+  std::uint64_t data_checksum = 0;
+  std::string data_description;
+  int classes = 0;
+  bool has_posterior = false;       // the server has a precision
+  bool clients_have_posterior = false;
+  bool has_sites = false;           // clients have (v, V)
+};
+
+/// One client's arrays, each of length P or empty.
+struct ClientArrays {
+  std::uint32_t client = 0;
+  std::span<const float> mean, precision, site_mean, site_precision;
+};
+
+class RunLog {
+ public:
+  /// Creates `path` (replacing a log of that name), reserves its whole size and writes the header.
+  /// Throws RunError when it cannot: no permission, disk full.
+  RunLog(const std::string& path, const LogPlan& plan);
+  ~RunLog();
+  RunLog(RunLog&&) noexcept;
+  RunLog& operator=(RunLog&&) noexcept;
+
+  /// True when [log] wants the posterior (or the sites) of this 1-based round.
+  bool wants_posterior(int round) const;
+  bool wants_sites(int round) const;
+
+  /// Server mean and precision (empty without a posterior) after `round`; call before `append` of the round.
+  void write_posterior(int round, std::span<const float> mean, std::span<const float> precision);
+  void write_client(int round, const ClientArrays& arrays);
+  /// Writes the row of record.round and then `rounds_complete`, and flushes. Rounds come in order, starting with 1.
+  void append(const RoundRecord& record);
+  /// Marks the log as finished and closes it.
+  void close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ivory
