@@ -2,7 +2,7 @@
 // pointers in it that never overlap carry IVORY_RESTRICT.
 #pragma once
 #include <cstddef>
-#include <span>
+#include <vector>
 
 #include "ivory/device.hpp"
 #include "ivory/rng.hpp"
@@ -41,6 +41,22 @@ IVORY_BASELINE void loop_baseline(std::size_t count, F f) {
 }
 
 template <class F>
+IVORY_HD void rows_loop(std::size_t rows, std::size_t columns, const F& f) {
+  for (std::size_t r = 0; r < rows; ++r) {
+#pragma omp simd
+    for (std::size_t c = 0; c < columns; ++c) f(r, c);
+  }
+}
+template <class F>
+IVORY_AVX512 void rows_loop_avx512(std::size_t rows, std::size_t columns, F f) {
+  rows_loop(rows, columns, f);
+}
+template <class F>
+IVORY_BASELINE void rows_loop_baseline(std::size_t rows, std::size_t columns, F f) {
+  rows_loop(rows, columns, f);
+}
+
+template <class F>
 IVORY_HD void noise_loop(std::size_t begin, std::size_t end, const float* z, const F& f) {
 #pragma omp simd
   for (std::size_t i = begin; i < end; ++i) f(i, z[i - begin]);
@@ -66,6 +82,29 @@ void for_each([[maybe_unused]] Device& device, std::size_t count, const F& f) {
   }
 }
 
+template <class Real>
+struct Fill {
+  Real* to;
+  Real value;
+  IVORY_HD void operator()(std::size_t i) const { to[i] = value; }
+};
+
+/// Calls f(row, column) once for every place of a [rows x columns] array, in no fixed order.
+template <class F>
+void for_each_place([[maybe_unused]] Device& device, std::size_t rows, std::size_t columns, const F& f) {
+  if (use_avx512()) {
+    detail::rows_loop_avx512(rows, columns, f);
+  } else {
+    detail::rows_loop_baseline(rows, columns, f);
+  }
+}
+
+/// Calls f(row, column) for the rows of each column in increasing order: what a sum over rows needs.
+template <class F>
+void for_each_column_in_order(Device& device, std::size_t rows, std::size_t columns, const F& f) {
+  for_each_place(device, rows, columns, f);
+}
+
 /// Calls f(i, z_i) once for every i in [0, count); z_i is element i of the noise.
 template <class Real, class F>
 void for_each_with_noise([[maybe_unused]] Device& device, std::size_t count, const NoiseSource<Real>& noise, const F& f) {
@@ -88,14 +127,14 @@ void for_each_with_noise([[maybe_unused]] Device& device, std::size_t count, con
 
 /// Runs functors[b](i) for every client b of a block and every i in [0, count).
 template <class F>
-void for_each_client(Device& device, std::size_t count, std::span<const F> functors) {
+void for_each_client(Device& device, std::size_t count, const std::vector<F>& functors) {
   for (const F& f : functors) for_each(device, count, f);
 }
 
 /// Runs functors[b](i, z) with the noise of client b.
 template <class Real, class F>
-void for_each_client_with_noise(Device& device, std::size_t count, std::span<const F> functors,
-                                std::span<const NoiseSource<Real>> noise) {
+void for_each_client_with_noise(Device& device, std::size_t count, const std::vector<F>& functors,
+                                const std::vector<NoiseSource<Real>>& noise) {
   for (std::size_t b = 0; b < functors.size(); ++b) for_each_with_noise(device, count, noise[b], functors[b]);
 }
 

@@ -10,6 +10,11 @@ struct InputError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// A data file that the input names is nowhere to be found; a scenario can still be checked without it.
+struct MissingFileError : InputError {
+  using InputError::InputError;
+};
+
 /// The run failed although its input was good (disk full, no memory, device lost). `main` exits with 1.
 struct RunError : std::runtime_error {
   using std::runtime_error::runtime_error;

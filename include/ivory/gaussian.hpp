@@ -23,11 +23,11 @@ struct IsBelow {
   IVORY_HD double operator()(std::size_t i) const { return value[i] < floor ? 1.0 : 0.0; }
 };
 
-/// Raises precision[0, count) to `floor` and returns how many entries were below it.
+/// Raises precision[0, padded) to `floor` and returns how many of the first `count` entries were below it.
 template <class Real>
-double floor_precision(Device& device, std::size_t count, Real* precision, Real floor) {
+double floor_precision(Device& device, std::size_t count, std::size_t padded, Real* precision, Real floor) {
   const double below = sum(device, count, IsBelow<Real>{precision, floor});
-  if (below > 0) for_each(device, count, FloorPrecision<Real>{precision, floor});
+  for_each(device, padded, FloorPrecision<Real>{precision, floor});
   return below;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct TrainingBlock {
     double learning_rate = 0;         // of this step, schedules applied
     std::uint64_t optimizer_step = 0; // t of bias corrections: steps taken since the state was fresh
     NoiseSource<Real> noise;          // of the NEXT sample to be drawn
+    bool active = true;               // false: the client's visit is over and its arrays stay as they are
   };
 
   TrainingBlock(Device& device_, std::size_t clients_, std::size_t stride_, std::size_t vectors)
@@ -38,15 +40,9 @@ struct TrainingBlock {
   Buffer<Real> point;                // parameters at which the gradient is taken
   Buffer<Real> gradient;             // of the minibatch mean loss at `point`
   Buffer<Real> mean;                 // the optimizer's parameters m
-  std::vector<Buffer<Real>> slots;   // the optimizer's other arrays; the first `kept_vectors` survive between visits on request
+  std::vector<Buffer<Real>> slots;   // the optimizer's other arrays; the first kept_vectors() may survive between visits
 
   Real* row(Buffer<Real>& array, std::size_t b) { return array.data() + b * stride; }
-};
-
-/// What a step is: `sample` of `samples` gradients, and whether a further one follows in this visit.
-struct StepPosition {
-  int sample = 0;
-  bool last = false;  // the visit ends with this step: nothing further is drawn
 };
 
 template <class Real>
@@ -58,15 +54,15 @@ class Optimizer {
   virtual int samples() const { return 1; }
   /// Arrays of the block beside point, gradient and mean.
   virtual std::size_t vectors() const = 0;
-  /// How many of the first slots carry state from one visit of a client to its next when the scenario asks for it.
-  virtual std::size_t kept_vectors() const = 0;
+  /// How many of the first slots carry over from one visit of a client to its next; `keep_state` is [clients] keep_opt_state.
+  virtual std::size_t kept_vectors(bool keep_state) const = 0;
 
   /// Starts a visit from `terms.start`: sets mean, point and, unless `resumed`, fresh state. A resumed client has its kept
   /// slots and `optimizer_step` from its last visit.
   virtual void begin(TrainingBlock<Real>& block, bool resumed) const = 0;
-  /// Uses block.gradient. After the last sample of a step it updates mean and state (t := optimizer_step + 1, which the caller
-  /// stores); then it moves block.point.
-  virtual void advance(TrainingBlock<Real>& block, const StepPosition& position) const = 0;
+  /// Uses block.gradient, taken at `sample` of samples(). After the last sample of a step it updates mean and state (with
+  /// t := ++optimizer_step); then it moves block.point.
+  virtual void advance(TrainingBlock<Real>& block, int sample) const = 0;
   /// Writes s_k = posterior precision of client b (only where gives_posterior()).
   virtual void posterior_precision(const TrainingBlock<Real>& /*block*/, std::size_t /*b*/, Real* /*precision*/) const {}
   /// Mean share of the precision's way to its fixed point that this many steps closed; NaN where it has no meaning.
@@ -76,6 +72,22 @@ class Optimizer {
 template <class Real>
 double Optimizer<Real>::precision_gap_closed(double) const {
   return std::numeric_limits<double>::quiet_NaN();
+}
+
+/// What every point optimizer's begin does: mean and point at terms.start, the first `vectors` slots zero unless resumed.
+template <class Real>
+void start_point_optimizer(TrainingBlock<Real>& block, bool resumed, std::size_t vectors) {
+  for (std::size_t b = 0; b < block.clients.size(); ++b) {
+    auto& client = block.clients[b];
+    if (!client.active) continue;
+    block.device.copy(block.row(block.mean, b), client.terms.start, block.stride * sizeof(Real));
+    block.device.copy(block.row(block.point, b), client.terms.start, block.stride * sizeof(Real));
+    if (resumed) continue;
+    client.optimizer_step = 0;
+    for (std::size_t v = 0; v < vectors; ++v) {
+      for_each(block.device, block.stride, Fill<Real>{block.row(block.slots[v], b), Real(0)});
+    }
+  }
 }
 
 struct OptimizerPlugin {

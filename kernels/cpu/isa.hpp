@@ -1,14 +1,17 @@
-// Functions compiled once per instruction set, each set in its own namespace; `kernels/cpu/dispatch.cpp` picks at run time.
+// Functions compiled once per instruction set, each set in its own namespace; dispatch.cpp picks one at run time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
+#include "ivory/device.hpp"
 #include "ivory/rng.hpp"
 #include "ivory/simd.hpp"
 
-#define IVORY_DECLARE_ISA(isa)                                                                             \
-  namespace ivory::isa {                                                                                   \
-  void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out);        \
+#define IVORY_DECLARE_ISA(isa)                                                                      \
+  namespace ivory::isa {                                                                            \
+  void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out); \
+  void multiply(const MatrixProduct<float>& product);                                               \
+  void multiply(const MatrixProduct<double>& product);                                              \
   }
 
 IVORY_DECLARE_ISA(baseline)

@@ -1,0 +1,65 @@
+// What the elementwise activations share: y = f(x) and dL/dx = dL/dy * f'(x), with f' written in terms of the output y.
+#pragma once
+#include <string>
+
+#include "ivory/elementwise.hpp"
+#include "ivory/layer.hpp"
+
+namespace ivory {
+
+/// `Formula` has static value(x) and slope_from_output(y), templates over the real type, and a static `name`.
+template <class Real, class Formula>
+class Activation final : public Layer<Real> {
+ public:
+  explicit Activation(std::size_t features) : features_(features) {}
+  std::string name() const override { return Formula::name; }
+  std::size_t inputs() const override { return features_; }
+  std::size_t outputs() const override { return features_; }
+
+  void forward(Device& device, const BatchShape& shape, const Real*, const Real* input, Real* output) const override {
+    for (std::size_t b = 0; b < shape.clients; ++b) {
+      const std::size_t at = b * shape.rows * features_;
+      for_each(device, shape.live_rows(b) * features_, Forward{input + at, output + at});
+    }
+  }
+  void backward(Device& device, const BatchShape& shape, const Real*, const Real*, const Real* output,
+                const Real* output_gradient, Real* input_gradient, Real*) const override {
+    if (input_gradient == nullptr) return;
+    for (std::size_t b = 0; b < shape.clients; ++b) {
+      const std::size_t at = b * shape.rows * features_;
+      for_each(device, shape.live_rows(b) * features_, Backward{output + at, output_gradient + at, input_gradient + at});
+    }
+  }
+
+ private:
+  struct Forward {
+    const Real* IVORY_RESTRICT input;
+    Real* IVORY_RESTRICT output;
+    IVORY_HD void operator()(std::size_t i) const { output[i] = Formula::value(input[i]); }
+  };
+  struct Backward {
+    const Real* IVORY_RESTRICT output;
+    const Real* IVORY_RESTRICT output_gradient;
+    Real* IVORY_RESTRICT input_gradient;
+    IVORY_HD void operator()(std::size_t i) const {
+      input_gradient[i] = output_gradient[i] * Formula::slope_from_output(output[i]);
+    }
+  };
+  std::size_t features_;
+};
+
+template <class Real, class Formula>
+std::unique_ptr<Layer<Real>> make_activation(const Options&, std::size_t inputs) {
+  return std::make_unique<Activation<Real, Formula>>(inputs);
+}
+
+template <class Formula>
+LayerPlugin activation_plugin(const char* help) {
+  return {.name = Formula::name,
+          .help = help,
+          .options = {},
+          .make_float = make_activation<float, Formula>,
+          .make_double = make_activation<double, Formula>};
+}
+
+}  // namespace ivory

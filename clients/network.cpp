@@ -1,0 +1,116 @@
+#include "clients/network.hpp"
+
+#include <algorithm>
+
+#include "clients/loss.hpp"
+#include "ivory/error.hpp"
+#include "ivory/registry.hpp"
+
+namespace ivory {
+
+template <class Real>
+Network<Real>::Network(std::vector<std::unique_ptr<Layer<Real>>> layers) : layers_(std::move(layers)) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i]->declare(layout_, std::to_string(i));
+}
+
+template <class Real>
+std::vector<Real> Network<Real>::initialise(std::uint64_t seed) const {
+  std::vector<Real> parameters(layout_.stride());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    // One stream per layer: a deeper layer's start does not depend on the sizes of those before it.
+    StreamReader random(seed, {.purpose = Purpose::initialisation, .step = i});
+    layers_[i]->initialise(random, parameters.data());
+  }
+  return parameters;
+}
+
+template <class Real>
+Workspace<Real> Network<Real>::make_workspace(Device& device, std::size_t clients, std::size_t rows) const {
+  Workspace<Real> workspace;
+  workspace.clients = clients;
+  workspace.rows = rows;
+  std::size_t widest = inputs();
+  for (const auto& layer : layers_) {
+    workspace.activations.emplace_back(device, clients * rows * layer->outputs());
+    widest = std::max(widest, layer->outputs());
+  }
+  workspace.gradient = Buffer<Real>(device, clients * rows * widest);
+  workspace.next_gradient = Buffer<Real>(device, clients * rows * widest);
+  workspace.log_likelihood = Buffer<double>(device, clients * rows);
+  return workspace;
+}
+
+template <class Real>
+const Real* Network<Real>::forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                                   Workspace<Real>& workspace) const {
+  const Real* input = x;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    Real* const output = workspace.activations[i].data();
+    layers_[i]->forward(device, shape, parameters, input, output);
+    input = output;
+  }
+  return input;
+}
+
+template <class Real>
+void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                                      const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* loss,
+                                      Real* input_gradient) const {
+  const Real* const logits = forward(device, shape, parameters, x, workspace);
+  const std::size_t c = classes();
+  for (std::size_t b = 0; b < shape.clients; ++b) {
+    const std::size_t rows = shape.live_rows(b), at = b * shape.rows;
+    loss[b] = 0;
+    if (rows == 0) continue;
+    double* const log_likelihood = workspace.log_likelihood.data() + at;
+    for_each(device, rows,
+             SoftmaxCrossEntropy<Real>{logits + at * c, labels + at, workspace.gradient.data() + at * c, nullptr,
+                                       log_likelihood, c, Real(1) / static_cast<Real>(rows)});
+    loss[b] = -sum(device, rows, [log_likelihood](std::size_t r) { return log_likelihood[r]; }) / static_cast<double>(rows);
+  }
+  Real* output_gradient = workspace.gradient.data();
+  Real* spare = workspace.next_gradient.data();
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    const Real* const input = i == 0 ? x : workspace.activations[i - 1].data();
+    Real* const wanted = i == 0 ? input_gradient : spare;
+    layers_[i]->backward(device, shape, parameters, input, workspace.activations[i].data(), output_gradient, wanted, gradient);
+    std::swap(output_gradient, spare);
+  }
+}
+
+template <class Real>
+Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, std::size_t classes,
+                       const std::string& activation, bool bias) {
+  const auto make = [](const std::string& name, const GivenTable& given, std::size_t width) {
+    const LayerPlugin* plugin = find_layer(name);
+    if (plugin == nullptr) throw InputError("[model] activation must name a layer, got '" + name + "'; see ivory list layers");
+    const Options options = resolve_options(plugin->options, given, "model", {});
+    if constexpr (std::is_same_v<Real, float>) {
+      return plugin->make_float(options, width);
+    } else {
+      return plugin->make_double(options, width);
+    }
+  };
+  const auto dense = [&](std::size_t in, std::size_t out) {
+    GivenTable given;
+    given["outputs"] = {static_cast<std::int64_t>(out), {}};
+    given["bias"] = {bias, {}};
+    return make("dense", given, in);
+  };
+  std::vector<std::unique_ptr<Layer<Real>>> layers;
+  std::size_t width = inputs;
+  for (const std::size_t next : hidden) {
+    layers.push_back(dense(width, next));
+    layers.push_back(make(activation, {}, next));
+    width = next;
+  }
+  layers.push_back(dense(width, classes));
+  return Network<Real>(std::move(layers));
+}
+
+template class Network<float>;
+template class Network<double>;
+template Network<float> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool);
+template Network<double> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool);
+
+}  // namespace ivory

@@ -1,0 +1,288 @@
+// IVON, improved variational online Newton (Shen et al. 2024, "Variational learning is effective for large deep networks"),
+// with the prior and site terms of VB-ADMM. Equations: methods.md 1.1 and 1.2 (docs/methods.md section "IVON").
+//
+//   sample    theta = m + z / sqrt(lambda (h + d))
+//   gradient  g := b1 g + (1-b1) gbar
+//   Hessian   hhat = lambda (h + d) mean(eps * ghat) - V'        (Price)      or  c_gsq * mean(ghat^2) - V'   (gradsq)
+//             h := b2 h + (1-b2) hhat + (1-b2)^2/2 (h - hhat)^2 / (h + d)
+//   mean      m := m - lr' clip( ( g/(1-b1^t) + v' - V' m + d (m - m_g) ) / (h + d) ),   lr' = lr (h0 + d) or lr
+//
+// d is the prior precision over lambda (weight decay in plain IVON), v' and V' the site on the mean-loss scale. The posterior
+// precision is s = lambda (h + d). The perturbation eps is read back as theta - m: it is what the gradient really saw, and it
+// saves an array. One pass updates step t and draws the sample of step t+1, so each array is read and written once.
+#include <cmath>
+#include <limits>
+
+#include "clients/terms.hpp"
+#include "ivory/error.hpp"
+#include "ivory/optimizer.hpp"
+
+namespace ivory {
+namespace {
+
+/// Draws the next evaluation point from the current posterior.
+template <class Real, TermKind kind>
+struct IvonDraw {
+  const Real* IVORY_RESTRICT mean;
+  const Real* IVORY_RESTRICT hessian;
+  Real* IVORY_RESTRICT point;
+  TermsView<Real, kind> terms;
+  Real inverse_lambda;
+
+  IVORY_HD void operator()(std::size_t i, Real z) const {
+    point[i] = mean[i] + z * math::sqrt(inverse_lambda / (hessian[i] + terms.precision(i)));
+  }
+};
+
+/// Adds one sample to the running averages of gradient and curvature statistic (several samples, or squared gradients).
+template <class Real>
+struct IvonAverage {
+  const Real* IVORY_RESTRICT gradient;
+  const Real* IVORY_RESTRICT mean;
+  const Real* IVORY_RESTRICT point;
+  Real* IVORY_RESTRICT gradient_average;
+  Real* IVORY_RESTRICT curvature_average;
+  Real weight;  // 1 / samples
+  bool squared, first;
+
+  IVORY_HD void operator()(std::size_t i) const {
+    const Real g = gradient[i];
+    const Real c = g * (squared ? g : point[i] - mean[i]);
+    gradient_average[i] = (first ? Real(0) : gradient_average[i]) + weight * g;
+    curvature_average[i] = (first ? Real(0) : curvature_average[i]) + weight * c;
+  }
+};
+
+/// Update of one step and, in the same pass, the sample of the next. `averaged`: gradient and curvature come from IvonAverage.
+template <class Real, TermKind kind, bool averaged>
+struct IvonStep {
+  const Real* IVORY_RESTRICT gradient;
+  const Real* IVORY_RESTRICT curvature;  // averaged only
+  Real* IVORY_RESTRICT mean;
+  Real* IVORY_RESTRICT momentum;
+  Real* IVORY_RESTRICT hessian;
+  Real* IVORY_RESTRICT point;
+  TermsView<Real, kind> terms;
+  Real lambda, inverse_lambda;
+  Real squared_factor;  // c_gsq; 0 for Price's estimator
+  Real beta1, one_minus_beta1, beta2, one_minus_beta2, half_square;  // half_square = (1 - beta2)^2 / 2
+  Real inverse_debias, rate, rate_per_precision, clip;               // lr' = rate + rate_per_precision * d
+
+  IVORY_HD void operator()(std::size_t i, Real z) const {
+    const Real m = mean[i], h = hessian[i], g_hat = gradient[i];
+    const Real d = terms.precision(i);
+    const Real scale = h + d;
+    Real estimate;
+    if constexpr (averaged) {
+      estimate = (squared_factor > Real(0) ? squared_factor : lambda * scale) * curvature[i];
+    } else {
+      estimate = lambda * scale * ((point[i] - m) * g_hat);
+    }
+    estimate -= terms.curvature(i);
+    const Real gap = h - estimate;
+    const Real h_next = beta2 * h + one_minus_beta2 * estimate + half_square * gap * gap / scale;
+    const Real g = beta1 * momentum[i] + one_minus_beta1 * g_hat;
+    const Real inverse = Real(1) / (h_next + d);
+    const Real direction = math::clamp((g * inverse_debias + terms.gradient(i, m)) * inverse, -clip, clip);
+    const Real m_next = m - (rate + rate_per_precision * d) * direction;
+    hessian[i] = h_next;
+    momentum[i] = g;
+    mean[i] = m_next;
+    point[i] = m_next + z * math::sqrt(inverse * inverse_lambda);
+  }
+};
+
+template <class Real, TermKind kind>
+struct IvonPrecision {
+  const Real* IVORY_RESTRICT hessian;
+  Real* IVORY_RESTRICT precision;
+  TermsView<Real, kind> terms;
+  Real lambda;
+  IVORY_HD void operator()(std::size_t i) const { precision[i] = lambda * (hessian[i] + terms.precision(i)); }
+};
+
+template <class Real>
+struct FillHessian {
+  Real* IVORY_RESTRICT momentum;
+  Real* IVORY_RESTRICT hessian;
+  Real value;
+  bool keep_momentum, keep_hessian;
+  IVORY_HD void operator()(std::size_t i) const {
+    momentum[i] = keep_momentum ? momentum[i] : Real(0);
+    hessian[i] = keep_hessian ? hessian[i] : value;
+  }
+};
+
+template <class Real>
+class Ivon final : public Optimizer<Real> {
+ public:
+  explicit Ivon(const Options& options)
+      : beta1_(options.real("beta1")), beta2_(options.real("beta2")), hess_init_(options.real("hess_init")),
+        decay_(options.real("weight_decay")), ess_(options.real("ess")),
+        clip_(options.real("clip_radius") > 0 ? options.real("clip_radius") : std::numeric_limits<double>::infinity()),
+        samples_(static_cast<int>(options.integer("samples"))), squared_(options.text("estimator") == "gradsq"),
+        debias_(options.boolean("debias")), rescale_(options.boolean("rescale_lr")),
+        gsq_times_lambda_(options.boolean("gsq_times_lambda")), keep_momentum_(options.boolean("keep_momentum")) {}
+
+  bool gives_posterior() const override { return true; }
+  int samples() const override { return samples_; }
+  std::size_t vectors() const override { return averaged() ? 4 : 2; }
+  std::size_t kept_vectors(bool keep_state) const override { return keep_momentum_ ? 1 : (keep_state ? 2 : 0); }
+
+  void begin(TrainingBlock<Real>& block, bool resumed) const override {
+    for (std::size_t b = 0; b < block.clients.size(); ++b) {
+      auto& client = block.clients[b];
+      if (!client.active) continue;
+      if (!resumed) client.optimizer_step = 0;
+      block.device.copy(block.row(block.mean, b), client.terms.start, block.stride * sizeof(Real));
+      // q = N(m_g, 1/s_g) means h = s_g/lambda - d = 0; a fresh start has h = h0 (methods.md D15).
+      const bool keep_hessian = resumed && hessian_is_kept_ && !client.terms.posterior_is_anchor;
+      for_each(block.device, block.stride,
+               FillHessian<Real>{block.row(block.slots[0], b), block.row(block.slots[1], b),
+                                 static_cast<Real>(client.terms.posterior_is_anchor ? 0.0 : hess_init_), resumed,
+                                 keep_hessian});
+      draw(block, b);
+    }
+  }
+
+  void advance(TrainingBlock<Real>& block, int sample) const override {
+    const bool last_sample = sample + 1 == samples_;
+    for (std::size_t b = 0; b < block.clients.size(); ++b) {
+      auto& client = block.clients[b];
+      if (!client.active) continue;
+      if (averaged()) {
+        for_each(block.device, block.stride,
+                 IvonAverage<Real>{block.row(block.gradient, b), block.row(block.mean, b), block.row(block.point, b),
+                                   block.row(block.slots[2], b), block.row(block.slots[3], b),
+                                   static_cast<Real>(1.0 / samples_), squared_, sample == 0});
+      }
+      if (last_sample) {
+        ++client.optimizer_step;
+        with_kind(client.terms, [&]<TermKind kind>() {
+          if (averaged()) {
+            step<kind, true>(block, b);
+          } else {
+            step<kind, false>(block, b);
+          }
+        });
+      } else {
+        draw(block, b);
+      }
+    }
+  }
+
+  void posterior_precision(const TrainingBlock<Real>& block, std::size_t b, Real* precision) const override {
+    const auto& client = block.clients[b];
+    with_kind(client.terms, [&]<TermKind kind>() {
+      for_each(block.device, block.stride,
+               IvonPrecision<Real, kind>{block.slots[1].data() + b * block.stride, precision,
+                                         view_of<Real, kind>(client.terms, decay_), static_cast<Real>(lambda(client))});
+    });
+  }
+
+  double precision_gap_closed(double steps) const override { return 1.0 - std::pow(beta2_, steps); }
+
+ private:
+  using Client = typename TrainingBlock<Real>::Client;
+
+  bool averaged() const { return samples_ > 1 || squared_; }
+  double lambda(const Client& client) const {
+    if (client.terms.effective_samples > 0) return client.terms.effective_samples;
+    return ess_ > 0 ? ess_ : client.examples;
+  }
+
+  void draw(TrainingBlock<Real>& block, std::size_t b) const {
+    const auto& client = block.clients[b];
+    with_kind(client.terms, [&]<TermKind kind>() {
+      for_each_with_noise(block.device, block.stride, client.noise,
+                          IvonDraw<Real, kind>{block.row(block.mean, b), block.row(block.slots[1], b),
+                                               block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
+                                               static_cast<Real>(1.0 / lambda(client))});
+    });
+  }
+
+  template <TermKind kind, bool is_averaged>
+  void step(TrainingBlock<Real>& block, std::size_t b) const {
+    const auto& client = block.clients[b];
+    const double l = lambda(client), t = static_cast<double>(client.optimizer_step), lr = client.learning_rate;
+    const auto real = [](double x) { return static_cast<Real>(x); };
+    const Real* gradient = is_averaged ? block.row(block.slots[2], b) : block.row(block.gradient, b);
+    const Real* curvature = is_averaged ? block.row(block.slots[3], b) : nullptr;
+    for_each_with_noise(
+        block.device, block.stride, client.noise,
+        IvonStep<Real, kind, is_averaged>{
+            .gradient = gradient,
+            .curvature = curvature,
+            .mean = block.row(block.mean, b),
+            .momentum = block.row(block.slots[0], b),
+            .hessian = block.row(block.slots[1], b),
+            .point = block.row(block.point, b),
+            .terms = view_of<Real, kind>(client.terms, decay_),
+            .lambda = real(l),
+            .inverse_lambda = real(1.0 / l),
+            .squared_factor = real(squared_ ? (gsq_times_lambda_ ? l : client.batch) : 0.0),
+            .beta1 = real(beta1_),
+            .one_minus_beta1 = real(1.0 - beta1_),
+            .beta2 = real(beta2_),
+            .one_minus_beta2 = real(1.0 - beta2_),
+            .half_square = real(0.5 * (1.0 - beta2_) * (1.0 - beta2_)),
+            .inverse_debias = real(debias_ ? 1.0 / (1.0 - std::pow(beta1_, t)) : 1.0),
+            .rate = real(rescale_ ? lr * hess_init_ : lr),
+            .rate_per_precision = real(rescale_ ? lr : 0.0),
+            .clip = real(clip_)});
+  }
+
+  double beta1_, beta2_, hess_init_, decay_, ess_, clip_;
+  int samples_;
+  bool squared_, debias_, rescale_, gsq_times_lambda_, keep_momentum_;
+  bool hessian_is_kept_ = !keep_momentum_;  // keep_momentum keeps g and t alone; keep_opt_state keeps h as well
+};
+
+template <class Real>
+std::unique_ptr<Optimizer<Real>> make(const Options& options) {
+  if (options.real("hess_init") + options.real("weight_decay") <= 0) {
+    throw InputError("[ivon] hess_init + weight_decay must be > 0 (it is the first precision over lambda), got 0, at " +
+                     to_string(options.place("hess_init")) + "; set hess_init, for example to 1e-3");
+  }
+  return std::make_unique<Ivon<Real>>(options);
+}
+
+}  // namespace
+
+OptimizerPlugin ivon_plugin() {
+  return {
+      .name = "ivon",
+      .help = "improved variational online Newton: a diagonal Gaussian posterior at Adam-like cost",
+      .options =
+          {{.name = "lr", .default_value = 0.1, .help = "learning rate", .unit = "1", .low = 0, .low_open = true},
+           {.name = "beta1", .default_value = 0.9, .help = "decay of the gradient average", .unit = "1", .low = 0, .high = 1,
+            .high_open = true},
+           {.name = "beta2", .default_value = 0.99999, .help = "decay of the Hessian average", .unit = "1", .low = 0,
+            .high = 1},
+           {.name = "hess_init", .default_value = 1.0, .help = "h at a fresh start (round 1 of VB-ADMM)",
+            .unit = "curvature of the mean loss", .low = 0},
+           {.name = "weight_decay", .default_value = 1e-4,
+            .help = "prior precision over lambda where the algorithm sends no prior", .unit = "curvature of the mean loss",
+            .low = 0},
+           {.name = "ess", .default_value = 0.0,
+            .help = "effective sample size lambda where the algorithm does not set it; 0 = the client's examples",
+            .unit = "examples", .low = 0},
+           {.name = "samples", .default_value = std::int64_t{1}, .help = "Monte-Carlo samples per step", .unit = "samples",
+            .low = 1, .high = 1024},
+           {.name = "estimator", .default_value = std::string("price"),
+            .help = "Hessian estimator: Price's reparameterisation, or squared gradients", .choices = {"price", "gradsq"}},
+           {.name = "clip_radius", .default_value = 0.0, .help = "cap on every entry of the step direction; 0 = none",
+            .unit = "1", .low = 0},
+           {.name = "debias", .default_value = true, .help = "divide the gradient average by 1 - beta1^t"},
+           {.name = "rescale_lr", .default_value = true,
+            .help = "multiply lr by hess_init + prior precision / lambda (published VB-ADMM settings switch it off)"},
+           {.name = "gsq_times_lambda", .default_value = false,
+            .help = "compatibility: scale squared gradients by lambda instead of the batch size (methods.md D12)"},
+           {.name = "keep_momentum", .default_value = false,
+            .help = "compatibility: carry gradient average and step count over rounds (methods.md D15)"}},
+      .gives_posterior = true,
+      .make_float = make<float>,
+      .make_double = make<double>};
+}
+
+}  // namespace ivory

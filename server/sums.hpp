@@ -1,0 +1,35 @@
+// Sums over clients: in double, one client after the other, so that their order depends on the clients alone.
+#pragma once
+#include "ivory/algorithm.hpp"
+#include "ivory/elementwise.hpp"
+
+namespace ivory {
+
+/// Zeroes `count` running sums of a round and the weight sum.
+template <class Real>
+void open_sums(ServerState<Real>& state, std::size_t count) {
+  state.weight_sum = 0;
+  if (state.sums.empty()) {
+    for (std::size_t i = 0; i < count; ++i) state.sums.emplace_back(*state.device, state.stride);
+    return;
+  }
+  for (auto& total : state.sums) for_each(*state.device, state.stride, Fill<double>{total.data(), 0.0});
+}
+
+template <class Real>
+struct AddWeighted {
+  const Real* IVORY_RESTRICT from;
+  double* IVORY_RESTRICT total;
+  double weight;
+  IVORY_HD void operator()(std::size_t i) const { total[i] += weight * static_cast<double>(from[i]); }
+};
+
+template <class Real>
+struct TakeScaled {
+  const double* IVORY_RESTRICT total;
+  Real* IVORY_RESTRICT to;
+  double scale;
+  IVORY_HD void operator()(std::size_t i) const { to[i] = static_cast<Real>(total[i] * scale); }
+};
+
+}  // namespace ivory

@@ -1,0 +1,129 @@
+#include "src/cli.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <string>
+#include <vector>
+
+#include "ivory/error.hpp"
+#include "ivory/options.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  ivory run scenarios/quickstart.toml
+  ivory run scenarios/quickstart.toml --set rounds=20 --seed 3
+  ivory compare scenarios/quickstart.toml --seeds 5
+  ivory validate scenarios/quickstart.toml --partition
+  ivory list optimizers
+  ivory inspect runs/*.h5
+
+Exit codes: 0 good, 1 a run failed, 2 bad input.
+`ivory VERB --help` explains each verb.)";
+
+/// True for "key=": a word that can only be a setting. FILE and other arguments are told apart by it.
+bool starts_like_setting(const std::string& word) {
+  const std::size_t equals = word.find('=');
+  if (equals == std::string::npos || equals == 0 || word[0] == '-') return false;
+  return std::all_of(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(equals), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
+  });
+}
+
+/// The arguments after the program's name, with `--set a=1 b=2` spelt out as `--set a=1 --set b=2`.
+std::vector<std::string> spelt_out(int argc, char** argv) {
+  std::vector<std::string> out;
+  bool in_set = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (out.empty() || out.back() != "--set") {
+      if (in_set && starts_like_setting(word)) {
+        out.emplace_back("--set");
+      } else {
+        in_set = word == "--set";
+      }
+    }
+    out.push_back(word);
+  }
+  return out;
+}
+
+std::vector<std::string> verb_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+  return names;
+}
+
+std::vector<std::string> option_names(const CLI::App& verb) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : verb.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+/// What is wrong with the command line, with the nearest thing that exists.
+std::string explain(CLI::App& app, const std::vector<std::string>& arguments, const CLI::ParseError& error) {
+  const std::vector<std::string> verbs = verb_names(app);
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  if (chosen.empty()) {
+    const auto word = std::find_if(arguments.begin(), arguments.end(), [](const std::string& a) { return a[0] != '-'; });
+    if (word == arguments.end() && !arguments.empty()) {
+      return fmt::format("[command line] known options come before the verb, got {}; see `ivory --help`", arguments.front());
+    }
+    std::string got = "none";
+    std::string hint;
+    if (word != arguments.end()) {
+      got = '"' + *word + '"';
+      const std::string near = nearest_name(*word, verbs);
+      if (!near.empty()) hint = fmt::format("; did you mean \"{}\"?", near);
+    }
+    return fmt::format("[command line] the verb must be one of {}, got {}{} See `ivory --help`", fmt::join(verbs, ", "), got,
+                       hint.empty() ? ";" : hint);
+  }
+  const CLI::App& verb = *chosen.front();
+  std::string text = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const std::vector<std::string> extras = app.remaining(true);
+    const std::string extra = extras.empty() ? "" : extras.front();
+    text = fmt::format("`ivory {}` has no such argument, got {}", verb.get_name(), extra);
+    const std::string near = nearest_name(extra.substr(0, extra.find('=')), option_names(verb));
+    if (!near.empty()) text += fmt::format("; did you mean {}?", near);
+  }
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return fmt::format("[command line] {}{} `ivory {} --help` shows what there is", text, text.back() == '?' ? "" : ";",
+                     verb.get_name());
+}
+
+}  // namespace
+
+int command_line(int argc, char** argv) {
+  CLI::App app{"Ivory: federated learning, simulated and compared", "ivory"};
+  app.get_formatter()->column_width(26);
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.set_version_flag("--version", "ivory " IVORY_VERSION, "Print the version and exit");
+  app.footer(examples);
+  app.require_subcommand(1);
+  Action chosen;
+  add_run(app, chosen);
+  add_compare(app, chosen);
+  add_validate(app, chosen);
+  add_list(app, chosen);
+  add_inspect(app, chosen);
+
+  const std::vector<std::string> arguments = spelt_out(argc, argv);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 wants them in reverse
+  } catch (const CLI::Success& success) {
+    return app.exit(success);  // prints help or version
+  } catch (const CLI::ParseError& error) {
+    throw InputError(explain(app, arguments, error));
+  }
+  return chosen();
+}
+
+}  // namespace ivory

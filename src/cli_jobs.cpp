@@ -1,0 +1,142 @@
+// Running a list of jobs: reuse of finished logs, progress, failures.
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <system_error>
+
+#include "ivory/error.hpp"
+#include "src/cli_common.hpp"
+#include "src/experiment.hpp"
+#include "src/log_reader.hpp"
+
+namespace ivory {
+namespace {
+
+void make_folder(const std::string& folder) {
+  if (folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw RunError(fmt::format("[log] the folder for the logs must be creatable, got {}: {}; choose another with --out", folder,
+                               error.message()));
+  }
+}
+
+std::string job_name(const Job& job) {
+  const std::string& name = job.scenario.arm.empty() ? job.scenario.name : job.scenario.arm;
+  return fmt::format("{} seed {}", name, job.scenario.seed);
+}
+
+/// The log of a finished run of exactly this scenario, with this seed; empty when there is none.
+std::optional<LogReader> finished_log(const Job& job) {
+  if (!is_ivory_log(job.log_file)) return std::nullopt;
+  try {
+    LogReader log(job.log_file);
+    const LogHeader& header = log.header();
+    if (header.finished() && header.seed == job.scenario.seed && header.scenario == to_toml(job.scenario)) return log;
+  } catch (const InputError&) {
+    // A log of another format: the run replaces it.
+  }
+  return std::nullopt;
+}
+
+/// Shows the rounds of a log as if they were run now, for readers of --json.
+void replay(const LogReader& log, Progress& progress) {
+  std::map<std::string, std::vector<double>> columns;
+  for (const char* name : {"accuracy", "nll", "ece", "brier", "entropy", "accuracy_bayes", "nll_bayes", "ece_bayes",
+                           "brier_bayes", "entropy_bayes", "train_loss", "seconds", "bytes_up", "bytes_down", "participants",
+                           "refused", "clamped"}) {
+    columns[name] = log.column(name);
+  }
+  const std::vector<std::uint64_t> hashes = log.state_hashes();
+  for (std::size_t i = 0; i < hashes.size(); ++i) {
+    const auto metrics = [&](const std::string& suffix) {
+      return Metrics{columns["accuracy" + suffix][i], columns["nll" + suffix][i], columns["ece" + suffix][i],
+                     columns["brier" + suffix][i], columns["entropy" + suffix][i]};
+    };
+    RoundRecord record;
+    record.round = static_cast<int>(i) + 1;
+    record.mean.metrics = metrics("");
+    record.bayes.metrics = metrics("_bayes");
+    record.evaluated = !std::isnan(record.mean.metrics.nll);
+    record.train_loss = columns["train_loss"][i];
+    record.seconds = columns["seconds"][i];
+    record.bytes_up = columns["bytes_up"][i], record.bytes_down = columns["bytes_down"][i];
+    record.participants = static_cast<int>(columns["participants"][i]);
+    record.refused = static_cast<int>(columns["refused"][i]);
+    record.clamped = columns["clamped"][i];
+    record.state_hash = hashes[i];
+    progress.round(record);
+  }
+}
+
+/// Messages that several arms share (a missing data set) are said once.
+class Failures {
+ public:
+  void report(const Job& job, const std::string& message) {
+    const auto known = std::find_if(said_.begin(), said_.end(), [&](const auto& one) { return one.second == message; });
+    if (known == said_.end()) {
+      fmt::print(stderr, "ivory: {} failed: {}\n", job_name(job), message);
+      said_.emplace_back(job_name(job), message);
+    } else {
+      fmt::print(stderr, "ivory: {} failed like {}\n", job_name(job), known->first);
+    }
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> said_;
+};
+
+}  // namespace
+
+JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse) {
+  JobsReport report;
+  Progress progress(choose_style(flags.quiet, flags.json));
+  Failures failures;
+  bool all_input = true;
+  if (!jobs.empty()) make_folder(flags.out);
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const Job& job = jobs[i];
+    const ProgressTitle title = {job.scenario.name, job.scenario.arm, job.scenario.seed,
+                                 job.scenario.rounds, i + 1,          jobs.size()};
+    if (const auto log = reuse ? finished_log(job) : std::nullopt) {
+      progress.note(fmt::format("[{}/{}] {}  reused {}", i + 1, jobs.size(), job_name(job), job.log_file));
+      if (flags.json) {
+        progress.start(title);
+        replay(*log, progress);
+      }
+      report.logs.push_back(job.log_file);
+      ++report.reused;
+      continue;
+    }
+    const auto failed = [&](const std::string& message, bool input) {
+      progress.abandon();
+      failures.report(job, message);
+      ++report.failed;
+      all_input = all_input && input;
+    };
+    try {
+      progress.start(title);
+      RunSettings settings;
+      settings.threads = flags.threads > 0 ? flags.threads : omp_get_max_threads();  // affinity and OMP_NUM_THREADS count
+      settings.log_file = job.log_file;
+      settings.on_round = [&](const RoundRecord& record) { progress.round(record); };
+      run_experiment(job.scenario, settings);
+      progress.finish();
+      report.logs.push_back(job.log_file);
+    } catch (const InputError& error) {
+      failed(error.what(), true);
+    } catch (const std::exception& error) {
+      failed(error.what(), false);
+    }
+  }
+  if (report.failed > 0) report.exit_code = all_input ? 2 : 1;
+  return report;
+}
+
+}  // namespace ivory

@@ -1,0 +1,246 @@
+// ivory list: what a scenario may say, from the same declarations that validate it.
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ivory/error.hpp"
+#include "ivory/registry.hpp"
+#include "src/cli.hpp"
+#include "src/data_sets.hpp"
+#include "src/option_messages.hpp"
+#include "src/partition.hpp"
+#include "src/progress.hpp"
+#include "src/scenario_schema.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  ivory list
+  ivory list algorithms
+  ivory list optimizers ivon
+  ivory list scenario clients)";
+
+constexpr std::size_t indent = 4;
+constexpr std::size_t narrowest_help = 36;  // below that, help goes under the other columns
+
+std::size_t page_width() {
+  winsize size{};
+  if (isatty(STDOUT_FILENO) != 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40) return size.ws_col;
+  return 120;
+}
+
+/// `text` in lines of at most `width` columns; the second and later lines start after `margin` blanks.
+std::string wrapped(const std::string& text, std::size_t width, std::size_t margin) {
+  std::string out;
+  std::size_t column = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    const std::size_t columns = text_columns(word);
+    if (column > 0 && column + 1 + columns > width) {
+      out += "\n" + std::string(margin, ' ');
+      column = 0;
+    }
+    if (column > 0) out += ' ', ++column;
+    out += word;
+    column += columns;
+    begin = end + 1;
+  }
+  return out;
+}
+
+std::string type_name(const OptionSpec& spec) {
+  struct Name {
+    std::string operator()(bool) const { return "bool"; }
+    std::string operator()(std::int64_t) const { return "integer"; }
+    std::string operator()(double) const { return "real"; }
+    std::string operator()(const std::string&) const { return "text"; }
+    std::string operator()(const std::vector<double>&) const { return "reals"; }
+  };
+  return std::visit(Name{}, spec.default_value);
+}
+
+std::string limit_text(double limit) {
+  // Powers of two such as 2^53 are limits of a representation; as decimals they say nothing.
+  int exponent = 0;
+  if (limit >= 65536 && std::frexp(limit, &exponent) == 0.5) return fmt::format("2^{}", exponent - 1);
+  return fmt::format("{:.12g}", limit);
+}
+
+std::string range_text(const OptionSpec& spec) {
+  if (!spec.choices.empty()) return fmt::format("{}", fmt::join(spec.choices, " | "));
+  const bool low = std::isfinite(spec.low), high = std::isfinite(spec.high);
+  if (!low && !high) return "";
+  if (low && high) {
+    return fmt::format("{}{} .. {}{}", spec.low_open ? ">" : "", limit_text(spec.low), spec.high_open ? "<" : "",
+                       limit_text(spec.high));
+  }
+  if (low) return fmt::format("{} {}", spec.low_open ? ">" : ">=", limit_text(spec.low));
+  return fmt::format("{} {}", spec.high_open ? "<" : "<=", limit_text(spec.high));
+}
+
+std::string option_table(const std::vector<OptionSpec>& specs) {
+  if (specs.empty()) return std::string(indent, ' ') + "(no options)\n";
+  constexpr std::size_t columns = 5, widest_range = 24;
+  std::vector<std::vector<std::string>> rows = {{"key", "type", "default", "range", "unit", "meaning"}};
+  for (const OptionSpec& spec : specs) {
+    const std::string unit = spec.unit == "1" ? "" : spec.unit;
+    rows.push_back({spec.name, type_name(spec), spec.required ? "required" : to_toml(spec.default_value), range_text(spec), unit,
+                    spec.help});
+  }
+  // A long list of choices would push every other row's help aside: it goes before the help instead.
+  for (std::size_t r = 1; r < rows.size(); ++r) {
+    if (text_columns(rows[r][3]) > widest_range) {
+      rows[r][5] = "one of " + rows[r][3] + ": " + rows[r][5];
+      rows[r][3] = "(see right)";
+    }
+  }
+  std::size_t widths[columns] = {};
+  for (const auto& row : rows) {
+    for (std::size_t c = 0; c < columns; ++c) widths[c] = std::max(widths[c], text_columns(row[c]));
+  }
+  std::size_t margin = indent;
+  for (const std::size_t width : widths) margin += width + 2;
+  const std::size_t page = page_width();
+  const bool beside = margin + narrowest_help <= page;
+  const std::size_t help_margin = beside ? margin : indent + 4;
+
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line(indent, ' ');
+    for (std::size_t c = 0; c < columns; ++c) line += row[c] + std::string(widths[c] - text_columns(row[c]) + 2, ' ');
+    if (!beside && !row[5].empty()) line = line.substr(0, line.find_last_not_of(' ') + 1) + "\n" + std::string(help_margin, ' ');
+    line += wrapped(row[5], page - help_margin, help_margin);
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
+/// One named thing with its help and options.
+std::string entry(const Kind& kind) {
+  std::string out = kind.name + "\n";
+  if (!kind.help.empty()) out += "  " + wrapped(kind.help, page_width() - 2, 2) + "\n";
+  return out + option_table(kind.options);
+}
+
+template <class Plugin>
+std::vector<Kind> kinds_of(std::span<const Plugin> plugins) {
+  std::vector<Kind> kinds;
+  for (const Plugin& plugin : plugins) kinds.push_back({plugin.name, plugin.help, plugin.options});
+  return kinds;
+}
+
+std::vector<Kind> algorithm_kinds() {
+  std::vector<Kind> kinds;
+  for (const AlgorithmPlugin& plugin : algorithm_plugins()) {
+    std::string help = plugin.help;
+    if (plugin.traits.needs_posterior) help += ". Needs an optimizer with a posterior.";
+    kinds.push_back({plugin.name, help, plugin.options});
+  }
+  return kinds;
+}
+
+std::vector<Kind> scenario_kinds() {
+  std::vector<Kind> kinds;
+  for (const std::string& name : table_names()) {
+    if (const ScenarioTable* table = find_table(name)) {
+      kinds.push_back({name, table->help, table->options});
+      continue;
+    }
+    for (const ChoiceTable& choice : choice_tables()) {
+      if (choice.table != name) continue;
+      std::vector<OptionSpec> options = {choice.key_spec()};
+      options.insert(options.end(), choice.common.begin(), choice.common.end());
+      kinds.push_back({name, fmt::format("and the keys of the chosen {}", choice.key), options});
+    }
+  }
+  return kinds;
+}
+
+struct Topic {
+  std::string name, key, help;  // `key`: where a scenario chooses one of them
+  std::function<std::vector<Kind>()> kinds;
+  const std::vector<OptionSpec>* common = nullptr;
+};
+
+std::vector<Topic> topics() {
+  return {
+      {"algorithms", "[server] algorithm", "how the server puts clients together", algorithm_kinds},
+      {"optimizers", "[clients.optimizer] name", "how a client trains", [] { return kinds_of(optimizer_plugins()); }},
+      {"layers", "", "what networks are made of", [] { return kinds_of(layer_plugins()); }},
+      {"datasets", "[data] kind", "where examples come from",
+       [] { return std::vector<Kind>(dataset_kinds().begin(), dataset_kinds().end()); }, &common_data_options()},
+      {"partitions", "[partition] kind", "how examples are divided among clients",
+       [] { return std::vector<Kind>(partition_kinds().begin(), partition_kinds().end()); }, &common_partition_options()},
+      {"scenario", "", "the tables and keys of a scenario file", scenario_kinds},
+  };
+}
+
+std::string topic_list() {
+  std::string out = "topics of `ivory list TOPIC [NAME]`:\n";
+  for (const Topic& topic : topics()) {
+    std::vector<std::string> names;
+    for (const Kind& kind : topic.kinds()) names.push_back(kind.name);
+    const std::size_t margin = 14;
+    const std::string text = fmt::format("{}: {}", topic.help, fmt::join(names, ", "));
+    out += fmt::format("  {:<{}}{}\n", topic.name, margin - 2, wrapped(text, page_width() - margin, margin));
+  }
+  return out;
+}
+
+[[noreturn]] void reject(const std::string& what, const std::string& name, const std::vector<std::string>& known) {
+  const std::string near = nearest_name(name, known);
+  throw InputError(fmt::format("[command line] {} must be {}, got \"{}\"{}", what, quoted_list(known), name,
+                               near.empty() ? "" : fmt::format("; did you mean \"{}\"?", near)));
+}
+
+int list(const std::string& topic_name, const std::string& name) {
+  if (topic_name.empty()) {
+    fmt::print("{}", topic_list());
+    return 0;
+  }
+  std::vector<std::string> known;
+  for (const Topic& topic : topics()) {
+    known.push_back(topic.name);
+    if (topic.name != topic_name) continue;
+    std::string body;
+    std::vector<std::string> names;
+    for (const Kind& kind : topic.kinds()) {
+      names.push_back(kind.name);
+      if (name.empty() || name == kind.name) body += entry(kind) + "\n";
+    }
+    if (body.empty() && !name.empty()) reject("NAME", name, names);
+    if (topic.common != nullptr && !topic.common->empty()) body += "keys of every kind\n" + option_table(*topic.common) + "\n";
+    std::string head = topic.name + ": " + topic.help;
+    if (!topic.key.empty()) head += fmt::format(" (chosen by the key {})", topic.key);
+    fmt::print("{}\n\n{}", head, body.substr(0, body.size() - 1));
+    return 0;
+  }
+  reject("TOPIC", topic_name, known);
+}
+
+}  // namespace
+
+void add_list(CLI::App& app, Action& chosen) {
+  CLI::App* verb = app.add_subcommand("list", "List algorithms, optimizers, layers, datasets, partitions, scenario keys");
+  struct Flags {
+    std::string topic, name;
+  };
+  const auto flags = std::make_shared<Flags>();
+  verb->add_option("TOPIC", flags->topic, "algorithms, optimizers, layers, datasets, partitions or scenario")->option_text(" ");
+  verb->add_option("NAME", flags->name, "One of them only")->option_text(" ");
+  verb->footer(examples);
+  verb->final_callback([flags, &chosen] { chosen = [flags] { return list(flags->topic, flags->name); }; });
+}
+
+}  // namespace ivory

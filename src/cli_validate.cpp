@@ -1,0 +1,186 @@
+// ivory validate: everything that can be checked without running.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "clients/network.hpp"
+#include "ivory/error.hpp"
+#include "src/cli.hpp"
+#include "src/cli_common.hpp"
+#include "src/data_sets.hpp"
+#include "src/partition.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  ivory validate scenarios/quickstart.toml
+  ivory validate scenarios/quickstart.toml --partition
+  ivory validate scenarios/quickstart.toml --set partition.alpha=0.1 --partition
+
+Reads the scenario, loads its data where they can be found, divides them among the clients and builds the network.)";
+
+struct Flags {
+  ScenarioFlags scenario;
+  bool partition = false;
+};
+
+/// The options of a table as text: arms with the same text share data or partition.
+std::string key_of(const Options& options) {
+  std::string key;
+  for (const auto& [name, row] : options.rows()) key += name + "=" + to_toml(row.value) + "\n";
+  return key;
+}
+
+struct LoadedData {
+  std::string key;
+  std::optional<DataSplit> split;  // empty when its files are nowhere to be found
+  std::string missing;
+};
+
+struct DrawnPartition {
+  std::string key;
+  Partition partition;
+  const LoadedData* data = nullptr;
+  std::vector<std::string> arms;
+};
+
+std::string arm_name(const Scenario& arm) { return arm.arm.empty() ? arm.name : arm.arm; }
+
+/// Only arms that differ in data, partition or seed need them anew.
+class Checker {
+ public:
+  const LoadedData& data(const Scenario& arm) {
+    const std::string key = fmt::format("{}\n{}", arm.seed, key_of(arm.data));
+    for (const auto& known : data_) {
+      if (known->key == key) return *known;
+    }
+    auto loaded = std::make_unique<LoadedData>();
+    loaded->key = key;
+    try {
+      loaded->split = load_data(arm);
+    } catch (const MissingFileError& error) {
+      loaded->missing = error.what();
+    }
+    data_.push_back(std::move(loaded));
+    return *data_.back();
+  }
+  const Partition& partition(const Scenario& arm, const LoadedData& data) {
+    const std::string key = fmt::format("{}{}\n{}", data.key, arm.clients.integer("count"), key_of(arm.partition));
+    for (const auto& known : partitions_) {
+      if (known->key != key) continue;
+      known->arms.push_back(arm_name(arm));
+      return known->partition;
+    }
+    partitions_.push_back(std::make_unique<DrawnPartition>());
+    DrawnPartition& drawn = *partitions_.back();
+    drawn.key = key;
+    drawn.partition = make_partition(arm, data.split->train);
+    drawn.data = &data;
+    drawn.arms.push_back(arm_name(arm));
+    return drawn.partition;
+  }
+  const std::vector<std::unique_ptr<LoadedData>>& all_data() const { return data_; }
+  const std::vector<std::unique_ptr<DrawnPartition>>& partitions() const { return partitions_; }
+
+ private:
+  std::vector<std::unique_ptr<LoadedData>> data_;  // pointers, so that references stay good
+  std::vector<std::unique_ptr<DrawnPartition>> partitions_;
+};
+
+/// "64-32-10 relu"; the ends are "?" without data.
+std::string model_text(const Scenario& arm, const LoadedData& data) {
+  std::string text = data.split ? fmt::format("{}", data.split->train.features) : "?";
+  for (const double width : arm.model.reals("hidden")) text += fmt::format("-{:.0f}", width);
+  text += data.split ? fmt::format("-{}", data.split->train.classes) : "-?";
+  return text + " " + arm.model.text("activation");
+}
+
+std::size_t parameter_count(const Scenario& arm, const DataSplit& data) {
+  std::vector<std::size_t> hidden;
+  for (const double width : arm.model.reals("hidden")) hidden.push_back(static_cast<std::size_t>(width));
+  return make_mlp<float>(data.train.features, hidden, static_cast<std::size_t>(data.train.classes),
+                         arm.model.text("activation"), arm.model.boolean("bias"))
+      .layout()
+      .size();
+}
+
+std::string clients_text(const Scenario& arm, const Partition* partition) {
+  if (partition != nullptr) return fmt::format("{}", partition->clients());
+  const auto count = arm.clients.integer("count");
+  return count > 0 ? fmt::format("{}", count) : "?";
+}
+
+/// Rows of equally wide columns, the first row a header.
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths(rows.front().size(), 0);
+  for (const auto& row : rows) {
+    for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], text_columns(row[c]));
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line = " ";
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      line += " " + row[c] + std::string(widths[c] - text_columns(row[c]) + 1, ' ');
+    }
+    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
+int validate(const Flags& flags) {
+  const std::vector<Scenario> arms = flags.scenario.read();
+  Checker checker;
+  std::vector<std::vector<std::string>> rows = {
+      {"arm", "algorithm", "optimizer", "clients", "model", "parameters", "rounds", "seed"}};
+  for (const Scenario& arm : arms) {
+    const LoadedData& data = checker.data(arm);
+    if (!data.split && flags.partition) throw InputError(data.missing);
+    const Partition* partition = data.split ? &checker.partition(arm, data) : nullptr;
+    rows.push_back({arm_name(arm), arm.algorithm_name, arm.optimizer_name, clients_text(arm, partition),
+                    model_text(arm, data), data.split ? fmt::format("{}", parameter_count(arm, *data.split)) : "?",
+                    fmt::format("{}", arm.rounds), fmt::format("{}", arm.seed)});
+  }
+  fmt::print("ok: {}\n\n{}", flags.scenario.file, aligned(rows));
+  for (const auto& data : checker.all_data()) {
+    if (!data->split) {
+      fmt::print(stderr, "ivory: warning: data, partition and parameters not checked: {}\n", data->missing);
+      continue;
+    }
+    fmt::print("\ndata: {}\n  {} training, {} validation, {} test examples, {} features, {} classes\n", data->split->description,
+               data->split->train.size(), data->split->validation.size(), data->split->test.size(),
+               data->split->train.features, data->split->train.classes);
+  }
+  for (const auto& drawn : checker.partitions()) {
+    const bool several = checker.partitions().size() > 1;
+    std::size_t least = SIZE_MAX, most = 0;
+    for (const auto& examples : drawn->partition.train) {
+      least = std::min(least, examples.size());
+      most = std::max(most, examples.size());
+    }
+    fmt::print("\npartition{}: {} of {} to {} examples, {} repeated, {} unused, hash {:016x}\n",
+               several ? fmt::format(" of {}", fmt::join(drawn->arms, ", ")) : "",
+               show_count(static_cast<double>(drawn->partition.clients()), "client"), least, most, drawn->partition.repeated,
+               drawn->partition.unused, drawn->partition.hash);
+    if (flags.partition) fmt::print("{}", heat_map(drawn->partition, drawn->data->split->train));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_validate(CLI::App& app, Action& chosen) {
+  CLI::App* verb = app.add_subcommand("validate", "Check a scenario and its data without running");
+  const auto flags = std::make_shared<Flags>();
+  add_scenario_flags(*verb, flags->scenario);
+  verb->add_flag("--partition", flags->partition, "Draw the examples of each client and class");
+  verb->footer(examples);
+  verb->final_callback([flags, &chosen] { chosen = [flags] { return validate(*flags); }; });
+}
+
+}  // namespace ivory

@@ -1,0 +1,69 @@
+// Predictions and their quality: mean model, posterior average, per class, per client, negative ELBO (methods.md section 12).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "clients/network.hpp"
+#include "ivory/dataset.hpp"
+#include "ivory/record.hpp"
+
+namespace ivory {
+
+/// All metrics of predicted probabilities [n x classes]. `log_likelihood` [n] (may be null) is log p(label) where it is known
+/// more exactly than from the probability; otherwise the NLL takes log max(p, 1e-12). Calibration bins are right-closed and of
+/// equal width; a confidence of 0 goes to the first. With n = 0 every metric is NaN.
+template <class Real>
+Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n, std::size_t classes,
+                                  std::size_t bins, const double* log_likelihood = nullptr);
+
+/// ECE = sum_b (n_b/n) |accuracy_b - confidence_b| from bins; bins of disjoint sets may be added first. NaN without examples.
+double calibration_error(const CalibrationBins& bins);
+
+struct Predictions {
+  std::vector<float> probability;      // [n x classes]
+  std::vector<double> log_likelihood;  // [n], log p(label) by log-sum-exp
+};
+
+/// Metrics of the examples `rows` of a prediction, for one client.
+Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std::span<const std::uint32_t> rows,
+                        std::size_t bins);
+
+struct PosteriorAverage {
+  Evaluation evaluation;
+  Metrics error;  // Monte-Carlo standard errors: jackknife over at most 8 groups of samples; NaN for fewer than 2 samples
+};
+
+struct NegativeElbo {
+  double value = no_value, error = no_value;  // nats; error is the standard error over the samples
+};
+
+/// Runs a network over data in fixed chunks of rows shared among threads; results do not depend on their number.
+class Predictor {
+ public:
+  Predictor(const Network<float>& network, int threads);
+  ~Predictor();
+
+  /// `parameters` is [stride].
+  Predictions predict(const float* parameters, const Dataset& data) const;
+
+  /// p(y|x) = mean over `samples` draws theta ~ N(mean, 1/precision) of softmax f(x; theta); draws keyed by (seed, round).
+  PosteriorAverage posterior_average(const float* mean, const float* precision, const Dataset& data, int samples,
+                                     std::size_t bins, std::uint64_t seed, std::uint64_t round) const;
+
+  /// (1/tau) sum_i weight_i E_q[l_i] + KL(q || N(0, 1/prior)), E_q over `samples` draws that are the same for every method.
+  NegativeElbo negative_elbo(const float* mean, const float* precision, const Dataset& data,
+                             std::span<const float> weights, double temperature, double prior_precision, int samples,
+                             std::uint64_t seed, std::uint64_t round) const;
+
+ private:
+  struct Lane;
+  void run(const float* parameters, const Dataset& data, float* probability, double* log_likelihood) const;
+  void draw(const float* mean, const float* precision, const Stream& stream, float* sample) const;
+
+  const Network<float>& network_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+};
+
+}  // namespace ivory

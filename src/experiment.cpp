@@ -1,0 +1,304 @@
+#include "src/experiment.hpp"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "ivory/error.hpp"
+#include "ivory/registry.hpp"
+#include "src/client_runner.hpp"
+#include "src/data_sets.hpp"
+#include "src/evaluation.hpp"
+#include "src/model.hpp"
+#include "src/partition.hpp"
+#include "src/run_log.hpp"
+#include "src/state_hash.hpp"
+
+namespace ivory {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Examples = std::vector<std::vector<std::uint32_t>>;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// The participants of a round in increasing order: a keyed draw without replacement.
+std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round, std::size_t clients, double participation) {
+  std::vector<std::uint32_t> cohort(clients);
+  std::iota(cohort.begin(), cohort.end(), 0U);
+  const auto wanted = static_cast<std::size_t>(std::max(1.0, std::round(participation * static_cast<double>(clients))));
+  if (wanted >= clients) return cohort;
+  StreamReader random(seed, {.purpose = Purpose::cohort, .round = round});
+  random.shuffle(cohort.begin(), clients);
+  cohort.resize(wanted);
+  std::sort(cohort.begin(), cohort.end());
+  return cohort;
+}
+
+// Pooled training: every example that some client holds, once, in one client.
+Examples pooled(const Examples& clients) {
+  std::vector<std::uint32_t> all;
+  for (const auto& rows : clients) all.insert(all.end(), rows.begin(), rows.end());
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return {std::move(all)};
+}
+
+// Everything a run needs before round 1; built once, then only read.
+class Run {
+ public:
+  Run(const Scenario& scenario, const RunSettings& settings)
+      : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
+        data_(load_data(scenario)), partition_(make_partition(scenario, data_.train)),
+        examples_(scenario.clients.boolean("pool") ? pooled(partition_.train) : partition_.train),
+        network_(make_network(scenario, data_.train.features, static_cast<std::size_t>(data_.train.classes))),
+        optimizer_(find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer)),
+        algorithm_(find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm)),
+        traits_(algorithm_->traits()), predictor_(network_, threads_), server_device_(make_cpu_device()),
+        state_(*server_device_, network_.layout().size(), network_.layout().stride(), examples_.size(),
+               scenario.clients.real("participation") >= 1.0),
+        runner_(network_, *optimizer_, *algorithm_, data_.train, examples_, visit_plan(),
+                LearningRate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients), threads_) {
+    state_.start.from_host(initial_weights(scenario, network_));
+    algorithm_->initialise(state_);
+  }
+
+  LogPlan log_plan() const {
+    return {.scenario = &scenario_,
+            .layout = &network_.layout(),
+            .partition = &partition_,
+            .train = &data_.train,
+            .device = server_device_->describe(),
+            .data_checksum = data_.checksum,
+            .data_description = data_.description,
+            .classes = data_.train.classes,
+            .has_posterior = traits_.gives_posterior,
+            .clients_have_posterior = traits_.needs_posterior,
+            .has_sites = algorithm_has_sites()};
+  }
+
+  // READ FIRST: one round, top to bottom.
+  RoundRecord round(RunLog& log) {
+    const auto start = Clock::now();
+    const int number = static_cast<int>(state_.round) + 1;
+    const auto cohort = sample_cohort(scenario_.seed, state_.round, examples_.size(), scenario_.clients.real("participation"));
+    const bool log_sites = log.wants_sites(number);
+    CohortReport cohort_report = runner_.run(
+        state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
+          if (log_sites) log_client(log, number, state, update);
+        });
+    const AbsorbReport absorbed = algorithm_->close_round(state_);
+    state_.round += 1;
+
+    RoundRecord record;
+    record.round = number;
+    record.seconds_training = seconds_since(start);
+    fill(record, std::move(cohort_report), absorbed, cohort.size());
+    const auto evaluation_start = Clock::now();
+    evaluate(record);
+    record.seconds_evaluation = seconds_since(evaluation_start);
+    if (log.wants_posterior(number)) log.write_posterior(number, server_mean(), server_precision());
+    record.seconds = seconds_since(start);
+    log.append(record);
+    return record;
+  }
+
+ private:
+  VisitPlan visit_plan() const {
+    return {.seed = scenario_.seed,
+            .epochs = scenario_.clients.integer("epochs"),
+            .steps = scenario_.clients.integer("steps"),
+            .batch = static_cast<std::size_t>(scenario_.clients.integer("batch")),
+            .keep_state = scenario_.clients.boolean("keep_opt_state")};
+  }
+
+  bool algorithm_has_sites() const { return traits_.needs_posterior && traits_.vectors_per_client >= 2; }
+
+  std::span<const float> server_mean() const { return {state_.mean.data(), state_.parameters}; }
+  std::span<const float> server_precision() const {
+    return {state_.precision.data(), traits_.gives_posterior ? state_.parameters : 0};
+  }
+
+  void log_client(RunLog& log, int round, const ServerState<float>& state, const ClientUpdate<float>& update) const {
+    const auto view = [&](const float* data) {
+      return std::span<const float>(data, data != nullptr ? state.parameters : 0);
+    };
+    const bool sites = algorithm_has_sites();
+    log.write_client(round, {.client = update.client,
+                             .mean = view(update.mean),
+                             .precision = view(update.precision),
+                             .site_mean = view(sites ? algorithm_->site_mean(state, update.client) : nullptr),
+                             .site_precision = view(sites ? algorithm_->site_precision(state, update.client) : nullptr)});
+  }
+
+  void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed, std::size_t participants) const {
+    const double bytes = static_cast<double>(state_.parameters) * sizeof(float) * static_cast<double>(participants);
+    // Pooled training has no network; its one "client" stands for a data centre.
+    const bool talks = !scenario_.clients.boolean("pool");
+    record.bytes_down = talks ? bytes * traits_.vectors_down : 0.0;
+    record.bytes_up = talks ? bytes * traits_.vectors_up : 0.0;
+    record.train_loss = cohort.train_loss;
+    record.participants = cohort.participants;
+    record.refused = cohort.refused;
+    record.clamped = absorbed.clamped;
+    record.precision_gap_closed = cohort.precision_gap_closed;
+    record.clients = std::move(cohort.clients);
+    record.clients.resize(partition_.clients());
+    record.state_hash = hash_state(state_);
+  }
+
+  void evaluate(RoundRecord& record) {
+    const Options& options = scenario_.evaluation;
+    const bool last = record.round == scenario_.rounds;
+    const auto due = [&](const char* key) { return last || record.round % options.integer(key) == 0; };
+    const auto bins = static_cast<std::size_t>(options.integer("bins"));
+    record.evaluated = due("every");
+    const bool clients_due = options.text("clients") != "none" && due("clients_every");
+    if (traits_.personal) {
+      if (record.evaluated || clients_due) evaluate_personal(record, bins, clients_due);
+      return;
+    }
+    const float* const mean = state_.mean.data();
+    if (record.evaluated) {
+      const Predictions predictions = predictor_.predict(mean, data_.test);
+      record.mean = evaluation_of(predictions, data_.test, bins);
+      if (data_.validation.size() > 0) {
+        record.validation = evaluation_of(predictor_.predict(mean, data_.validation), data_.validation, bins).metrics;
+      }
+      evaluate_posterior(record, bins);
+    }
+    if (clients_due) {
+      const Predictions predictions = predictor_.predict(mean, data_.train);
+      for (const auto& rows : client_examples()) {
+        record.client_metrics.push_back(metrics_of_rows(predictions, data_.train, rows, bins));
+      }
+    }
+  }
+
+  void evaluate_posterior(RoundRecord& record, std::size_t bins) {
+    if (!traits_.gives_posterior) return;
+    const Options& options = scenario_.evaluation;
+    const float* const mean = state_.mean.data();
+    const float* const precision = state_.precision.data();
+    if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
+      PosteriorAverage average = predictor_.posterior_average(mean, precision, data_.test, samples, bins, scenario_.seed,
+                                                              state_.round);
+      record.bayes = std::move(average.evaluation);
+      record.bayes_error = average.error;
+    }
+    const double tau = algorithm_->temperature(), prior = algorithm_->prior_precision();
+    if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {
+      std::vector<float> weights(data_.train.size(), 0.0F);
+      for (const auto& rows : examples_) {
+        for (const std::uint32_t row : rows) weights[row] += 1.0F;
+      }
+      const NegativeElbo elbo = predictor_.negative_elbo(mean, precision, data_.train, weights, tau, prior, samples,
+                                                         scenario_.seed, state_.round);
+      record.negative_elbo = elbo.value;
+      record.negative_elbo_error = elbo.error;
+    }
+  }
+
+  // Every client has its own model: test metrics are means over clients, confusion and bins too.
+  void evaluate_personal(RoundRecord& record, std::size_t bins, bool clients_due) {
+    const auto clients = static_cast<std::uint32_t>(examples_.size());
+    std::optional<Evaluation> total;
+    for (std::uint32_t k = 0; k < clients; ++k) {
+      const float* const own = algorithm_->personal_mean(state_, k);
+      if (record.evaluated) {
+        const Evaluation evaluation = evaluation_of(predictor_.predict(own, data_.test), data_.test, bins);
+        if (total) {
+          add(*total, evaluation);
+        } else {
+          total = evaluation;
+        }
+      }
+      if (clients_due) {
+        Dataset mine = subset(data_.train, client_examples()[k]);
+        record.client_metrics.push_back(evaluation_of(predictor_.predict(own, mine), mine, bins).metrics);
+      }
+    }
+    if (total) {
+      scale(*total, 1.0 / static_cast<double>(clients));
+      record.mean = std::move(*total);
+    }
+  }
+
+  static Evaluation evaluation_of(const Predictions& predictions, const Dataset& data, std::size_t bins) {
+    return evaluate_probabilities(predictions.probability.data(), data.labels.data(), data.size(),
+                                  static_cast<std::size_t>(data.classes), bins, predictions.log_likelihood.data());
+  }
+
+  const Examples& client_examples() const {
+    const std::string& choice = scenario_.evaluation.text("clients");
+    const bool has_holdout = !partition_.holdout.empty();
+    return choice == "holdout" || (choice == "auto" && has_holdout) ? partition_.holdout : partition_.train;
+  }
+
+  static Dataset subset(const Dataset& data, std::span<const std::uint32_t> rows) {
+    Dataset out;
+    out.features = data.features;
+    out.classes = data.classes;
+    for (const std::uint32_t row : rows) {
+      out.x.insert(out.x.end(), data.row(row), data.row(row) + data.features);
+      out.labels.push_back(data.labels[row]);
+    }
+    return out;
+  }
+
+  template <class Combine>
+  static void combine(Evaluation& into, const Evaluation& from, const Combine& f) {
+    const auto metrics = [&](Metrics& a, const Metrics& b) {
+      f(a.accuracy, b.accuracy), f(a.nll, b.nll), f(a.ece, b.ece), f(a.brier, b.brier), f(a.entropy, b.entropy);
+    };
+    const auto column = [&](std::vector<double>& a, const std::vector<double>& b) {
+      for (std::size_t i = 0; i < a.size(); ++i) f(a[i], b[i]);
+    };
+    metrics(into.metrics, from.metrics);
+    for (std::size_t c = 0; c < into.classes.rows.size(); ++c) metrics(into.classes.rows[c], from.classes.rows[c]);
+    column(into.classes.examples, from.classes.examples);
+    column(into.confusion, from.confusion);
+    column(into.bins.count, from.bins.count);
+    column(into.bins.confidence, from.bins.confidence);
+    column(into.bins.correct, from.bins.correct);
+  }
+  static void add(Evaluation& into, const Evaluation& from) {
+    combine(into, from, [](double& a, double b) { a += b; });
+  }
+  static void scale(Evaluation& into, double factor) {
+    combine(into, into, [factor](double& a, double) { a *= factor; });
+  }
+
+  const Scenario& scenario_;
+  int threads_;
+  DataSplit data_;
+  Partition partition_;
+  Examples examples_;  // of the clients that train: the partition's, or one pooled client
+  Network<float> network_;
+  std::unique_ptr<Optimizer<float>> optimizer_;
+  std::unique_ptr<Algorithm<float>> algorithm_;
+  AlgorithmTraits traits_;
+  Predictor predictor_;
+  std::unique_ptr<Device> server_device_;
+  ServerState<float> state_;
+  ClientRunner runner_;
+};
+
+}  // namespace
+
+void run_experiment(const Scenario& scenario, const RunSettings& settings) {
+  Run run(scenario, settings);
+  RunLog log(settings.log_file, run.log_plan());
+  for (int round = 0; round < scenario.rounds; ++round) {
+    const RoundRecord record = run.round(log);
+    if (settings.on_round) settings.on_round(record);
+  }
+  log.close();
+}
+
+}  // namespace ivory

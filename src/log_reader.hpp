@@ -1,0 +1,71 @@
+// Reading a run's log back (docs/log-format.md), finished, unfinished or still being written.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ivory/record.hpp"
+
+namespace ivory {
+
+/// What a log says about its run. `rounds_complete` is that of the moment of opening.
+struct LogHeader {
+  std::string file;
+  int format_version = 0;
+  std::string ivory_version;
+  std::string name, arm;  // arm: empty for a scenario without arms
+  std::string scenario;   // the resolved TOML
+  std::string algorithm, optimizer, device;
+  std::string data_checksum, data_description, partition_hash;
+  std::uint64_t seed = 0;
+  int rounds = 0, rounds_complete = 0;
+  std::size_t clients = 0, classes = 0, bins = 0, parameters = 0;
+  bool has_posterior = false;
+
+  bool finished() const { return rounds_complete >= rounds; }
+};
+
+class Hdf5File;
+
+class LogReader {
+ public:
+  /// Throws InputError when `path` is not an Ivory log, or one of a newer format.
+  explicit LogReader(const std::string& path);
+  ~LogReader();
+  LogReader(LogReader&&) noexcept;
+  LogReader& operator=(LogReader&&) noexcept;
+
+  const LogHeader& header() const { return header_; }
+  /// The file itself, for everything that has no function here.
+  const Hdf5File& file() const { return *file_; }
+
+  /// A column of /rounds/ ("accuracy_bayes"), one value per finished round; NaN where it was not evaluated.
+  std::vector<double> column(std::string_view name) const;
+  std::vector<std::uint64_t> state_hashes() const;
+
+  /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond them.
+  std::vector<int> posterior_rounds() const;
+  std::vector<float> posterior_mean(std::size_t row) const;
+  std::vector<float> posterior_precision(std::size_t row) const;  // NaN for methods without a posterior
+
+  /// Rounds (1-based) with metrics per client that are written, and one of those rows; a client without examples is NaN.
+  std::vector<int> client_evaluation_rounds() const;
+  std::vector<Metrics> client_metrics(std::size_t row) const;  // [K]
+  std::vector<double> client_examples() const;                 // [K]
+  /// A dataset [R, K] of /clients/ ("participation", "train_loss"): the rows of the finished rounds, row-major.
+  std::vector<double> client_history(std::string_view name) const;
+
+  /// A number of the resolved scenario ("evaluation", "target_accuracy"); NaN when it has no such key.
+  double scenario_number(std::string_view table, std::string_view key) const;
+
+ private:
+  LogHeader header_;
+  std::unique_ptr<Hdf5File> file_;
+};
+
+/// True when `path` holds an Ivory log (of any version); false for anything else, also when there is no such file.
+bool is_ivory_log(const std::string& path);
+
+}  // namespace ivory

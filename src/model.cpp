@@ -1,0 +1,46 @@
+#include "src/model.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "ivory/error.hpp"
+#include "src/data_sets.hpp"
+#include "src/hdf5_file.hpp"
+
+namespace ivory {
+
+Network<float> make_network(const Scenario& scenario, std::size_t inputs, std::size_t classes) {
+  std::vector<std::size_t> hidden;
+  for (const double width : scenario.model.reals("hidden")) hidden.push_back(static_cast<std::size_t>(width));
+  return make_mlp<float>(inputs, hidden, classes, scenario.model.text("activation"), scenario.model.boolean("bias"));
+}
+
+std::vector<float> initial_weights(const Scenario& scenario, const Network<float>& network) {
+  const std::string& init = scenario.model.text("init");
+  if (init.empty()) return network.initialise(scenario.seed);
+  const std::string path = find_file(scenario, init, "[model] init");
+  const Hdf5File file = Hdf5File::open(path);
+  std::vector<float> weights(network.layout().stride());
+  for (const ParameterSlice& slice : network.layout().slices()) {
+    if (!file.has_dataset(slice.name)) {
+      throw InputError(fmt::format("[model] init must hold a data set for every parameter, '{}' is missing, in {}; it has: {}",
+                                   slice.name, path, fmt::join(file.datasets(), ", ")));
+    }
+    const auto array = file.read<float>(slice.name);
+    if (array.shape != slice.shape) {
+      throw InputError(fmt::format("[model] init must have the network's shapes (PyTorch's layout), '{}' is [{}] where the "
+                                   "network has [{}], in {}",
+                                   slice.name, fmt::join(array.shape, ", "), fmt::join(slice.shape, ", "), path));
+    }
+    for (std::size_t i = 0; i < slice.size; ++i) {
+      if (!math::is_finite(array.values[i])) {
+        throw InputError(fmt::format("[model] init must be finite, '{}' holds {} at {}, in {}", slice.name, array.values[i],
+                                     i, path));
+      }
+      weights[slice.offset + i] = array.values[i];
+    }
+  }
+  return weights;
+}
+
+}  // namespace ivory

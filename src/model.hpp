@@ -1,0 +1,17 @@
+// From [model] to a network and its initial weights.
+#pragma once
+#include <vector>
+
+#include "clients/network.hpp"
+#include "ivory/scenario.hpp"
+
+namespace ivory {
+
+/// The network of a scenario for data of this shape. Throws InputError where the layers do not fit.
+Network<float> make_network(const Scenario& scenario, std::size_t inputs, std::size_t classes);
+
+/// Start weights [stride]: from [model] init where given (HDF5, one data set per slice, in PyTorch's layout), otherwise drawn by
+/// seed. Throws InputError naming a missing data set or a shape that does not fit.
+std::vector<float> initial_weights(const Scenario& scenario, const Network<float>& network);
+
+}  // namespace ivory

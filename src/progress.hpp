@@ -1,0 +1,71 @@
+// What a run shows while it goes on: a live line on a terminal, plain lines elsewhere, or JSON.
+#pragma once
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "ivory/record.hpp"
+
+namespace ivory {
+
+enum class ProgressStyle {
+  live,   // one line on stderr, redrawn in place
+  lines,  // one line per round on stdout
+  quiet,  // nothing
+  json,   // one JSON object per round on stdout
+};
+
+/// `live` when stderr is a terminal, `lines` otherwise; the user's --quiet or --json win.
+ProgressStyle choose_style(bool quiet, bool json);
+
+/// Which run the lines are about.
+struct ProgressTitle {
+  std::string scenario;
+  std::string arm;  // empty for a scenario without arms
+  std::uint64_t seed = 0;
+  int rounds = 0;
+  std::size_t index = 1, total = 1;  // this run among those of the command, 1-based
+};
+
+/// Called in the order start, round ..., finish or abandon, for one run after the other.
+class Progress {
+ public:
+  explicit Progress(ProgressStyle style) : style_(style) {}
+
+  void start(const ProgressTitle& title);
+  void round(const RoundRecord& record);
+  /// Ends the run's line; warns on stderr about refused clients and clamped precisions.
+  void finish();
+  /// Ends the line of a run that failed, so that a message can follow.
+  void abandon();
+  /// A line of its own beside the progress ("reused ..."); not shown by `quiet` and `json`.
+  void note(const std::string& text);
+
+ private:
+  void redraw(const std::string& text);
+  void close_line();
+  double eta() const;  // seconds
+
+  ProgressStyle style_;
+  ProgressTitle title_;
+  std::chrono::steady_clock::time_point began_;
+  int rounds_done_ = 0;
+  double accuracy_ = no_value, nll_ = no_value, accuracy_bayes_ = no_value, nll_bayes_ = no_value;  // last evaluated
+  double refused_ = 0, clamped_ = 0;
+  std::size_t drawn_ = 0;  // columns that the live line covers now
+};
+
+/// "4.2 s", "45 s", "3m20s", "1h05m"; "-" when not finite.
+std::string show_duration(double seconds);
+/// A count with singular or plural: "1 round", "3 rounds".
+std::string show_count(double count, const std::string& noun);
+/// Columns a text takes on a terminal, taking every UTF-8 code point as one.
+std::size_t text_columns(const std::string& text);
+/// The first `columns` code points of `text`.
+std::string cut_text(const std::string& text, std::size_t columns);
+/// One JSON object with the log's column names; NaN becomes null.
+std::string round_as_json(const ProgressTitle& title, const RoundRecord& record);
+
+}  // namespace ivory

@@ -1,0 +1,102 @@
+#include "src/scenario_checks.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "ivory/registry.hpp"
+#include "src/option_messages.hpp"
+
+namespace ivory {
+namespace {
+
+/// Place of the key if the user set it, else of the one that makes it wrong.
+std::string at(const Options& options, std::string_view key, const Options& others, std::string_view other) {
+  return options.given(key) ? where(options.place(key)) : where(others.place(other));
+}
+
+double number(const Options& options, std::string_view key) {
+  const OptionValue& value = options.rows().find(key)->second.value;
+  const auto* whole = std::get_if<std::int64_t>(&value);
+  return whole != nullptr ? static_cast<double>(*whole) : options.real(key);
+}
+
+void check_length_of_visits(const Options& clients, Problems& problems) {
+  const auto epochs = clients.integer("epochs"), steps = clients.integer("steps");
+  if (epochs > 0 && steps > 0) {
+    problems.push_back(fmt::format("[scenario] clients.epochs and clients.steps exclude each other, got epochs = {} and "
+                                   "steps = {}{}; remove one or set it to 0",
+                                   epochs, steps, where(clients.place("steps"))));
+  }
+  if (epochs == 0 && steps == 0) {
+    problems.push_back(fmt::format("[scenario] clients must train: epochs or steps must be >= 1, got 0 for both{}",
+                                   at(clients, "epochs", clients, "steps")));
+  }
+}
+
+void check_schedule(const Options& clients, Problems& problems) {
+  const auto step_rounds = clients.integer("schedule_step_rounds");
+  const std::string& schedule = clients.text("schedule");
+  if (schedule == "step" && step_rounds == 0) {
+    problems.push_back(fmt::format("[scenario] clients.schedule = \"step\" needs schedule_step_rounds >= 1, got {}{}",
+                                   step_rounds, where(clients.place("schedule"))));
+  }
+  if (schedule != "step" && step_rounds > 0) {
+    problems.push_back(fmt::format("[scenario] clients.schedule_step_rounds needs schedule = \"step\", got {}{}",
+                                   shown(schedule), where(clients.place("schedule_step_rounds"))));
+  }
+}
+
+void check_cohort(const Options& clients, const Options& partition, Problems& problems) {
+  if (clients.integer("count") == 0 && partition.text("kind") != "natural") {
+    problems.push_back(fmt::format("[scenario] clients.count must be >= 1 for partition kind {}, got {}{}; only \"natural\" "
+                                   "takes it from the data",
+                                   shown(partition.text("kind")),
+                                   clients.given("count") ? "0" : "nothing",
+                                   at(clients, "count", partition, "kind")));
+  }
+  if (clients.boolean("pool") && clients.real("participation") < 1) {
+    problems.push_back(fmt::format("[scenario] clients.pool trains one client on all examples, so participation must be 1, "
+                                   "got {}{}",
+                                   shown(clients.real("participation")), where(clients.place("participation"))));
+  }
+}
+
+void check_model(const Options& model, Problems& problems) {
+  for (const double width : model.reals("hidden")) {
+    if (std::trunc(width) == width) continue;
+    problems.push_back(fmt::format("[scenario] model.hidden must hold whole numbers, got {}{}", shown(width),
+                                   where(model.place("hidden"))));
+  }
+}
+
+void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
+  const AlgorithmPlugin* algorithm = find_algorithm(scenario.algorithm_name);
+  const OptimizerPlugin* optimizer = find_optimizer(scenario.optimizer_name);
+  if (!algorithm->traits.needs_posterior || optimizer->gives_posterior) return;
+  std::vector<std::string> able;
+  for (const OptimizerPlugin& plugin : optimizer_plugins()) {
+    if (plugin.gives_posterior) able.push_back(plugin.name);
+  }
+  problems.push_back(fmt::format("[scenario] server.algorithm = {} needs clients.optimizer.name = {}, whose clients send a "
+                                 "precision, got {}{}",
+                                 shown(scenario.algorithm_name), quoted_list(able), shown(scenario.optimizer_name),
+                                 where(algorithm_place)));
+}
+
+}  // namespace
+
+void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
+  check_length_of_visits(scenario.clients, problems);
+  check_schedule(scenario.clients, problems);
+  check_cohort(scenario.clients, scenario.partition, problems);
+  check_model(scenario.model, problems);
+  check_posterior(scenario, algorithm_place, problems);
+  if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {
+    problems.push_back(fmt::format("[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got {}{}",
+                                   shown(scenario.partition.rows().find("holdout")->second.value),
+                                   where(scenario.evaluation.place("clients"))));
+  }
+}
+
+}  // namespace ivory

@@ -1,0 +1,209 @@
+#include "src/scenario_schema.hpp"
+
+#include <algorithm>
+
+#include "ivory/registry.hpp"
+#include "src/data_sets.hpp"
+#include "src/partition.hpp"
+
+namespace ivory {
+namespace {
+
+using Specs = std::vector<OptionSpec>;
+
+OptionSpec flag(std::string name, bool value, std::string help) {
+  return {.name = std::move(name), .default_value = value, .help = std::move(help)};
+}
+
+OptionSpec choice(std::string name, std::string value, std::vector<std::string> choices, std::string help) {
+  return {.name = std::move(name),
+          .default_value = std::move(value),
+          .help = std::move(help),
+          .choices = std::move(choices)};
+}
+
+OptionSpec count(std::string name, std::int64_t value, double low, double high, std::string unit, std::string help) {
+  return {.name = std::move(name),
+          .default_value = value,
+          .help = std::move(help),
+          .unit = std::move(unit),
+          .low = low,
+          .high = high};
+}
+
+// Limits of the random streams' keys: 24 bits of round, 16 bits of Monte-Carlo sample.
+constexpr double most_rounds = (1 << 24) - 1;
+constexpr double most_samples = (1 << 16) - 1;
+constexpr double most_steps = 1e9;
+
+Specs top_keys() {
+  OptionSpec name{.name = "name",
+                  .default_value = std::string(),
+                  .help = "what the run is called in logs and tables",
+                  .required = true};
+  OptionSpec arm{.name = "arm",
+                 .default_value = std::string(),
+                 .help = "the [[compare]] arm that a resolved scenario came from; not for hand-written files"};
+  OptionSpec rounds = count("rounds", 1, 1, most_rounds, "rounds", "rounds of communication");
+  rounds.required = true;
+  return {name, arm, count("seed", 1, 0, 0x1p53, "", "every random number of the run follows from it"), rounds};
+}
+
+Specs model_keys() {
+  OptionSpec hidden{.name = "hidden",
+                    .default_value = std::vector<double>(),
+                    .help = "widths of the hidden layers, such as [200, 100]; [] is a linear model",
+                    .unit = "units",
+                    .low = 1,
+                    .high = 1 << 20,
+                    .required = true};
+  OptionSpec init{.name = "init",
+                  .default_value = std::string(),
+                  .help = "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; "
+                          "empty: PyTorch's default initialisation from the seed"};
+  return {choice("kind", "mlp", {"mlp"}, "mlp: dense layers with an activation between them, logits at the end"), hidden,
+          choice("activation", "relu", {"relu", "sigmoid", "tanh"}, "between the dense layers"),
+          flag("bias", true, "dense layers add a bias"), init};
+}
+
+Specs clients_keys() {
+  OptionSpec participation{.name = "participation",
+                           .default_value = 1.0,
+                           .help = "share of the clients that takes part in a round, drawn anew each round",
+                           .unit = "1",
+                           .low = 0,
+                           .high = 1,
+                           .low_open = true};
+  OptionSpec step_factor{.name = "schedule_step_factor",
+                         .default_value = 0.1,
+                         .help = "schedule = \"step\": factor on the learning rate every schedule_step_rounds",
+                         .unit = "1",
+                         .low = 0,
+                         .high = 1,
+                         .low_open = true};
+  return {
+      count("count", 0, 0, 1 << 24, "clients", "number of clients; 0: as the data set says (partition kind \"natural\")"),
+      participation,
+      count("epochs", 1, 0, 1e6, "epochs", "passes over its own examples per visit of a client; 0: `steps` decides"),
+      count("steps", 0, 0, most_steps, "steps", "minibatch steps per visit of a client; 0: `epochs` decides"),
+      count("batch", 64, 1, 1 << 20, "examples", "examples per minibatch step"),
+      choice("schedule", "constant", {"constant", "cosine", "step"},
+             "learning rate over rounds r = 0..R-1; cosine: lr/2 (1 + cos(pi r/R)); step: lr * schedule_step_factor^"
+             "floor(r/schedule_step_rounds)"),
+      count("schedule_step_rounds", 0, 0, most_rounds, "rounds", "schedule = \"step\": rounds between two steps"),
+      step_factor,
+      count("warmup_rounds", 0, 0, most_rounds, "rounds",
+            "rounds r = 0.. of linear rise: factor (r+1)/(warmup_rounds+1) on top of the schedule"),
+      choice("inner_schedule", "constant", {"constant", "cosine", "linear"},
+             "learning rate over the steps of one visit, on top of the schedule over rounds; cosine and linear fall to 0"),
+      count("inner_warmup_steps", 0, 0, most_steps, "steps",
+            "steps of linear rise at the start of each visit, on top of inner_schedule"),
+      flag("keep_opt_state", false, "each client keeps its optimizer's state (momentum, moments) from visit to visit"),
+      flag("pool", false,
+           "pooled training, an upper bound: one client trains on the union of all clients' examples, and the clients stay "
+           "for the metrics per client"),
+  };
+}
+
+Specs evaluation_keys() {
+  OptionSpec target{.name = "target_accuracy",
+                    .default_value = 0.9,
+                    .help = "test accuracy for the columns \"rounds to target\" and \"bytes to target\"",
+                    .unit = "1",
+                    .low = 0,
+                    .high = 1};
+  return {
+      count("every", 1, 1, most_rounds, "rounds", "rounds between evaluations on the test set; the last round always is"),
+      count("samples", 32, 0, most_samples, "samples",
+            "Monte-Carlo samples of the posterior average; 0: no posterior average"),
+      count("bins", 15, 1, 1000, "bins", "confidence bins of the calibration error"),
+      choice("clients", "auto", {"auto", "none", "train", "holdout"},
+             "which of its own examples each client is evaluated on; auto: holdout where the partition keeps one, else train"),
+      count("clients_every", 10, 1, most_rounds, "rounds",
+            "rounds between evaluations on the clients' examples; the last round always is"),
+      count("elbo_samples", 0, 0, most_samples, "samples",
+            "Monte-Carlo samples of the server's negative ELBO; 0: not computed"),
+      target,
+  };
+}
+
+Specs log_keys() {
+  return {count("posterior_every", 10, 0, most_rounds, "rounds",
+                "rounds between records of the server's mean and precision; 0: at the end only"),
+          choice("sites", "none", {"none", "last", "every"},
+                 "records of each client's mean, precision and site: none, after the last round, or with every posterior")};
+}
+
+template <class Plugin>
+std::vector<Kind> kinds_of(std::span<const Plugin> plugins) {
+  std::vector<Kind> kinds;
+  for (const Plugin& plugin : plugins) kinds.push_back({plugin.name, plugin.help, plugin.options});
+  return kinds;
+}
+
+std::vector<Kind> copied(std::span<const Kind> kinds) { return {kinds.begin(), kinds.end()}; }
+
+bool declares(const Specs& specs, std::string_view name) {
+  return std::any_of(specs.begin(), specs.end(), [&](const OptionSpec& spec) { return spec.name == name; });
+}
+
+}  // namespace
+
+const std::vector<ScenarioTable>& scenario_tables() {
+  static const std::vector<ScenarioTable> tables = {
+      {"", "the run", top_keys()},
+      {"model", "the network", model_keys()},
+      {"clients", "who trains, and how long", clients_keys()},
+      {"evaluation", "what is measured, and when", evaluation_keys()},
+      {"log", "what the log keeps beside the metrics", log_keys()},
+  };
+  return tables;
+}
+
+const ScenarioTable* find_table(std::string_view name) {
+  for (const ScenarioTable& table : scenario_tables()) {
+    if (table.name == name) return &table;
+  }
+  return nullptr;
+}
+
+std::vector<ChoiceTable> choice_tables() {
+  return {
+      {"data", "kind", common_data_options(), copied(dataset_kinds()), true},
+      {"partition", "kind", common_partition_options(), copied(partition_kinds()), true},
+      {"clients.optimizer", "name", {}, kinds_of(optimizer_plugins()), false},
+      {"server", "algorithm", {}, kinds_of(algorithm_plugins()), false},
+  };
+}
+
+std::vector<std::string> table_names() {
+  return {"data", "partition", "model", "clients", "clients.optimizer", "server", "evaluation", "log"};
+}
+
+const Kind* ChoiceTable::find(std::string_view kind) const {
+  const auto found = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& k) { return k.name == kind; });
+  return found == kinds.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> ChoiceTable::names() const {
+  std::vector<std::string> out;
+  for (const Kind& kind : kinds) out.push_back(kind.name);
+  return out;
+}
+
+bool ChoiceTable::takes(const Kind& kind, std::string_view option) const {
+  return option == key || declares(common, option) || declares(kind.options, option);
+}
+
+OptionSpec ChoiceTable::key_spec() const {
+  return {.name = key, .default_value = std::string(), .choices = names(), .required = true};
+}
+
+Specs ChoiceTable::specs(const Kind& kind) const {
+  Specs out = {key_spec()};
+  out.insert(out.end(), common.begin(), common.end());
+  out.insert(out.end(), kind.options.begin(), kind.options.end());
+  return out;
+}
+
+}  // namespace ivory

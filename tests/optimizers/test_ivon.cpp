@@ -1,0 +1,729 @@
+// IVON: against a plain reference for every combination of its options, and the exact statements of the method sheet
+// (sections 1.1 and 1.2). Slots of the block: 0 momentum g, 1 Hessian h.
+#define BOOST_TEST_MODULE ivon
+#include <boost/test/included/unit_test.hpp>
+#include <cstring>
+#include <fmt/core.h>
+
+#include "tests/support/compare.hpp"
+#include "tests/support/ivon_reference.hpp"
+#include "tests/support/plugins.hpp"
+#include "tests/support/visit.hpp"
+
+using namespace ivory;
+using namespace ivory::test;
+using Vector = std::vector<double>;
+
+namespace {
+
+constexpr std::size_t momentum_slot = 0, hessian_slot = 1;
+
+// `count` reproducible numbers in [low, high), different for every salt.
+Vector numbers(std::size_t count, double low, double high, std::uint64_t salt) {
+  StreamReader reader(2024, {Purpose::data, salt});
+  Vector out(count);
+  for (double& x : out) x = low + (high - low) * reader.uniform();
+  return out;
+}
+
+Vector normal_numbers(std::size_t count, std::uint64_t salt) {
+  StreamReader reader(2025, {Purpose::data, salt});
+  Vector out(count);
+  for (double& x : out) x = reader.normal();
+  return out;
+}
+
+// A loss whose curvature has both signs and whose gradient couples coordinates.
+template <class Real>
+void bumpy_gradient(const Real* theta, Real* gradient, std::size_t size) {
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto a = static_cast<Real>(0.2 + 0.3 * static_cast<double>(i % 5));
+    gradient[i] = a * (theta[i] - Real(0.4)) + Real(0.5) * std::sin(Real(2) * theta[i] + theta[(i + 1) % size]);
+  }
+}
+
+// Everything a client with all terms needs, with storage.
+template <class Real>
+struct Problem {
+  explicit Problem(std::size_t size_, std::uint64_t salt = 0)
+      : size(size_),
+        start(padded<Real>(numbers(size_, -1.0, 1.0, 10 + salt))),
+        anchor_mean(padded<Real>(numbers(size_, -0.5, 0.8, 20 + salt))),
+        anchor_precision(padded<Real>(numbers(size_, 2.0, 9.0, 30 + salt))),
+        site_mean(padded<Real>(numbers(size_, -3.0, 2.0, 40 + salt))),
+        site_precision(padded<Real>(numbers(size_, -4.0, 4.0, 50 + salt))) {}
+
+  std::size_t size;
+  std::vector<Real> start, anchor_mean, anchor_precision, site_mean, site_precision;
+
+  LocalTerms<Real> terms(bool anchor, bool site, double lambda) const {
+    LocalTerms<Real> t;
+    t.start = start.data();
+    if (anchor) {
+      t.anchor_mean = anchor_mean.data();
+      t.anchor_precision = anchor_precision.data();
+      t.anchor_weight = 1.0 / lambda;
+      t.effective_samples = lambda;
+    }
+    if (site) {
+      t.site_mean = site_mean.data();
+      t.site_precision = site_precision.data();
+      t.site_weight = 0.07;
+    }
+    return t;
+  }
+};
+
+template <class Real>
+Vector wide(const std::vector<Real>& x, std::size_t size) {
+  return Vector(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(size));
+}
+
+// A quadratic loss 1/2 a (theta - c)^2 per coordinate.
+auto quadratic(const Vector& a, const Vector& c) {
+  return [a, c](std::size_t, const double* theta, double* g) {
+    for (std::size_t i = 0; i < a.size(); ++i) g[i] = a[i] * (theta[i] - c[i]);
+  };
+}
+
+// z, -z, z, -z ... : for a quadratic every odd power of the noise cancels.
+void antithetic(std::size_t, std::size_t, int sample, double* z, std::size_t size) {
+  for (std::size_t i = 0; i < size; ++i) z[i] = sample % 2 == 0 ? 1.0 : -1.0;
+}
+
+OptionValues base(double lambda) {
+  return {{"lr", 0.1}, {"beta2", 0.98}, {"hess_init", 0.7}, {"weight_decay", 0.05}, {"ess", lambda}};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 70;  // one whole tile and a part of one
+  constexpr std::size_t steps = 30;
+  const double lambda = 60.0, batch = 12.0;
+  const Problem<double> problem(size);
+  int combinations = 0;
+  for (const bool gradsq : {false, true})
+    for (const int samples : {1, 3})
+      for (const double clip : {0.0, 0.08})
+        for (const bool debias : {false, true})
+          for (const bool rescale : {false, true})
+            for (const bool times_lambda : {false, true})
+              for (const int kind : {0, 1, 2, 3}) {  // no terms, anchor, anchor without a mean, anchor and site
+                if (times_lambda && !gradsq) continue;
+                ++combinations;
+                OptionValues options = base(lambda);
+                options["samples"] = samples;
+                options["estimator"] = std::string(gradsq ? "gradsq" : "price");
+                options["clip_radius"] = clip;
+                options["debias"] = debias;
+                options["rescale_lr"] = rescale;
+                options["gsq_times_lambda"] = times_lambda;
+                const auto optimizer = make_optimizer<double>("ivon", options);
+                BOOST_TEST_REQUIRE(optimizer->samples() == samples);
+                BOOST_TEST(optimizer->gives_posterior());
+                Visit<double> visit(*device, *optimizer, size);
+                visit.block.clients[0].terms = problem.terms(kind > 0, kind == 3, lambda);
+                if (kind == 2) visit.block.clients[0].terms.anchor_mean = nullptr;  // documented as m = 0
+                visit.block.clients[0].batch = batch;
+                visit.rate = [](std::size_t step) { return 0.05 / (1.0 + 0.1 * static_cast<double>(step)); };
+                visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+                visit.noise = [](std::size_t, std::size_t step, int sample, double* z) {
+                  const Vector n = normal_numbers(size, 100 * step + static_cast<std::uint64_t>(sample));
+                  std::copy(n.begin(), n.end(), z);
+                };
+                visit.run(steps);
+
+                IvonReference reference;
+                reference.lambda = lambda;
+                reference.beta2 = 0.98;
+                reference.hess_init = 0.7;
+                reference.clip_radius = clip;
+                reference.gradsq = gradsq;
+                reference.gradsq_factor = times_lambda ? lambda : batch;
+                reference.debias = debias;
+                reference.rescale_lr = rescale;
+                reference.decay.assign(size, 0.05);
+                reference.prior_mean.assign(size, 0.0);
+                reference.site_gradient.assign(size, 0.0);
+                reference.site_curvature.assign(size, 0.0);
+                for (std::size_t i = 0; i < size; ++i) {
+                  if (kind > 0) reference.decay[i] = problem.anchor_precision[i] / lambda;
+                  if (kind == 1 || kind == 3) reference.prior_mean[i] = problem.anchor_mean[i];
+                  if (kind == 3) {
+                    reference.site_gradient[i] = 0.07 * problem.site_mean[i];
+                    reference.site_curvature[i] = 0.07 * problem.site_precision[i];
+                  }
+                }
+                reference.start(wide(problem.start, size), 0.7);
+                Vector precision(size);
+                for (std::size_t step = 0; step < steps; ++step) {
+                  std::vector<Vector> z;
+                  for (int j = 0; j < samples; ++j)
+                    z.push_back(normal_numbers(size, 100 * step + static_cast<std::uint64_t>(j)));
+                  reference.step(visit.rate(step), z, [](const Vector& theta) {
+                    Vector g(size);
+                    bumpy_gradient(theta.data(), g.data(), size);
+                    return g;
+                  });
+                }
+                for (std::size_t i = 0; i < size; ++i)
+                  precision[i] = lambda * (reference.hessian[i] + reference.decay[i]);
+                // Both are double and differ in the order of operations; 30 contracting steps amplify 1e-16 little.
+                const std::string what = fmt::format("gradsq {} samples {} clip {} debias {} rescale {} lambda {} kind {}",
+                                                     gradsq, samples, clip, debias, rescale, times_lambda, kind);
+                BOOST_TEST(relative_difference(visit.mean(), reference.mean) < 1e-11, "mean: " << what);
+                BOOST_TEST(relative_difference(visit.slot(hessian_slot), reference.hessian) < 1e-11, "h: " << what);
+                BOOST_TEST(relative_difference(visit.slot(momentum_slot), reference.momentum) < 1e-11, "g: " << what);
+                BOOST_TEST(relative_difference(visit.precision(), precision) < 1e-11, "precision: " << what);
+              }
+  BOOST_TEST(combinations == 192);
+}
+
+BOOST_AUTO_TEST_CASE(retraction_keeps_the_precision_at_least_at_half) {
+  // T1. With z = 1 the estimate is hhat = sqrt(lambda (h + delta)) g: the gradient sets it, down to -1e4.
+  const auto device = make_cpu_device();
+  const Vector estimates{-1e4, -300.0, -20.0, -3.0, -0.5, 0.0, 0.3, 0.7, 2.0, 50.0, 1e4};
+  for (const double beta2 : {0.5, 0.9, 0.999})
+    for (const double h0 : {0.01, 0.7, 5.0}) {
+      const double delta = 0.05, lambda = 30.0;
+      OptionValues options = base(lambda);
+      options["beta2"] = beta2;
+      options["hess_init"] = h0;
+      const auto optimizer = make_optimizer<double>("ivon", options);
+      Visit<double> visit(*device, *optimizer, estimates.size());
+      const auto start = padded<double>(Vector(estimates.size(), 0.0));
+      visit.block.clients[0].terms.start = start.data();
+      visit.noise = [&](std::size_t, std::size_t, int, double* z) { std::fill(z, z + estimates.size(), 1.0); };
+      visit.gradient = [&](std::size_t, const double*, double* g) {
+        for (std::size_t i = 0; i < estimates.size(); ++i) g[i] = estimates[i] / std::sqrt(lambda * (h0 + delta));
+      };
+      visit.run(1);
+      const Vector h = visit.slot(hessian_slot);
+      for (std::size_t i = 0; i < estimates.size(); ++i) {
+        const double s = h0 + delta, r = (1.0 - beta2) * (h0 - estimates[i]) / s;
+        const double expected = s * (1.0 - r + 0.5 * r * r);
+        // h + delta is formed from terms up to r^2/2 times larger than their sum's smallest value: a few roundings of it.
+        BOOST_TEST(std::fabs(h[i] + delta - expected) <= 1e-12 * s * (1.0 + std::fabs(r) + 0.5 * r * r));
+        BOOST_TEST(h[i] + delta >= 0.5 * s * (1.0 - 1e-12), "beta2 " << beta2 << " h " << h0 << " hhat " << estimates[i]);
+      }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(without_noise_and_curvature_it_is_sgd_with_debiased_momentum) {
+  // T2, for several h0 and lambda, on which nothing may depend.
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 9;
+  const double lr = 0.05, delta = 0.03, beta1 = 0.9;
+  Vector m = numbers(size, -1.0, 1.0, 1), g(size, 0.0);
+  const auto start = padded<double>(m);
+  for (int t = 1; t <= 40; ++t) {
+    Vector gradient(size);
+    bumpy_gradient(m.data(), gradient.data(), size);
+    for (std::size_t i = 0; i < size; ++i) {
+      g[i] = beta1 * g[i] + (1.0 - beta1) * gradient[i];
+      m[i] -= lr * (g[i] / (1.0 - std::pow(beta1, t)) + delta * m[i]);
+    }
+  }
+  for (const double h0 : {0.01, 1.0, 20.0})
+    for (const double lambda : {1.0, 1e6}) {
+      const auto optimizer = make_optimizer<double>(
+          "ivon", {{"lr", 1.0}, {"beta2", 1.0}, {"hess_init", h0}, {"weight_decay", delta}, {"ess", lambda}});
+      Visit<double> visit(*device, *optimizer, size);
+      visit.block.clients[0].terms.start = start.data();
+      visit.rate = [lr](std::size_t) { return lr; };  // the caller's rate counts, not the option
+      visit.noise = [](std::size_t, std::size_t, int, double* z) { std::fill(z, z + size, 0.0); };
+      visit.gradient = [](std::size_t, const double* theta, double* out) { bumpy_gradient(theta, out, size); };
+      visit.run(40);
+      // lr (h0 + delta) / (h0 + delta) rounds; nothing else differs.
+      BOOST_TEST(relative_difference(visit.mean(), m) < 1e-13);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(price_estimate_of_a_quadratic_is_its_curvature) {
+  // T3: the pair z, -z gives hhat = a z^2 exactly, whatever the mean.
+  const auto device = make_cpu_device();
+  const Vector a{2.0, 0.5, -1.5, 7.0}, c{1.0, -2.0, 0.3, 0.0}, z{1.0, -0.3, 2.0, 1.0};
+  const double lambda = 40.0, delta = 0.05, h0 = 3.0, beta2 = 0.75;
+  const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.1}, {"beta2", beta2}, {"hess_init", h0},
+                                                         {"weight_decay", delta}, {"ess", lambda}, {"samples", 2}});
+  Visit<double> visit(*device, *optimizer, a.size());
+  const auto start = padded<double>(Vector{0.3, 0.1, -0.7, 2.0});
+  visit.block.clients[0].terms.start = start.data();
+  visit.gradient = quadratic(a, c);
+  visit.noise = [&](std::size_t, std::size_t, int sample, double* out) {
+    for (std::size_t i = 0; i < z.size(); ++i) out[i] = sample == 0 ? z[i] : -z[i];
+  };
+  visit.run(1);
+  const Vector h = visit.slot(hessian_slot);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double hhat = a[i] * z[i] * z[i], d = h0 - hhat;
+    const double expected = beta2 * h0 + (1 - beta2) * hhat + 0.5 * (1 - beta2) * (1 - beta2) * d * d / (h0 + delta);
+    BOOST_TEST(std::fabs(h[i] - expected) < 1e-12 * (1.0 + std::fabs(expected)));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(price_estimate_is_unbiased_and_negative_curvature_keeps_the_precision_positive) {
+  // T3: a million samples. With 1 - beta2 = 1e-6 the estimate can be read off one step.
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 4096;
+  for (const double a : {1.7, -0.9}) {
+    const double lambda = 50.0, delta = 0.05, h0 = 1.0, rest = 1e-6;
+    const auto optimizer =
+        make_optimizer<double>("ivon", {{"lr", 1e-3}, {"beta2", 1.0 - rest}, {"hess_init", h0}, {"weight_decay", delta},
+                                        {"ess", lambda}, {"samples", 256}});
+    Visit<double> visit(*device, *optimizer, size);
+    const auto start = padded<double>(Vector(size, 0.25));
+    visit.block.clients[0].terms.start = start.data();
+    visit.gradient = quadratic(Vector(size, a), Vector(size, 0.2));
+    visit.seed = 5;
+    visit.run(1);
+    Vector estimate = visit.slot(hessian_slot);
+    for (double& x : estimate) x = (x - (1.0 - rest) * h0) / rest;
+    // Four standard errors; the quadratic term adds 0.5e-6 (h - hhat)^2 / (h + delta), some 1e-6.
+    BOOST_TEST(std::fabs(mean_of(estimate) - a) < 4.0 * error_of_mean(estimate) + 1e-5);
+    BOOST_TEST(error_of_mean(estimate) < 0.005);
+  }
+  // Curvature -2 for hundreds of steps with a fast average: h falls below zero, h + delta never.
+  const auto optimizer = make_optimizer<double>(
+      "ivon", {{"lr", 1e-4}, {"beta2", 0.9}, {"hess_init", 1.0}, {"weight_decay", 0.05}, {"ess", 50.0}});
+  Visit<double> visit(*device, *optimizer, size);
+  const auto start = padded<double>(Vector(size, 0.0));
+  visit.block.clients[0].terms.start = start.data();
+  visit.gradient = quadratic(Vector(size, -2.0), Vector(size, 0.0));
+  double lowest = 1.0, lowest_h = 1.0;
+  visit.after_step = [&](std::size_t) {
+    for (const double s : visit.precision()) lowest = std::min(lowest, s);
+    for (const double h : visit.slot(hessian_slot)) lowest_h = std::min(lowest_h, h);
+  };
+  visit.run(300);
+  BOOST_TEST(lowest > 0.0);
+  BOOST_TEST(lowest_h < 0.0, "the case must reach negative h to mean something");
+}
+
+BOOST_AUTO_TEST_CASE(on_a_quadratic_it_converges_to_the_exact_posterior) {
+  // T4 with z = +-1: no noise is left, so the limit is exact up to the geometric rates 0.99^5000 and exp(-lr 5000).
+  const auto device = make_cpu_device();
+  const Vector a{2.0, 0.5, 0.02, 7.0}, c{1.0, -2.0, 0.3, 0.0};
+  const double lambda = 40.0, delta = 0.05;
+  const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.05}, {"beta2", 0.99}, {"hess_init", 1.0},
+                                                         {"weight_decay", delta}, {"ess", lambda}, {"samples", 2},
+                                                         {"rescale_lr", false}});
+  Visit<double> visit(*device, *optimizer, a.size());
+  const auto start = padded<double>(Vector{0.3, 0.1, -0.7, 2.0});
+  visit.block.clients[0].terms.start = start.data();
+  visit.gradient = quadratic(a, c);
+  visit.rate = [](std::size_t) { return 0.05; };
+  visit.noise = [&](std::size_t b, std::size_t step, int sample, double* z) { antithetic(b, step, sample, z, a.size()); };
+  visit.run(5000);
+  const Vector m = visit.mean(), h = visit.slot(hessian_slot), s = visit.precision();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    BOOST_TEST(std::fabs(h[i] - a[i]) < 1e-10);
+    BOOST_TEST(std::fabs(m[i] - a[i] * c[i] / (a[i] + delta)) < 1e-10);
+    BOOST_TEST(std::fabs(s[i] - lambda * (a[i] + delta)) < 1e-8);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(with_random_noise_it_converges_to_the_posterior_on_average) {
+  // T4 with one Philox sample per step, averaged over 2048 equal coordinates.
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 2048;
+  const double a = 1.3, c = 0.8, lambda = 500.0, delta = 0.1, beta2 = 0.999;
+  const auto optimizer = make_optimizer<double>(
+      "ivon", {{"lr", 0.02}, {"beta2", beta2}, {"hess_init", 1.0}, {"weight_decay", delta}, {"ess", lambda}});
+  Visit<double> visit(*device, *optimizer, size);
+  const auto start = padded<double>(Vector(size, 0.0));
+  visit.block.clients[0].terms.start = start.data();
+  visit.gradient = quadratic(Vector(size, a), Vector(size, c));
+  std::uint64_t steps_seen = 0;
+  visit.rate = [](std::size_t) { return 0.01; };
+  visit.after_step = [&](std::size_t) { ++steps_seen; };
+  visit.run(6000);
+  BOOST_TEST(steps_seen == 6000U);
+  const Vector h = visit.slot(hessian_slot), m = visit.mean();
+  // h is biased upwards by 0.5 (1 - beta2) Var(hhat) / (h + delta) with Var(hhat) = 2 a^2 plus the share of the moving mean,
+  // at most as much again: allow twice the first part beside four standard errors.
+  const double bias = 0.5 * (1.0 - beta2) * 2.0 * a * a / (a + delta);
+  BOOST_TEST(mean_of(h) - a < 2.0 * bias + 4.0 * error_of_mean(h));
+  BOOST_TEST(mean_of(h) - a > -4.0 * error_of_mean(h));
+  BOOST_TEST(std::fabs(mean_of(m) - a * c / (a + delta)) < 4.0 * error_of_mean(m) + 1e-4);
+  BOOST_TEST(error_of_mean(h) < 0.002);
+}
+
+BOOST_AUTO_TEST_CASE(clipping_bounds_every_step_and_equal_samples_count_once) {
+  // T5.
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 20;
+  const double xi = 0.02, lr = 0.3, h0 = 0.7, delta = 0.05;
+  const Problem<double> problem(size);
+  for (const bool rescale : {false, true}) {
+    OptionValues options = base(60.0);
+    options["clip_radius"] = xi;
+    options["rescale_lr"] = rescale;
+    const auto optimizer = make_optimizer<double>("ivon", options);
+    Visit<double> visit(*device, *optimizer, size);
+    visit.block.clients[0].terms = problem.terms(false, false, 60.0);
+    visit.rate = [lr](std::size_t) { return lr; };
+    visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+    Vector before = wide(problem.start, size);
+    const double bound = xi * lr * (rescale ? h0 + delta : 1.0) * (1.0 + 1e-12);
+    std::size_t reached = 0;
+    visit.after_step = [&](std::size_t) {
+      const Vector now = visit.mean();
+      for (std::size_t i = 0; i < size; ++i) {
+        BOOST_TEST(std::fabs(now[i] - before[i]) <= bound);
+        if (std::fabs(now[i] - before[i]) > 0.999 * bound) ++reached;
+      }
+      before = now;
+    };
+    visit.run(10);
+    BOOST_TEST(reached > 0U, "the bound must be met somewhere for the check to mean something");
+  }
+  Vector last;
+  for (const int samples : {1, 4}) {
+    OptionValues options = base(60.0);
+    options["samples"] = samples;
+    const auto optimizer = make_optimizer<double>("ivon", options);
+    Visit<double> visit(*device, *optimizer, size);
+    visit.block.clients[0].terms = problem.terms(true, true, 60.0);
+    visit.rate = [](std::size_t) { return 0.1; };
+    visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+    visit.noise = [](std::size_t, std::size_t step, int, double* z) {
+      const Vector n = normal_numbers(size, step);
+      std::copy(n.begin(), n.end(), z);
+    };
+    visit.run(15);
+    if (samples == 1) last = visit.mean();
+    else BOOST_TEST(relative_difference(visit.mean(), last) < 1e-12);  // the mean of four equal numbers may round
+  }
+}
+
+BOOST_AUTO_TEST_CASE(with_an_empty_site_and_a_scalar_anchor_it_is_plain_ivon) {
+  // Section 1.2, reduction to 1.1: v = V = 0, m_g = 0, s_g = lambda delta, rescale_lr off.
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 12;
+  const double lambda = 80.0, delta = 0.04;
+  const Problem<double> problem(size);
+  const auto zeros = padded<double>(Vector(size, 0.0));
+  auto scalar = padded<double>(Vector(size, lambda * delta));
+  Vector plain;
+  for (const int kind : {0, 1, 2}) {
+    OptionValues options = base(lambda);
+    options["weight_decay"] = kind == 0 ? delta : 0.9;  // with an anchor the option must not count
+    options["rescale_lr"] = false;
+    const auto optimizer = make_optimizer<double>("ivon", options);
+    Visit<double> visit(*device, *optimizer, size);
+    auto& terms = visit.block.clients[0].terms;
+    terms = problem.terms(kind > 0, kind == 2, lambda);
+    if (kind > 0) terms.anchor_mean = zeros.data(), terms.anchor_precision = scalar.data();
+    if (kind == 2) terms.site_mean = zeros.data(), terms.site_precision = zeros.data();
+    visit.rate = [](std::size_t) { return 0.1; };
+    visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+    visit.run(25);
+    if (kind == 0) plain = visit.mean();
+    else BOOST_TEST(relative_difference(visit.mean(), plain) < 1e-12);  // lambda delta / lambda rounds
+  }
+}
+
+BOOST_AUTO_TEST_CASE(prior_and_site_move_the_stationary_point_as_the_equations_say) {
+  // Section 1.2: s_k = s_g + (1/rho)(E Hess L_k / tau - V), s_k m_k = s_g m_g + (1/rho)((E Hess L_k m_k - E grad L_k)/tau - v);
+  // for L_k = N/2 a (theta - c)^2 that is s_g + (N a / tau - V)/rho and s_g m_g + (N a c / tau - v)/rho.
+  const auto device = make_cpu_device();
+  const double examples = 25.0, tau = 0.5, rho = 0.8, lambda = examples / (tau * rho);
+  const Vector a{2.0, 0.5, 1.1}, c{1.0, -2.0, 0.3}, m_g{0.2, -0.4, 0.0}, s_g{5.0, 3.0, 8.0};
+  for (const double sign : {-1.0, 0.0, 1.0}) {
+    const Vector v{4.0 * sign, -3.0 * sign, 2.0 * sign}, V{6.0 * sign, 3.0 * sign, 9.0 * sign};
+    const auto start = padded<double>(Vector(3, 0.0)), mean = padded<double>(m_g), precision = padded<double>(s_g),
+               site_mean = padded<double>(v), site_precision = padded<double>(V);
+    const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.05}, {"beta2", 0.99}, {"hess_init", 1.0},
+                                                           {"rescale_lr", false}, {"samples", 2}});
+    Visit<double> visit(*device, *optimizer, 3);
+    auto& terms = visit.block.clients[0].terms;
+    terms.start = start.data();
+    terms.anchor_mean = mean.data();
+    terms.anchor_precision = precision.data();
+    terms.site_mean = site_mean.data();
+    terms.site_precision = site_precision.data();
+    terms.anchor_weight = 1.0 / lambda;
+    terms.site_weight = tau / examples;
+    terms.effective_samples = lambda;
+    visit.rate = [](std::size_t) { return 0.05; };
+    visit.gradient = quadratic(a, c);
+    visit.noise = [](std::size_t b, std::size_t step, int sample, double* z) { antithetic(b, step, sample, z, 3); };
+    visit.run(5000);
+    const Vector s = visit.precision(), m = visit.mean();
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double expected_s = s_g[i] + (examples * a[i] / tau - V[i]) / rho;
+      const double expected_eta = s_g[i] * m_g[i] + (examples * a[i] * c[i] / tau - v[i]) / rho;
+      BOOST_TEST(std::fabs(s[i] - expected_s) < 1e-9 * expected_s);  // converged geometrically to rounding
+      BOOST_TEST(std::fabs(s[i] * m[i] - expected_eta) < 1e-9 * (1.0 + std::fabs(expected_eta)));
+      const double without = s_g[i] + examples * a[i] / tau / rho;  // sign test: V > 0 lowers s_k, V < 0 raises it
+      if (sign > 0) BOOST_TEST(s[i] < without - 1.0);
+      if (sign < 0) BOOST_TEST(s[i] > without + 1.0);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(negating_the_site_and_its_weight_changes_nothing) {
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 30;
+  Problem<double> problem(size);
+  Vector ours;
+  for (const double sign : {1.0, -1.0}) {
+    const auto optimizer = make_optimizer<double>("ivon", base(60.0));
+    Visit<double> visit(*device, *optimizer, size);
+    if (sign < 0)
+      for (std::size_t i = 0; i < size; ++i) problem.site_mean[i] *= -1.0, problem.site_precision[i] *= -1.0;
+    visit.block.clients[0].terms = problem.terms(true, true, 60.0);
+    visit.block.clients[0].terms.site_weight *= sign;
+    visit.rate = [](std::size_t) { return 0.1; };
+    visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+    visit.run(20);
+    if (sign > 0) ours = visit.mean();
+    else BOOST_TEST(visit.mean() == ours, boost::test_tools::per_element());  // negation is exact
+  }
+}
+
+BOOST_AUTO_TEST_CASE(starting_from_the_server_the_hessian_is_zero_and_the_noise_has_the_server_precision) {
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 40;
+  const Problem<double> problem(size);
+  const double lambda = 37.0;
+  const auto optimizer = make_optimizer<double>("ivon", base(lambda));
+  Visit<double> visit(*device, *optimizer, size);
+  auto& terms = visit.block.clients[0].terms;
+  terms = problem.terms(true, true, lambda);
+  terms.start = problem.anchor_mean.data();
+  terms.posterior_is_anchor = true;
+  visit.noise = [](std::size_t, std::size_t, int, double* z) { std::fill(z, z + size, 1.0); };
+  visit.gradient = [](std::size_t, const double*, double*) {};
+  visit.after_begin = [&] {
+    const double* const point = visit.block.row(visit.block.point, 0);
+    const Vector s = visit.precision(), h = visit.slot(hessian_slot), g = visit.slot(momentum_slot);
+    for (std::size_t i = 0; i < size; ++i) {
+      BOOST_TEST(h[i] == 0.0);
+      BOOST_TEST(g[i] == 0.0);
+      // lambda * (s_g / lambda) rounds twice; the difference of point and mean loses digits of the mean's size.
+      BOOST_TEST(std::fabs(s[i] - problem.anchor_precision[i]) <= 4e-16 * problem.anchor_precision[i]);
+      BOOST_TEST(std::fabs(point[i] - problem.anchor_mean[i] - 1.0 / std::sqrt(problem.anchor_precision[i])) < 1e-15);
+    }
+  };
+  visit.run(0);
+  // In the first round the Hessian starts at hess_init, with the anchor present.
+  terms.posterior_is_anchor = false;
+  terms.start = problem.start.data();
+  visit.after_begin = [&] {
+    for (const double h : visit.slot(hessian_slot)) BOOST_TEST(h == 0.7);
+    BOOST_TEST(visit.mean() == wide(problem.start, size), boost::test_tools::per_element());
+  };
+  visit.run(0);
+}
+
+BOOST_AUTO_TEST_CASE(effective_samples_come_from_the_terms_then_the_option_then_the_client) {
+  const auto device = make_cpu_device();
+  const auto precision_after_begin = [&](double option, double terms_lambda, double examples) {
+    OptionValues options{{"lr", 0.1}, {"hess_init", 2.0}, {"weight_decay", 0.5}, {"ess", option}};
+    const auto optimizer = make_optimizer<double>("ivon", options);
+    Visit<double> visit(*device, *optimizer, 1);
+    const auto start = padded<double>(Vector{0.0});
+    visit.block.clients[0].terms.start = start.data();
+    visit.block.clients[0].terms.effective_samples = terms_lambda;
+    visit.block.clients[0].examples = examples;
+    visit.gradient = [](std::size_t, const double*, double*) {};
+    visit.run(0);
+    return visit.precision()[0];
+  };
+  BOOST_TEST(precision_after_begin(100.0, 0.0, 30.0) == 250.0);
+  BOOST_TEST(precision_after_begin(0.0, 0.0, 30.0) == 75.0);
+  BOOST_TEST(precision_after_begin(0.0, 8.0, 30.0) == 20.0);
+}
+
+BOOST_AUTO_TEST_CASE(a_block_of_clients_equals_each_client_alone_bit_for_bit) {
+  // float with Philox noise as in production, and clients with different terms side by side.
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 130, clients = 4, steps = 12;
+  std::vector<Problem<float>> problems;
+  for (std::size_t k = 0; k < clients; ++k) problems.emplace_back(size, k);
+  OptionValues options = base(50.0);
+  options["samples"] = 2;
+  const auto optimizer = make_optimizer<float>("ivon", options);
+  const auto prepare = [&](TrainingBlock<float>::Client& client, std::size_t k) {
+    client.terms = problems[k].terms(k > 0, k > 1, 40.0 + static_cast<double>(k));
+    client.examples = 10.0 + static_cast<double>(k);
+    client.batch = 5.0;
+  };
+  // Noise depends on the client, not on its place in the block.
+  const auto noise_of = [&](std::size_t k, std::size_t step, int sample, float* z) {
+    std::vector<float> n(round_up_to_tile(size));
+    fill_normals(make_stream(3, {Purpose::training_noise, 0, k, step, static_cast<std::uint64_t>(sample)}), 0,
+                 n.size() / tile_size, n.data());
+    std::copy(n.begin(), n.begin() + size, z);
+  };
+  const auto gradient = [](std::size_t, const float* theta, float* g) { bumpy_gradient(theta, g, size); };
+  Visit<float> together(*device, *optimizer, size, clients);
+  for (std::size_t k = 0; k < clients; ++k) prepare(together.block.clients[k], k);
+  together.noise = noise_of;
+  together.gradient = gradient;
+  together.rate = [](std::size_t) { return 0.05; };
+  together.run(steps);
+  for (std::size_t k = 0; k < clients; ++k) {
+    Visit<float> alone(*device, *optimizer, size);
+    prepare(alone.block.clients[0], k);
+    alone.noise = [&](std::size_t, std::size_t step, int sample, float* z) { noise_of(k, step, sample, z); };
+    alone.gradient = gradient;
+    alone.rate = together.rate;
+    alone.run(steps);
+    BOOST_TEST(alone.mean() == together.mean(k), boost::test_tools::per_element());
+    BOOST_TEST(alone.precision() == together.precision(k), boost::test_tools::per_element());
+    BOOST_TEST(alone.slot(hessian_slot) == together.slot(hessian_slot, k), boost::test_tools::per_element());
+    // A stream gives what the same numbers stored beforehand give.
+    Visit<float> streamed(*device, *optimizer, size);
+    prepare(streamed.block.clients[0], k);
+    if (k == 0) {
+      streamed.seed = 3;
+      streamed.gradient = gradient;
+      streamed.rate = together.rate;
+      streamed.run(steps);
+      BOOST_TEST(relative_difference(streamed.mean(), alone.mean()) < 1e-6);  // another loop, other roundings at most
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(float_follows_double) {
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 100, steps = 50;
+  const Problem<double> exact(size);
+  const Problem<float> problem(size);
+  const auto run = [&]<class Real>(const Problem<Real>& p) {
+    const auto optimizer = make_optimizer<Real>("ivon", base(60.0));
+    Visit<Real> visit(*device, *optimizer, size);
+    visit.block.clients[0].terms = p.terms(true, true, 60.0);
+    visit.rate = [](std::size_t) { return 0.05; };
+    visit.gradient = [](std::size_t, const Real* theta, Real* g) { bumpy_gradient(theta, g, size); };
+    visit.noise = [](std::size_t, std::size_t step, int, Real* z) {
+      const Vector n = normal_numbers(size, step);
+      for (std::size_t i = 0; i < size; ++i) z[i] = static_cast<Real>(n[i]);
+    };
+    visit.run(steps);
+    const auto m = visit.mean(), s = visit.precision();
+    return std::pair(Vector(m.begin(), m.end()), Vector(s.begin(), s.end()));
+  };
+  const auto [m, s] = run(exact);
+  const auto [m32, s32] = run(problem);
+  // 50 steps of a few roundings of 6e-8 each, not amplified.
+  BOOST_TEST(relative_difference(m32, m) < 2e-5);
+  BOOST_TEST(relative_difference(s32, s) < 2e-5);
+}
+
+BOOST_AUTO_TEST_CASE(small_one_minus_beta2_is_not_lost_in_float) {
+  // In float 1 - 0.99999 is off by 0.14 %: constants are computed in double and passed down.
+  const auto device = make_cpu_device();
+  constexpr std::size_t steps = 2000;
+  const double beta2 = 0.99999, lambda = 50.0, h0 = 0.5;
+  const auto optimizer = make_optimizer<float>("ivon", {{"lr", 1e-9}, {"beta2", beta2}, {"hess_init", h0},
+                                                        {"weight_decay", 0.0625}, {"ess", lambda}, {"samples", 2}});
+  Visit<float> visit(*device, *optimizer, 1);
+  const auto start = padded<float>(Vector{0.0});
+  visit.block.clients[0].terms.start = start.data();
+  visit.rate = [](std::size_t) { return 1e-9; };
+  visit.gradient = [](std::size_t, const float* theta, float* g) { g[0] = 40.0F * theta[0]; };
+  visit.noise = [](std::size_t, std::size_t, int sample, float* z) { z[0] = sample == 0 ? 1.0F : -1.0F; };
+  visit.run(steps);
+  double h = h0;
+  for (std::size_t t = 0; t < steps; ++t) {
+    const double d = h - 40.0;
+    h = beta2 * h + (1.0 - beta2) * 40.0 + 0.5 * (1.0 - beta2) * (1.0 - beta2) * d * d / (h + 0.0625);
+  }
+  // The change is 0.78; 2000 roundings of h (6e-8 each) make 2e-5 of it at random, 0.14 % would be 1.1e-3.
+  BOOST_TEST(std::fabs(static_cast<double>(visit.slot(hessian_slot)[0]) - h) < 2e-4 * (h - h0));
+}
+
+BOOST_AUTO_TEST_CASE(momentum_and_step_count_survive_between_visits_only_on_request) {
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 8;
+  const Problem<double> problem(size);
+  const auto train = [&](Visit<double>& visit, bool resumed) {
+    visit.block.clients[0].terms = problem.terms(true, true, 60.0);
+    visit.block.clients[0].terms.posterior_is_anchor = resumed;
+    visit.rate = [](std::size_t) { return 0.05; };
+    visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+    visit.noise = [](std::size_t, std::size_t step, int, double* z) {
+      const Vector n = normal_numbers(size, step);
+      std::copy(n.begin(), n.end(), z);
+    };
+    visit.run(5, resumed);
+  };
+  OptionValues options = base(60.0);
+  BOOST_TEST(make_optimizer<double>("ivon", options)->kept_vectors() == 0U);
+  options["keep_momentum"] = true;
+  const auto optimizer = make_optimizer<double>("ivon", options);
+  BOOST_TEST(optimizer->kept_vectors() == 1U);  // g; h is set by the server each round
+  Visit<double> visit(*device, *optimizer, size);
+  train(visit, false);
+  const Vector kept = visit.slot(momentum_slot);
+  BOOST_TEST(largest_magnitude(kept) > 0.0);
+  visit.after_begin = [&] {
+    BOOST_TEST(visit.slot(momentum_slot) == kept, boost::test_tools::per_element());
+    for (const double h : visit.slot(hessian_slot)) BOOST_TEST(h == 0.0);
+    BOOST_TEST(visit.block.clients[0].optimizer_step == 5U);
+  };
+  train(visit, true);
+  const Vector resumed = visit.mean();
+  // The same by the equations: g and t go on, mean and h start afresh.
+  IvonReference reference;
+  reference.lambda = 60.0;
+  reference.beta2 = 0.98;
+  reference.hess_init = 0.7;
+  reference.rescale_lr = true;
+  reference.prior_mean = wide(problem.anchor_mean, size);
+  for (std::size_t i = 0; i < size; ++i) {
+    reference.decay.push_back(problem.anchor_precision[i] / 60.0);
+    reference.site_gradient.push_back(0.07 * problem.site_mean[i]);
+    reference.site_curvature.push_back(0.07 * problem.site_precision[i]);
+  }
+  reference.start(wide(problem.start, size), 0.0);
+  reference.momentum = kept;
+  reference.t = 5;
+  for (std::size_t step = 0; step < 5; ++step)
+    reference.step(0.05, {normal_numbers(size, step)}, [](const Vector& theta) {
+      Vector g(size);
+      bumpy_gradient(theta.data(), g.data(), size);
+      return g;
+    });
+  BOOST_TEST(relative_difference(resumed, reference.mean) < 1e-12);
+}
+
+BOOST_AUTO_TEST_CASE(a_gradient_that_is_not_finite_shows_in_the_mean) {
+  // A diverged client is recognised by its update: clipping must not turn NaN into a number.
+  const auto device = make_cpu_device();
+  const Problem<float> problem(10);
+  for (const double clip : {0.0, 0.1}) {
+    OptionValues options = base(60.0);
+    options["clip_radius"] = clip;
+    const auto optimizer = make_optimizer<float>("ivon", options);
+    Visit<float> visit(*device, *optimizer, 10);
+    visit.block.clients[0].terms = problem.terms(true, true, 60.0);
+    visit.rate = [](std::size_t) { return 0.05; };
+    visit.gradient = [](std::size_t, const float* theta, float* g) {
+      bumpy_gradient(theta, g, 10);
+      g[3] = std::numeric_limits<float>::quiet_NaN();
+    };
+    visit.run(3);
+    BOOST_TEST(std::isnan(visit.mean()[3]));
+    BOOST_TEST(!std::isnan(visit.mean()[2]));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(share_of_the_precision_gap_closed) {
+  const auto optimizer = make_optimizer<float>("ivon", {{"lr", 0.1}, {"beta2", 0.99999}});
+  BOOST_TEST(std::fabs(optimizer->precision_gap_closed(2000.0) - (1.0 - std::pow(0.99999, 2000.0))) < 1e-9);
+}
+
+BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
+  for (const OptionValues& wrong : {OptionValues{{"lr", 0.1}, {"beta1", -0.1}}, {{"lr", 0.1}, {"beta2", 1.5}},
+                                    {{"lr", -1.0}}, {{"lr", 0.1}, {"samples", 0}}, {{"lr", 0.1}, {"hess_init", -1.0}},
+                                    {{"lr", 0.1}, {"clip_radius", -1.0}}, {{"lr", 0.1}, {"weight_decay", -1.0}},
+                                    {{"lr", 0.1}, {"estimator", std::string("exact")}}, {{"lr", 0.1}, {"hes_init", 1.0}}})
+    BOOST_CHECK_THROW(make_optimizer<float>("ivon", wrong), InputError);
+}

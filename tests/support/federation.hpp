@@ -1,0 +1,76 @@
+// Rounds of a production algorithm where the test plays the clients.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "ivory/algorithm.hpp"
+#include "tests/support/visit.hpp"
+
+namespace ivory::test {
+
+/// What a client sends: `precision` is empty for point methods.
+template <class Real>
+struct Sent {
+  std::vector<Real> mean, precision;
+};
+
+template <class Real>
+class Federation {
+ public:
+  using Train = std::function<Sent<Real>(std::uint32_t client, const LocalTerms<Real>& terms)>;
+
+  Federation(Device& device, const Algorithm<Real>& algorithm_, const std::vector<Real>& start,
+             const std::vector<double>& examples_, bool everyone = true)
+      : algorithm(algorithm_),
+        state(device, start.size(), round_up_to_tile(start.size()), examples_.size(), everyone),
+        examples(examples_) {
+    state.start.from_host(padded<Real>(start));
+    algorithm.initialise(state);
+  }
+
+  const Algorithm<Real>& algorithm;
+  ServerState<Real> state;
+  std::vector<double> examples;
+  std::vector<Sent<Real>> sent;  // of the last round, padded
+
+  /// One round of the clients in `present` (empty: all of them).
+  AbsorbReport round(const Train& train, const std::vector<bool>& present = {}) {
+    const std::size_t clients = examples.size();
+    sent.assign(clients, {});
+    std::vector<ClientUpdate<Real>> updates(clients);
+    const auto takes_part = [&](std::size_t k) { return present.empty() || present[k]; };
+    for (std::uint32_t k = 0; k < clients; ++k) {
+      if (!takes_part(k)) continue;
+      Sent<Real> result = train(k, algorithm.local_terms(state, k, examples[k]));
+      sent[k].mean = padded<Real>(result.mean);
+      if (!result.precision.empty()) {
+        sent[k].precision = padded<Real>(result.precision);
+        for (std::size_t i = state.parameters; i < state.stride; ++i) sent[k].precision[i] = Real(1);
+      }
+      updates[k].client = k;
+      updates[k].mean = sent[k].mean.data();
+      updates[k].precision = sent[k].precision.empty() ? nullptr : sent[k].precision.data();
+      updates[k].examples = examples[k];
+      updates[k].steps = 1;
+    }
+    for (std::uint32_t k = 0; k < clients; ++k)
+      if (takes_part(k)) algorithm.update_site(state, updates[k]);
+    algorithm.open_round(state);
+    for (std::uint32_t k = 0; k < clients; ++k) algorithm.absorb(state, k, takes_part(k) ? &updates[k] : nullptr);
+    return algorithm.close_round(state);
+  }
+
+  std::vector<Real> mean() const { return head(state.mean.data()); }
+  std::vector<Real> precision() const { return head(state.precision.data()); }
+  std::vector<Real> site_mean(std::uint32_t k) const { return head_or_zero(algorithm.site_mean(state, k)); }
+  std::vector<Real> site_precision(std::uint32_t k) const { return head_or_zero(algorithm.site_precision(state, k)); }
+  std::vector<Real> head(const Real* row) const { return std::vector<Real>(row, row + state.parameters); }
+
+ private:
+  std::vector<Real> head_or_zero(const Real* row) const {
+    return row != nullptr ? head(row) : std::vector<Real>(state.parameters, Real(0));
+  }
+};
+
+}  // namespace ivory::test
