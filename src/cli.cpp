@@ -29,9 +29,8 @@ Exit codes: 0 good, 1 a run failed, 2 bad input.
 bool starts_like_setting(const std::string& word) {
   const std::size_t equals = word.find('=');
   if (equals == std::string::npos || equals == 0 || word[0] == '-') return false;
-  return std::all_of(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(equals), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.';
-  });
+  return std::all_of(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(equals),
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.'; });
 }
 
 /// The arguments after the program's name, with `--set a=1 b=2` spelt out as `--set a=1 --set b=2`.
@@ -54,7 +53,8 @@ std::vector<std::string> spelt_out(int argc, char** argv) {
 
 std::vector<std::string> verb_names(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(verb->get_name());
   return names;
 }
 
@@ -71,19 +71,21 @@ std::string explain(CLI::App& app, const std::vector<std::string>& arguments, co
   const std::vector<std::string> verbs = verb_names(app);
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   if (chosen.empty()) {
-    const auto word = std::find_if(arguments.begin(), arguments.end(), [](const std::string& a) { return a[0] != '-'; });
+    const auto word =
+        std::find_if(arguments.begin(), arguments.end(), [](const std::string& a) { return a[0] != '-'; });
     if (word == arguments.end() && !arguments.empty()) {
-      return fmt::format("[command line] known options come before the verb, got {}; see `ivory --help`", arguments.front());
+      return fmt::format("[command line] there is no such option before the verb, got {}; see `ivory --help`",
+                         arguments.front());
     }
     std::string got = "none";
-    std::string hint;
+    std::string hint = ";";
     if (word != arguments.end()) {
       got = '"' + *word + '"';
       const std::string near = nearest_name(*word, verbs);
       if (!near.empty()) hint = fmt::format("; did you mean \"{}\"?", near);
     }
-    return fmt::format("[command line] the verb must be one of {}, got {}{} See `ivory --help`", fmt::join(verbs, ", "), got,
-                       hint.empty() ? ";" : hint);
+    return fmt::format("[command line] the verb must be one of {}, got {}{} `ivory --help` shows what each does",
+                       fmt::join(verbs, ", "), got, hint);
   }
   const CLI::App& verb = *chosen.front();
   std::string text = error.what();
@@ -103,7 +105,10 @@ std::string explain(CLI::App& app, const std::vector<std::string>& arguments, co
 
 int command_line(int argc, char** argv) {
   CLI::App app{"Ivory: federated learning, simulated and compared", "ivory"};
-  app.get_formatter()->column_width(26);
+  const auto formatter = app.get_formatter();
+  formatter->column_width(26);
+  formatter->label("SUBCOMMAND", "VERB");
+  formatter->label("Positionals", "Arguments");
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.set_version_flag("--version", "ivory " IVORY_VERSION, "Print the version and exit");
   app.footer(examples);
@@ -114,6 +119,8 @@ int command_line(int argc, char** argv) {
   add_validate(app, chosen);
   add_list(app, chosen);
   add_inspect(app, chosen);
+
+  for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) verb->group("Verbs");
 
   const std::vector<std::string> arguments = spelt_out(argc, argv);
   try {

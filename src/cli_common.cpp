@@ -19,7 +19,8 @@ std::string file_word(const std::string& text) {
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool kept = byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view("._+-").find(c) != std::string_view::npos;
+    const bool kept =
+        byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view("._+-").find(c) != std::string_view::npos;
     out += kept ? c : '_';
   }
   return out;
@@ -42,24 +43,25 @@ std::vector<Scenario> ScenarioFlags::read() const {
 }
 
 void add_scenario_flags(CLI::App& verb, ScenarioFlags& flags, bool file_required) {
-  auto* file = verb.add_option("FILE", flags.file, "Scenario file (TOML)")->option_text(" ");
-  if (file_required) file->required()->option_text("REQUIRED");
+  verb.add_option("FILE", flags.file, "Scenario file (TOML)")->option_text(" ")->required(file_required);
   verb.add_option("--set", flags.set, "Override a key of the scenario, for every arm; may be repeated")
       ->option_text("KEY=VALUE ...")
       ->allow_extra_args(false);
-  verb.add_option("--only", flags.only, "Keep these arms of [[compare]]")->option_text("ARM,...")->allow_extra_args(false);
+  verb.add_option("--only", flags.only, "Keep these arms of [[compare]]")
+      ->option_text("ARM,...")
+      ->allow_extra_args(false);
 }
 
 void add_run_flags(CLI::App& verb, RunFlags& flags, const std::string& seed_help) {
-  verb.add_option("--seed", flags.seed, seed_help)
-      ->option_text("N")
-      ->check(CLI::Range(std::uint64_t{0}, largest_seed));
+  verb.add_option("--seed", flags.seed, seed_help)->option_text("N")->check(CLI::Range(std::uint64_t{0}, largest_seed));
   verb.add_option("--threads", flags.threads, "Threads; default: every core that the process may use")
       ->option_text("N")
       ->check(CLI::Range(1, most_threads));
   verb.add_option("--out", flags.out, "Folder for the logs; default: runs")->option_text("DIR");
-  auto* quiet = verb.add_flag("--quiet", flags.quiet, "Print the final table and errors only");
-  verb.add_flag("--json", flags.json, "Print one JSON object per round and nothing else")->excludes(quiet);
+  auto* quiet = verb.add_flag("--quiet", flags.quiet, "Print the final table and errors only")->option_text(" ");
+  verb.add_flag("--json", flags.json, "Print one JSON object per round and nothing else")
+      ->option_text(" ")
+      ->excludes(quiet);
 }
 
 std::string log_stem(const std::string& out, const Scenario& scenario) {
@@ -79,13 +81,15 @@ std::vector<Job> make_jobs(const std::vector<Scenario>& arms, const RunFlags& fl
       Job job{arm, ""};
       job.scenario.seed = flags.seed.value_or(arm.seed) + i;
       if (job.scenario.seed > largest_seed) {
-        throw InputError(fmt::format("[command line] seeds must be at most {}, got {}", largest_seed, job.scenario.seed));
+        throw InputError(
+            fmt::format("[command line] seeds must be at most {}, got {}", largest_seed, job.scenario.seed));
       }
       job.log_file = log_path(flags.out, job.scenario);
       for (const Job& other : jobs) {
         if (other.log_file == job.log_file) {
-          throw InputError(fmt::format("[arms] every arm needs a log of its own, got {} for \"{}\" and \"{}\"; rename one arm",
-                                       job.log_file, other.scenario.arm, arm.arm));
+          throw InputError(
+              fmt::format("[arms] every arm needs a log of its own, got {} for \"{}\" and \"{}\"; rename one arm",
+                          job.log_file, other.scenario.arm, arm.arm));
         }
       }
       jobs.push_back(std::move(job));

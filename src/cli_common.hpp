@@ -53,7 +53,7 @@ std::string log_stem(const std::string& out, const Scenario& scenario);
 struct JobsReport {
   std::vector<std::string> logs;  // finished ones, in order
   std::size_t reused = 0, failed = 0;
-  int exit_code = 0;              // 1 when a run failed, 2 when all failures were bad input
+  int exit_code = 0;  // 1 when a run failed, 2 when all failures were bad input
 };
 
 /// Runs the jobs one after the other, each with all threads. A job that fails is reported on stderr and the others still run.

@@ -49,10 +49,12 @@ Shard parse_shard(const std::string& text) {
   int used = 0;
   if (text.find_first_not_of("0123456789/") != std::string::npos || text.size() > 20 ||
       std::sscanf(text.c_str(), "%zu/%zu%n", &shard.index, &shard.count, &used) != 2 ||
-      static_cast<std::size_t>(used) != text.size() || shard.index < 1 || shard.index > shard.count || shard.count > most_shards) {
-    throw InputError(fmt::format("[command line] --shard takes i/n with 1 <= i <= n, got \"{}\"; such as 2/4 for the second "
-                                 "quarter",
-                                 text));
+      static_cast<std::size_t>(used) != text.size() || shard.index < 1 || shard.index > shard.count ||
+      shard.count > most_shards) {
+    throw InputError(
+        fmt::format("[command line] --shard takes i/n with 1 <= i <= n, got \"{}\"; such as 2/4 for the second "
+                    "quarter",
+                    text));
   }
   return shard;
 }
@@ -70,7 +72,8 @@ void write_csv(const std::string& path, const std::string& text) {
   file << text;
   file.close();
   if (!file) {
-    throw RunError(fmt::format("[command line] the file of --csv must be writable, got {}: {}", path, std::strerror(errno)));
+    throw RunError(
+        fmt::format("[command line] the file of --csv must be writable, got {}: {}", path, std::strerror(errno)));
   }
 }
 
@@ -95,8 +98,9 @@ int compare_shard(const Flags& flags, const std::vector<Job>& all) {
 int compare(const Flags& flags) {
   const bool from_logs = !flags.from.empty();
   if (from_logs && !flags.scenario.file.empty()) {
-    throw InputError(fmt::format("[command line] a table comes from a scenario FILE or from --from LOG ..., got both ({})",
-                                 flags.scenario.file));
+    throw InputError(
+        fmt::format("[command line] a table comes from a scenario FILE or from --from LOG ..., got both ({})",
+                    flags.scenario.file));
   }
   if (from_logs) {
     const std::vector<LogSummary> logs = read_summaries(flags.from);
@@ -105,8 +109,9 @@ int compare(const Flags& flags) {
     return 0;
   }
   if (flags.scenario.file.empty()) {
-    throw InputError("[command line] compare needs a scenario FILE or --from LOG ..., got neither; "
-                     "`ivory compare --help` shows examples");
+    throw InputError(
+        "[command line] compare needs a scenario FILE or --from LOG ..., got neither; "
+        "`ivory compare --help` shows examples");
   }
   const std::vector<Job> jobs = make_jobs(flags.scenario.read(), flags.run, flags.seeds);
   if (!flags.shard.empty()) return compare_shard(flags, jobs);
@@ -131,12 +136,15 @@ void add_compare(CLI::App& app, Action& chosen) {
   CLI::App* verb = app.add_subcommand("compare", "Run every arm on several seeds and compare them");
   const auto flags = std::make_shared<Flags>();
   add_scenario_flags(*verb, flags->scenario, false);
-  verb->add_option("--seeds", flags->seeds, "Number of seeds; default: 3")->option_text("N")->check(CLI::Range(1, 10000));
+  verb->add_option("--seeds", flags->seeds, "Number of seeds; default: 3")
+      ->option_text("N")
+      ->check(CLI::Range(1, 10000));
   add_run_flags(*verb, flags->run, "First seed; default: the scenario's");
   auto* from = verb->add_option("--from", flags->from, "Compare these logs; nothing is run")->option_text("LOG ...");
   verb->add_option("--csv", flags->csv, "Also write the numbers to this file")->option_text("FILE");
-  verb->add_flag("--fresh", flags->fresh, "Run again what has a finished log");
-  auto* shard = verb->add_option("--shard", flags->shard, "Run the I-th of N parts of the list of runs")->option_text("I/N");
+  verb->add_flag("--fresh", flags->fresh, "Run again what has a finished log")->option_text(" ");
+  auto* shard =
+      verb->add_option("--shard", flags->shard, "Run the I-th of N parts of the list of runs")->option_text("I/N");
   for (const char* name : {"--set", "--only", "--seeds", "--seed", "--threads", "--out", "--json", "--fresh"}) {
     from->excludes(verb->get_option(name));
   }

@@ -23,7 +23,7 @@ A log can be looked at while its run goes on.)";
 void add_inspect(CLI::App& app, Action& chosen) {
   CLI::App* verb = app.add_subcommand("inspect", "Show what logs hold");
   const auto logs = std::make_shared<std::vector<std::string>>();
-  verb->add_option("LOG", *logs, "Logs (HDF5) that `ivory run` wrote")->required()->option_text("REQUIRED");
+  verb->add_option("LOG", *logs, "Logs (HDF5) that `ivory run` wrote")->required()->option_text("...");
   verb->footer(examples);
   verb->final_callback([logs, &chosen] {
     chosen = [logs] {

@@ -3,9 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <system_error>
 
@@ -22,8 +20,8 @@ void make_folder(const std::string& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) {
-    throw RunError(fmt::format("[log] the folder for the logs must be creatable, got {}: {}; choose another with --out", folder,
-                               error.message()));
+    throw RunError(fmt::format("[log] the folder for the logs must be creatable, got {}: {}; choose another with --out",
+                               folder, error.message()));
   }
 }
 
@@ -45,33 +43,15 @@ std::optional<LogReader> finished_log(const Job& job) {
   return std::nullopt;
 }
 
-/// Shows the rounds of a log as if they were run now, for readers of --json.
-void replay(const LogReader& log, Progress& progress) {
-  std::map<std::string, std::vector<double>> columns;
-  for (const char* name : {"accuracy", "nll", "ece", "brier", "entropy", "accuracy_bayes", "nll_bayes", "ece_bayes",
-                           "brier_bayes", "entropy_bayes", "train_loss", "seconds", "bytes_up", "bytes_down", "participants",
-                           "refused", "clamped"}) {
-    columns[name] = log.column(name);
-  }
+/// Prints the rounds of a log as --json would have while they ran.
+void print_json(const ProgressTitle& title, const LogReader& log) {
+  RoundColumns row = columns_of({});
+  std::vector<std::vector<double>> columns;
+  for (const auto& [name, value] : row) columns.push_back(log.column(name));
   const std::vector<std::uint64_t> hashes = log.state_hashes();
   for (std::size_t i = 0; i < hashes.size(); ++i) {
-    const auto metrics = [&](const std::string& suffix) {
-      return Metrics{columns["accuracy" + suffix][i], columns["nll" + suffix][i], columns["ece" + suffix][i],
-                     columns["brier" + suffix][i], columns["entropy" + suffix][i]};
-    };
-    RoundRecord record;
-    record.round = static_cast<int>(i) + 1;
-    record.mean.metrics = metrics("");
-    record.bayes.metrics = metrics("_bayes");
-    record.evaluated = !std::isnan(record.mean.metrics.nll);
-    record.train_loss = columns["train_loss"][i];
-    record.seconds = columns["seconds"][i];
-    record.bytes_up = columns["bytes_up"][i], record.bytes_down = columns["bytes_down"][i];
-    record.participants = static_cast<int>(columns["participants"][i]);
-    record.refused = static_cast<int>(columns["refused"][i]);
-    record.clamped = columns["clamped"][i];
-    record.state_hash = hashes[i];
-    progress.round(record);
+    for (std::size_t c = 0; c < row.size(); ++c) row[c].second = columns[c][i];
+    fmt::print("{}\n", round_as_json(title, static_cast<int>(i) + 1, row, hashes[i]));
   }
 }
 
@@ -102,14 +82,11 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
   if (!jobs.empty()) make_folder(flags.out);
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const Job& job = jobs[i];
-    const ProgressTitle title = {job.scenario.name, job.scenario.arm, job.scenario.seed,
-                                 job.scenario.rounds, i + 1,          jobs.size()};
+    const ProgressTitle title = {job.scenario.name, job.scenario.arm, job.scenario.seed, job.scenario.rounds, i + 1,
+                                 jobs.size()};
     if (const auto log = reuse ? finished_log(job) : std::nullopt) {
       progress.note(fmt::format("[{}/{}] {}  reused {}", i + 1, jobs.size(), job_name(job), job.log_file));
-      if (flags.json) {
-        progress.start(title);
-        replay(*log, progress);
-      }
+      if (flags.json) print_json(title, *log);
       report.logs.push_back(job.log_file);
       ++report.reused;
       continue;
@@ -123,7 +100,8 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
     try {
       progress.start(title);
       RunSettings settings;
-      settings.threads = flags.threads > 0 ? flags.threads : omp_get_max_threads();  // affinity and OMP_NUM_THREADS count
+      settings.threads =
+          flags.threads > 0 ? flags.threads : omp_get_max_threads();  // affinity and OMP_NUM_THREADS count
       settings.log_file = job.log_file;
       settings.on_round = [&](const RoundRecord& record) { progress.round(record); };
       run_experiment(job.scenario, settings);

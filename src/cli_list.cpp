@@ -35,7 +35,8 @@ constexpr std::size_t narrowest_help = 36;  // below that, help goes under the o
 
 std::size_t page_width() {
   winsize size{};
-  if (isatty(STDOUT_FILENO) != 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40) return size.ws_col;
+  if (isatty(STDOUT_FILENO) != 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40)
+    return size.ws_col;
   return 120;
 }
 
@@ -95,8 +96,8 @@ std::string option_table(const std::vector<OptionSpec>& specs) {
   std::vector<std::vector<std::string>> rows = {{"key", "type", "default", "range", "unit", "meaning"}};
   for (const OptionSpec& spec : specs) {
     const std::string unit = spec.unit == "1" ? "" : spec.unit;
-    rows.push_back({spec.name, type_name(spec), spec.required ? "required" : to_toml(spec.default_value), range_text(spec), unit,
-                    spec.help});
+    rows.push_back({spec.name, type_name(spec), spec.required ? "required" : to_toml(spec.default_value),
+                    range_text(spec), unit, spec.help});
   }
   // A long list of choices would push every other row's help aside: it goes before the help instead.
   for (std::size_t r = 1; r < rows.size(); ++r) {
@@ -109,8 +110,15 @@ std::string option_table(const std::vector<OptionSpec>& specs) {
   for (const auto& row : rows) {
     for (std::size_t c = 0; c < columns; ++c) widths[c] = std::max(widths[c], text_columns(row[c]));
   }
+  // A column with nothing but its heading goes.
+  for (std::size_t c = 0; c < columns; ++c) {
+    const bool empty = std::all_of(rows.begin() + 1, rows.end(), [&](const auto& row) { return row[c].empty(); });
+    if (!empty) continue;
+    for (auto& row : rows) row[c].clear();
+    widths[c] = 0;
+  }
   std::size_t margin = indent;
-  for (const std::size_t width : widths) margin += width + 2;
+  for (const std::size_t width : widths) margin += width > 0 ? width + 2 : 0;
   const std::size_t page = page_width();
   const bool beside = margin + narrowest_help <= page;
   const std::size_t help_margin = beside ? margin : indent + 4;
@@ -118,8 +126,11 @@ std::string option_table(const std::vector<OptionSpec>& specs) {
   std::string out;
   for (const auto& row : rows) {
     std::string line(indent, ' ');
-    for (std::size_t c = 0; c < columns; ++c) line += row[c] + std::string(widths[c] - text_columns(row[c]) + 2, ' ');
-    if (!beside && !row[5].empty()) line = line.substr(0, line.find_last_not_of(' ') + 1) + "\n" + std::string(help_margin, ' ');
+    for (std::size_t c = 0; c < columns; ++c) {
+      if (widths[c] > 0) line += row[c] + std::string(widths[c] - text_columns(row[c]) + 2, ' ');
+    }
+    if (!beside && !row[5].empty())
+      line = line.substr(0, line.find_last_not_of(' ') + 1) + "\n" + std::string(help_margin, ' ');
     line += wrapped(row[5], page - help_margin, help_margin);
     out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
@@ -181,7 +192,8 @@ std::vector<Topic> topics() {
       {"datasets", "[data] kind", "where examples come from",
        [] { return std::vector<Kind>(dataset_kinds().begin(), dataset_kinds().end()); }, &common_data_options()},
       {"partitions", "[partition] kind", "how examples are divided among clients",
-       [] { return std::vector<Kind>(partition_kinds().begin(), partition_kinds().end()); }, &common_partition_options()},
+       [] { return std::vector<Kind>(partition_kinds().begin(), partition_kinds().end()); },
+       &common_partition_options()},
       {"scenario", "", "the tables and keys of a scenario file", scenario_kinds},
   };
 }
@@ -220,7 +232,8 @@ int list(const std::string& topic_name, const std::string& name) {
       if (name.empty() || name == kind.name) body += entry(kind) + "\n";
     }
     if (body.empty() && !name.empty()) reject("NAME", name, names);
-    if (topic.common != nullptr && !topic.common->empty()) body += "keys of every kind\n" + option_table(*topic.common) + "\n";
+    if (topic.common != nullptr && !topic.common->empty())
+      body += "keys of every kind\n" + option_table(*topic.common) + "\n";
     std::string head = topic.name + ": " + topic.help;
     if (!topic.key.empty()) head += fmt::format(" (chosen by the key {})", topic.key);
     fmt::print("{}\n\n{}", head, body.substr(0, body.size() - 1));
@@ -232,12 +245,14 @@ int list(const std::string& topic_name, const std::string& name) {
 }  // namespace
 
 void add_list(CLI::App& app, Action& chosen) {
-  CLI::App* verb = app.add_subcommand("list", "List algorithms, optimizers, layers, datasets, partitions, scenario keys");
+  CLI::App* verb =
+      app.add_subcommand("list", "List algorithms, optimizers, layers, datasets, partitions, scenario keys");
   struct Flags {
     std::string topic, name;
   };
   const auto flags = std::make_shared<Flags>();
-  verb->add_option("TOPIC", flags->topic, "algorithms, optimizers, layers, datasets, partitions or scenario")->option_text(" ");
+  verb->add_option("TOPIC", flags->topic, "algorithms, optimizers, layers, datasets, partitions or scenario")
+      ->option_text(" ");
   verb->add_option("NAME", flags->name, "One of them only")->option_text(" ");
   verb->footer(examples);
   verb->final_callback([flags, &chosen] { chosen = [flags] { return list(flags->topic, flags->name); }; });

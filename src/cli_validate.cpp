@@ -8,11 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "clients/network.hpp"
 #include "ivory/error.hpp"
+#include "ivory/registry.hpp"
 #include "src/cli.hpp"
 #include "src/cli_common.hpp"
 #include "src/data_sets.hpp"
+#include "src/model.hpp"
 #include "src/partition.hpp"
 
 namespace ivory {
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* examples = R"(Examples:
   ivory validate scenarios/quickstart.toml
   ivory validate scenarios/quickstart.toml --partition
-  ivory validate scenarios/quickstart.toml --set partition.alpha=0.1 --partition
+  ivory validate scenarios/quickstart.toml --set partition.alpha_labels=0.1 --partition
 
 Reads the scenario, loads its data where they can be found, divides them among the clients and builds the network.)";
 
@@ -101,13 +102,11 @@ std::string model_text(const Scenario& arm, const LoadedData& data) {
   return text + " " + arm.model.text("activation");
 }
 
-std::size_t parameter_count(const Scenario& arm, const DataSplit& data) {
-  std::vector<std::size_t> hidden;
-  for (const double width : arm.model.reals("hidden")) hidden.push_back(static_cast<std::size_t>(width));
-  return make_mlp<float>(data.train.features, hidden, static_cast<std::size_t>(data.train.classes),
-                         arm.model.text("activation"), arm.model.boolean("bias"))
-      .layout()
-      .size();
+/// Builds what a run would build, for the errors this may throw; returns P.
+std::size_t build(const Scenario& arm, const DataSplit& data) {
+  const auto network = make_network(arm, data.train.features, static_cast<std::size_t>(data.train.classes));
+  if (!arm.model.text("init").empty()) (void)initial_weights(arm, network);
+  return network.layout().size();
 }
 
 std::string clients_text(const Scenario& arm, const Partition* partition) {
@@ -139,11 +138,13 @@ int validate(const Flags& flags) {
   std::vector<std::vector<std::string>> rows = {
       {"arm", "algorithm", "optimizer", "clients", "model", "parameters", "rounds", "seed"}};
   for (const Scenario& arm : arms) {
+    (void)find_optimizer(arm.optimizer_name)->make_float(arm.optimizer);
+    (void)find_algorithm(arm.algorithm_name)->make_float(arm.algorithm);
     const LoadedData& data = checker.data(arm);
     if (!data.split && flags.partition) throw InputError(data.missing);
     const Partition* partition = data.split ? &checker.partition(arm, data) : nullptr;
     rows.push_back({arm_name(arm), arm.algorithm_name, arm.optimizer_name, clients_text(arm, partition),
-                    model_text(arm, data), data.split ? fmt::format("{}", parameter_count(arm, *data.split)) : "?",
+                    model_text(arm, data), data.split ? fmt::format("{}", build(arm, *data.split)) : "?",
                     fmt::format("{}", arm.rounds), fmt::format("{}", arm.seed)});
   }
   fmt::print("ok: {}\n\n{}", flags.scenario.file, aligned(rows));
@@ -152,21 +153,21 @@ int validate(const Flags& flags) {
       fmt::print(stderr, "ivory: warning: data, partition and parameters not checked: {}\n", data->missing);
       continue;
     }
-    fmt::print("\ndata: {}\n  {} training, {} validation, {} test examples, {} features, {} classes\n", data->split->description,
-               data->split->train.size(), data->split->validation.size(), data->split->test.size(),
-               data->split->train.features, data->split->train.classes);
+    fmt::print("\ndata: {}\n", data->split->description);
+    const std::size_t validation = data->split->validation.size();
+    if (validation > 0) fmt::print("validation split: {}\n", show_count(static_cast<double>(validation), "example"));
   }
   for (const auto& drawn : checker.partitions()) {
     const bool several = checker.partitions().size() > 1;
     std::size_t least = SIZE_MAX, most = 0;
-    for (const auto& examples : drawn->partition.train) {
-      least = std::min(least, examples.size());
-      most = std::max(most, examples.size());
+    for (const auto& indices : drawn->partition.train) {
+      least = std::min(least, indices.size());
+      most = std::max(most, indices.size());
     }
     fmt::print("\npartition{}: {} of {} to {} examples, {} repeated, {} unused, hash {:016x}\n",
                several ? fmt::format(" of {}", fmt::join(drawn->arms, ", ")) : "",
-               show_count(static_cast<double>(drawn->partition.clients()), "client"), least, most, drawn->partition.repeated,
-               drawn->partition.unused, drawn->partition.hash);
+               show_count(static_cast<double>(drawn->partition.clients()), "client"), least, most,
+               drawn->partition.repeated, drawn->partition.unused, drawn->partition.hash);
     if (flags.partition) fmt::print("{}", heat_map(drawn->partition, drawn->data->split->train));
   }
   return 0;

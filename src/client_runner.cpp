@@ -27,10 +27,10 @@ struct ClientRunner::Progress {
   std::mutex mutex;
   std::condition_variable slot_freed;
   std::span<const std::uint32_t> cohort;
-  std::size_t next_to_start = 0;               // index into cohort
-  std::size_t next_to_absorb = 0;              // index into cohort
-  std::uint32_t next_client = 0;               // first client the server has not absorbed
-  std::vector<Finished*> ready;                // per cohort member; null until trained
+  std::size_t next_to_start = 0;   // index into cohort
+  std::size_t next_to_absorb = 0;  // index into cohort
+  std::uint32_t next_client = 0;   // first client the server has not absorbed
+  std::vector<Finished*> ready;    // per cohort member; null until trained
   std::vector<Finished*> free;
   bool absorbing = false;
   std::exception_ptr failure;
@@ -44,7 +44,9 @@ namespace {
 struct NotUsable {
   const float* value;
   bool positive;  // a precision must be above 0
-  double operator()(std::size_t i) const { return math::is_finite(value[i]) && (!positive || value[i] > 0.0F) ? 0.0 : 1.0; }
+  double operator()(std::size_t i) const {
+    return math::is_finite(value[i]) && (!positive || value[i] > 0.0F) ? 0.0 : 1.0;
+  }
 };
 
 }  // namespace
@@ -79,9 +81,9 @@ ClientRunner::~ClientRunner() {
 void ClientRunner::visit(Worker& worker, ServerState<float>& state, std::uint32_t client, Finished& result) {
   const auto& examples = examples_[client];
   const auto n = static_cast<double>(examples.size());
-  Visit<float> visit{.task = {.client = client, .round = state.round,
-                              .terms = algorithm_.local_terms(state, client, n)},
-                     .examples = examples};
+  Visit<float> visit{
+      .task = {.client = client, .round = state.round, .terms = algorithm_.local_terms(state, client, n)},
+      .examples = examples};
   if (!kept_[client].empty()) {
     visit.kept = &kept_[client];
     visit.kept_step = kept_step_[client];
@@ -128,7 +130,8 @@ void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, c
     ++progress.next_client;
     auto& report = progress.report;
     report.clients[update.client] = {.status = update.refused ? ClientStatus::refused : ClientStatus::trained,
-                                     .train_loss = update.train_loss, .steps = update.steps};
+                                     .train_loss = update.train_loss,
+                                     .steps = update.steps};
     if (update.refused) {
       ++report.refused;
     } else {
@@ -147,7 +150,8 @@ void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, c
   progress.absorbing = false;
 }
 
-CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::uint32_t> cohort, const Observer& observer) {
+CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::uint32_t> cohort,
+                               const Observer& observer) {
   Progress progress;
   progress.cohort = cohort;
   progress.ready.assign(cohort.size(), nullptr);
@@ -186,7 +190,7 @@ CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::u
       }
     }
   };
-#pragma omp parallel num_threads(static_cast<int>(workers_.size()))
+#pragma omp parallel num_threads(static_cast <int>(workers_.size()))
   work(*workers_[static_cast<std::size_t>(omp_get_thread_num())]);
 
   if (progress.failure) {

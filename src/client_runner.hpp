@@ -49,10 +49,11 @@ class ClientRunner {
   const Dataset& data_;
   std::vector<std::vector<std::uint32_t>> examples_;
   VisitPlan plan_;
-  std::vector<std::vector<float>> kept_;     // optimizer state clients keep between visits, where the scenario asks for it
+  std::vector<std::vector<float>> kept_;  // optimizer state clients keep between visits, where the scenario asks for it
   std::vector<std::uint64_t> kept_step_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::unique_ptr<Finished>> slots_;  // updates on their way to the server: two per thread, not one per client
+  std::vector<std::unique_ptr<Finished>>
+      slots_;  // updates on their way to the server: two per thread, not one per client
 };
 
 }  // namespace ivory

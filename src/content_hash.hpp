@@ -38,9 +38,11 @@ class ContentHash {
     std::memcpy(&word, from, bytes);
     return word;
   }
-  // The rotation brings high bits down: a product alone would never let them reach the low ones, and two flipped signs would
-  // cancel.
-  static std::uint64_t mix(std::uint64_t h, std::uint64_t word) { return (std::rotl(h, 29) ^ word) * 0x9E3779B97F4A7C15U; }
+  // Multiply, rotate, multiply, as in xxHash. With one product the change of a word's top bit (a float's sign) would stay one
+  // bit, and one bit of the next word would undo it.
+  static std::uint64_t mix(std::uint64_t h, std::uint64_t word) {
+    return std::rotl(h + word * 0xD6E8FEB86659FD93U, 31) * 0x9E3779B97F4A7C15U;
+  }
 
   std::uint64_t state_ = 0xCBF29CE484222325U;
 };

@@ -164,7 +164,7 @@ void check_memory(double values, const std::string& what) {
   const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
   const double bytes = values * static_cast<double>(sizeof(float));
   if (machine > 0 && bytes > machine) {
-    throw InputError(fmt::format("[data] the data must fit into memory, got {:.3g} GB on a machine with {:.3g} GB, {}",
+    throw InputError(fmt::format("[memory] a run must fit into memory, got {:.3g} GB on a machine with {:.3g} GB for {}",
                                  bytes * 1e-9, machine * 1e-9, what));
   }
 }

@@ -46,7 +46,7 @@ void set_classes(DataSplit& data, std::int64_t given, const std::string& train_f
 /// Throws InputError naming row and column of the first NaN or infinity.
 void check_finite(const Dataset& data, const std::string& what);
 
-/// Throws InputError when so many floats exceed the machine's memory: a damaged header should not end in swapping.
+/// Throws InputError when so many 4-byte values exceed the machine's memory: a damaged header should not end in swapping.
 void check_memory(double values, const std::string& what);
 
 /// Marks about `fraction` of the examples (at least one), by keyed shuffle, and never the last example of a natural client.

@@ -63,12 +63,19 @@ struct LinearModel {
   }
 };
 
-LinearModel draw_model(StreamReader reader, std::size_t features, std::size_t classes, double alpha, double beta, bool iid) {
+LinearModel draw_model(StreamReader reader, const Options& options) {
+  const auto features = static_cast<std::size_t>(options.integer("features"));
+  const auto classes = static_cast<std::size_t>(options.integer("classes"));
+  const double alpha = options.real("alpha"), beta = options.real("beta");
+  const bool iid = options.boolean("iid"), per_class = options.boolean("alpha_per_class");
   LinearModel model;
-  const double weight_mean = iid ? 0 : alpha * reader.normal();
-  const double centre_mean = iid ? 0 : beta * reader.normal();
-  for (std::size_t i = 0; i < classes * features; ++i) model.weight.push_back(weight_mean + reader.normal());
-  for (std::size_t c = 0; c < classes; ++c) model.bias.push_back(weight_mean + reader.normal());
+  std::vector<double> mean(classes, iid ? 0 : alpha * reader.normal());  // u_k, of every class
+  const double centre_mean = iid ? 0 : beta * reader.normal();           // B_k
+  if (per_class && !iid) {
+    for (double& value : mean) value = alpha * reader.normal();
+  }
+  for (std::size_t i = 0; i < classes * features; ++i) model.weight.push_back(mean[i / features] + reader.normal());
+  for (std::size_t c = 0; c < classes; ++c) model.bias.push_back(mean[c] + reader.normal());
   for (std::size_t j = 0; j < features; ++j) model.centre.push_back(iid ? 0 : centre_mean + reader.normal());
   return model;
 }
@@ -94,16 +101,20 @@ const Kind& synthetic_kind() {
       {
           {.name = "alpha",
            .default_value = 1.0,
-           .help = "how much the clients' models differ: standard deviation of the mean of a client's weights",
+           .help = "standard deviation over clients of the mean u_k of a client's weights and biases; as published u_k is one "
+                   "number, adds the same to every logit and so changes no label (see alpha_per_class)",
            .unit = "1",
            .low = 0,
            .high = 1e6},
           {.name = "beta",
            .default_value = 1.0,
-           .help = "how much the clients' inputs differ: standard deviation of the mean of a client's inputs",
+           .help = "standard deviation over clients of the mean B_k of a client's inputs",
            .unit = "1",
            .low = 0,
            .high = 1e6},
+          {.name = "alpha_per_class",
+           .default_value = false,
+           .help = "draw u_k for every class anew, so that clients with larger alpha favour different classes; not as published"},
           {.name = "iid", .default_value = false, .help = "one model and one distribution of inputs for all; alpha and beta rest"},
           {.name = "clients", .default_value = std::int64_t{30}, .help = "clients", .unit = "clients", .low = 1, .high = 1 << 24},
           {.name = "features",
@@ -139,7 +150,6 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed) {
   const auto clients = static_cast<std::size_t>(options.integer("clients"));
   const auto features = static_cast<std::size_t>(options.integer("features"));
   const auto classes = static_cast<std::size_t>(options.integer("classes"));
-  const double alpha = options.real("alpha"), beta = options.real("beta");
   const double kept = 1.0 - options.real("test_fraction");
   const bool iid = options.boolean("iid");
 
@@ -165,7 +175,7 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed) {
   LinearModel model;
   for (std::size_t k = 0; k < clients; ++k) {
     if (k == 0 || !iid) {
-      model = draw_model(StreamReader(seed, key(DataDraw::client_model, k)), features, classes, alpha, beta, iid);
+      model = draw_model(StreamReader(seed, key(DataDraw::client_model, k)), options);
     }
     Normals noise(make_stream(seed, key(DataDraw::features, k)));
     for (std::size_t i = 0; i < sizes[k]; ++i) {
@@ -176,7 +186,8 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed) {
     }
   }
   data.description = iid ? fmt::format("synthetic iid, {} clients, seed {}", clients, seed)
-                         : fmt::format("synthetic({}, {}), {} clients, seed {}", alpha, beta, clients, seed);
+                         : fmt::format("synthetic({}, {}), {} clients, seed {}", options.real("alpha"), options.real("beta"),
+                                       clients, seed);
   return data;
 }
 

@@ -25,11 +25,11 @@ std::size_t size_of(Hdf5Type type);
 
 /// A dataset to be made. Contiguous always.
 struct Hdf5Layout {
-  std::string path;  // "/rounds/accuracy"
+  std::string path = {};  // "/rounds/accuracy"
   Hdf5Type type = Hdf5Type::float64;
-  std::vector<std::size_t> shape;  // empty: a scalar
-  double fill = 0;                 // value of what is never written
-  bool allocated = true;           // false: takes no space until written, and reads as `fill`
+  std::vector<std::size_t> shape = {};  // empty: a scalar
+  double fill = 0;                      // value of what is never written
+  bool allocated = true;                // false: takes no space until written, and reads as `fill`
 };
 
 /// An open file. Objects are named by their path in it ("/rounds/accuracy"; a leading '/' may be missing).

@@ -10,7 +10,9 @@
 int main(int argc, char** argv) {
   // Exit codes: 0 good, 1 the run failed, 2 bad input.
   try {
-    return ivory::command_line(argc, argv);
+    const int code = ivory::command_line(argc, argv);
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    fmt::print(stderr, "ivory: [output] not everything could be written to standard output\n");
   } catch (const ivory::InputError& error) {
     fmt::print(stderr, "ivory: {}\n", error.what());
     return 2;

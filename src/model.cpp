@@ -4,10 +4,26 @@
 #include <fmt/ranges.h>
 
 #include "ivory/error.hpp"
-#include "src/data_sets.hpp"
+#include "src/data_common.hpp"
 #include "src/hdf5_file.hpp"
 
 namespace ivory {
+
+namespace {
+
+std::string find_init(const Scenario& scenario, const std::string& init) {
+  std::vector<std::string> places;
+  for (const auto& place : search_places(scenario, init)) {
+    const auto path = place / init;
+    if (std::filesystem::exists(path)) return path.string();
+    places.push_back(path.string());
+  }
+  throw InputError(fmt::format("[model] init must name an HDF5 file with start weights, '{}' is in none of: {}{}; write one "
+                               "data set per parameter slice, or leave init out",
+                               init, fmt::join(places, ", "), written_at(scenario.model, "init")));
+}
+
+}  // namespace
 
 Network<float> make_network(const Scenario& scenario, std::size_t inputs, std::size_t classes) {
   std::vector<std::size_t> hidden;
@@ -18,7 +34,7 @@ Network<float> make_network(const Scenario& scenario, std::size_t inputs, std::s
 std::vector<float> initial_weights(const Scenario& scenario, const Network<float>& network) {
   const std::string& init = scenario.model.text("init");
   if (init.empty()) return network.initialise(scenario.seed);
-  const std::string path = find_file(scenario, init, "[model] init");
+  const std::string path = find_init(scenario, init);
   const Hdf5File file = Hdf5File::open(path);
   std::vector<float> weights(network.layout().stride());
   for (const ParameterSlice& slice : network.layout().slices()) {

@@ -54,7 +54,7 @@ bool in_range(const OptionSpec& spec, double value) {
   return spec.high_open ? value < spec.high : value <= spec.high;
 }
 
-/// What breaks the rule, as the text after "got": empty when the value is good. `value` may be converted (integer to real).
+/// What breaks the rule, as the text after "got"; empty when the value is good. May convert `value` (integer to real).
 std::string defect(const OptionSpec& spec, OptionValue& value) {
   if (const auto* whole = std::get_if<std::int64_t>(&value)) {
     if (!is_exact(*whole)) return fmt::format("{}, beyond 2^53", *whole);
@@ -81,16 +81,16 @@ std::string defect(const OptionSpec& spec, OptionValue& value) {
 
 /// What to do about it: `; did you mean "adam"?`, `; write it in quotes`, `; write 5`.
 std::string advice(const OptionSpec& spec, const OptionValue& value) {
+  if (std::holds_alternative<std::vector<double>>(spec.default_value) &&
+      !std::holds_alternative<std::vector<double>>(value)) {
+    return "; lists stand in [ ]";
+  }
   if (const auto* text = std::get_if<std::string>(&value)) {
     if (spec.choices.empty()) return {};
     const std::string near = nearest_name(*text, spec.choices);
     return near.empty() ? std::string() : fmt::format("; did you mean \"{}\"?", near);
   }
   if (std::holds_alternative<std::string>(spec.default_value)) return "; texts stand in quotes";
-  if (std::holds_alternative<std::vector<double>>(spec.default_value) &&
-      !std::holds_alternative<std::vector<double>>(value)) {
-    return "; lists stand in [ ]";
-  }
   const auto* real = std::get_if<double>(&value);
   if (real != nullptr && std::holds_alternative<std::int64_t>(spec.default_value) && std::trunc(*real) == *real &&
       std::abs(*real) < 1e15) {
@@ -105,8 +105,8 @@ char folded(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-/// Edit distance with swaps of neighbours (optimal string alignment). A missing end costs one edit however long: "hess" is
-/// one edit from "hess_init".
+/// Edit distance with swaps of neighbours (optimal string alignment). A missing end costs one edit however long: "hess"
+/// is one edit from "hess_init".
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   const std::size_t columns = b.size() + 1;
   std::vector<std::size_t> cost((a.size() + 1) * columns);
@@ -250,8 +250,8 @@ Options resolve_options(const std::vector<OptionSpec>& specs, const GivenTable& 
     const auto found = given.find(spec.name);
     if (found == given.end()) {
       if (spec.required) {
-        problems.push_back(fmt::format("[scenario] {} is required and {}, got nothing{}", name, rule_text(spec),
-                                       where(table_place)));
+        problems.push_back(
+            fmt::format("[scenario] {} is required and {}, got nothing{}", name, rule_text(spec), where(table_place)));
       } else {
         options.set(spec.name, {spec.default_value, {"the default of " + name, 0, 0}, false});
       }

@@ -4,8 +4,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <vector>
 
 namespace ivory {
 namespace {
@@ -17,8 +18,22 @@ std::size_t terminal_columns() {
   return 80;
 }
 
+/// Never throws: a closed terminal must not end a run. `main` notices what could not be written to stdout.
+void put(std::FILE* stream, const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stream);
+  std::fflush(stream);
+}
+
 std::string show_percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.2f} %", 100 * share); }
 std::string show_nll(double nll) { return std::isnan(nll) ? "-" : fmt::format("{:.4f}", nll); }
+
+/// The first text that leaves the last column free, where some terminals would wrap; else the last text.
+std::string widest_fitting(const std::vector<std::string>& texts) {
+  const std::size_t width = terminal_columns();
+  const auto fits = [&](const std::string& text) { return text_columns(text) < width; };
+  const auto found = std::find_if(texts.begin(), texts.end(), fits);
+  return found != texts.end() ? *found : texts.back();
+}
 
 std::string label(const ProgressTitle& title) {
   std::string text = title.total > 1 ? fmt::format("[{}/{}] ", title.index, title.total) : "";
@@ -103,53 +118,61 @@ void Progress::round(const RoundRecord& record) {
     accuracy_bayes_ = record.bayes.metrics.accuracy, nll_bayes_ = record.bayes.metrics.nll;
   }
   if (style_ == ProgressStyle::json) {
-    fmt::print("{}\n", round_as_json(title_, record));
-    std::fflush(stdout);
+    put(stdout, round_as_json(title_, record.round, columns_of(record), record.state_hash) + "\n");
     return;
   }
   if (style_ == ProgressStyle::quiet) return;
 
-  // A round without evaluation keeps the last numbers on the live line; a plain line says "-".
-  const bool live = style_ == ProgressStyle::live;
-  const bool shown = live || record.evaluated;
+  const std::string time = fmt::format("  {}/round", show_duration(record.seconds));
+  const std::string left = rounds_done_ < title_.rounds ? "  ETA " + show_duration(eta()) : "";
   const std::string digits = fmt::format("{}", title_.rounds);
-  const std::string head = fmt::format("{}  round {:>{}}/{}", label(title_), record.round, digits.size(), digits);
-  const std::string mean = fmt::format("  accuracy {}  NLL {}", shown ? show_percent(accuracy_) : "-",
-                                       shown ? show_nll(nll_) : "-");
-  const bool has_bayes = !std::isnan(nll_bayes_) && shown;
-  const std::string bayes =
-      has_bayes ? fmt::format("  posterior average {} {}", show_percent(accuracy_bayes_), show_nll(nll_bayes_)) : "";
-  const std::string time =
-      fmt::format("  {}/round  ETA {}", show_duration(record.seconds), show_duration(eta()));
-  if (!live) {
-    fmt::print("{}{}{}{}\n", head, mean, bayes, time);
-    std::fflush(stdout);
+  const std::string counter = fmt::format("{:>{}}/{}", record.round, digits.size(), digits);
+  const std::string name = label(title_);
+  if (style_ == ProgressStyle::lines) {
+    // Here a round without evaluation says "-"; the live line keeps the last numbers.
+    const std::string quality = record.evaluated ? quality_text() : "accuracy -  NLL -";
+    put(stdout, fmt::format("{}  round {}  {}{}{}\n", name, counter, quality, time, left));
     return;
   }
-  std::string line = head + mean + bayes + time;
-  // On a narrow terminal the time left matters more than the second pair of metrics.
-  if (text_columns(line) >= terminal_columns()) line = head + mean + time;
-  redraw(line);
+  const std::string accuracy = show_percent(accuracy_), nll = show_nll(nll_);
+  redraw(widest_fitting({
+      fmt::format("{}  round {}  {}{}{}", name, counter, quality_text(), time, left),
+      fmt::format("{}  round {}  accuracy {}  NLL {}{}{}", name, counter, accuracy, nll, time, left),
+      fmt::format("{}  {}  {}  NLL {}{}{}", name, counter, accuracy, nll, time, left),
+      fmt::format("{}  {}  {}{}", name, counter, accuracy, left),
+  }));
+}
+
+std::string Progress::quality_text() const {
+  std::string text = fmt::format("accuracy {}  NLL {}", show_percent(accuracy_), show_nll(nll_));
+  if (!std::isnan(nll_bayes_)) {
+    text += fmt::format("  posterior average {} {}", show_percent(accuracy_bayes_), show_nll(nll_bayes_));
+  }
+  return text;
 }
 
 void Progress::finish() {
   if (style_ == ProgressStyle::live) {
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - began_;
-    std::string line = fmt::format("{}  {}  accuracy {}  NLL {}", label(title_), show_count(rounds_done_, "round"),
-                                   show_percent(accuracy_), show_nll(nll_));
-    if (!std::isnan(nll_bayes_)) {
-      line += fmt::format("  posterior average {} {}", show_percent(accuracy_bayes_), show_nll(nll_bayes_));
-    }
-    redraw(line + fmt::format("  {}", show_duration(spent.count())));
+    const std::string rounds = show_count(rounds_done_, "round"), time = show_duration(spent.count());
+    redraw(widest_fitting({
+        fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(), time),
+        fmt::format("{}  {}  accuracy {}  NLL {}  {}", label(title_), rounds, show_percent(accuracy_), show_nll(nll_),
+                    time),
+        fmt::format("{}  {}  NLL {}  {}", label(title_), show_percent(accuracy_), show_nll(nll_), time),
+        fmt::format("{}  {}  {}", label(title_), show_percent(accuracy_), time),
+    }));
     close_line();
   }
   if (refused_ > 0) {
-    fmt::print(stderr, "ivory: warning: {}: {} refused (loss or weights not finite); try a smaller learning rate\n",
-               label(title_), show_count(refused_, "client visit"));
+    put(stderr,
+        fmt::format("ivory: warning: {}: {} refused (loss or weights not finite); try a smaller learning rate\n",
+                    label(title_), show_count(refused_, "client visit")));
   }
   if (clamped_ > 0) {
-    fmt::print(stderr, "ivory: warning: {}: precision raised to its floor {} (all rounds and parameters together)\n",
-               label(title_), show_count(clamped_, "time"));
+    put(stderr,
+        fmt::format("ivory: warning: {}: precision raised to its floor {} (all rounds and parameters together)\n",
+                    label(title_), show_count(clamped_, "time")));
   }
 }
 
@@ -158,52 +181,60 @@ void Progress::abandon() { close_line(); }
 void Progress::note(const std::string& text) {
   if (style_ == ProgressStyle::quiet || style_ == ProgressStyle::json) return;
   close_line();
-  fmt::print(style_ == ProgressStyle::live ? stderr : stdout, "{}\n", text);
+  put(style_ == ProgressStyle::live ? stderr : stdout, text + "\n");
 }
 
 void Progress::redraw(const std::string& text) {
   const std::size_t width = terminal_columns();
-  const std::string line = cut_text(text, width > 1 ? width - 1 : 1);  // the last column would wrap on some terminals
+  const std::string line = cut_text(text, width > 1 ? width - 1 : 1);
   const std::size_t columns = text_columns(line);
   // Blanks rather than an erase sequence: any terminal understands them. After a resize the old text may be wider.
   const std::size_t old = drawn_ < width ? drawn_ : width - 1;
-  fmt::print(stderr, "\r{}{:{}}", line, "", old > columns ? old - columns : 0);
-  std::fflush(stderr);
+  put(stderr, "\r" + line + std::string(old > columns ? old - columns : 0, ' '));
   drawn_ = columns;
 }
 
 void Progress::close_line() {
-  if (drawn_ > 0) fmt::print(stderr, "\n");
+  if (drawn_ > 0) put(stderr, "\n");
   drawn_ = 0;
 }
 
-std::string round_as_json(const ProgressTitle& title, const RoundRecord& record) {
-  fmt::memory_buffer out;
-  const auto number = [&](const std::string& key, double value) {
-    fmt::format_to(std::back_inserter(out), ", \"{}\": {}", key, json_number(value));
+RoundColumns columns_of(const RoundRecord& record) {
+  RoundColumns columns;
+  const auto add = [&](const std::string& before, const Metrics& metrics, const std::string& after) {
+    columns.emplace_back(before + "accuracy" + after, metrics.accuracy);
+    columns.emplace_back(before + "nll" + after, metrics.nll);
+    columns.emplace_back(before + "ece" + after, metrics.ece);
+    columns.emplace_back(before + "brier" + after, metrics.brier);
+    columns.emplace_back(before + "entropy" + after, metrics.entropy);
   };
-  const auto metrics = [&](const Metrics& values, const std::string& suffix) {
-    number("accuracy" + suffix, values.accuracy);
-    number("nll" + suffix, values.nll);
-    number("ece" + suffix, values.ece);
-    number("brier" + suffix, values.brier);
-    number("entropy" + suffix, values.entropy);
-  };
-  fmt::format_to(std::back_inserter(out), "{{\"scenario\": {}, \"arm\": {}, \"seed\": {}, \"round\": {}, \"rounds\": {}",
-                 quoted(title.scenario), title.arm.empty() ? "null" : quoted(title.arm), title.seed, record.round,
-                 title.rounds);
-  metrics(record.mean.metrics, "");
-  metrics(record.bayes.metrics, "_bayes");
-  number("train_loss", record.train_loss);
-  number("seconds", record.seconds);
-  number("bytes_up", record.bytes_up);
-  number("bytes_down", record.bytes_down);
-  number("participants", record.participants);
-  number("refused", record.refused);
-  number("clamped", record.clamped);
-  // Text, since readers of JSON keep 53 bits of a number.
-  fmt::format_to(std::back_inserter(out), ", \"state_hash\": \"{:016x}\"}}", record.state_hash);
-  return fmt::to_string(out);
+  add("", record.mean.metrics, "");
+  add("", record.bayes.metrics, "_bayes");
+  add("", record.bayes_error, "_bayes_se");
+  add("validation_", record.validation, "");
+  columns.emplace_back("negative_elbo", record.negative_elbo);
+  columns.emplace_back("negative_elbo_se", record.negative_elbo_error);
+  columns.emplace_back("train_loss", record.train_loss);
+  columns.emplace_back("seconds", record.seconds);
+  columns.emplace_back("seconds_training", record.seconds_training);
+  columns.emplace_back("seconds_evaluation", record.seconds_evaluation);
+  columns.emplace_back("bytes_up", record.bytes_up);
+  columns.emplace_back("bytes_down", record.bytes_down);
+  columns.emplace_back("participants", record.participants);
+  columns.emplace_back("refused", record.refused);
+  columns.emplace_back("clamped", record.clamped);
+  columns.emplace_back("precision_gap_closed", record.precision_gap_closed);
+  return columns;
+}
+
+std::string round_as_json(const ProgressTitle& title, int round, const RoundColumns& columns,
+                          std::uint64_t state_hash) {
+  std::string text = fmt::format("{{\"scenario\": {}, \"arm\": {}, \"seed\": {}, \"round\": {}, \"rounds\": {}",
+                                 quoted(title.scenario), title.arm.empty() ? "null" : quoted(title.arm), title.seed,
+                                 round, title.rounds);
+  for (const auto& [name, value] : columns) text += fmt::format(", \"{}\": {}", name, json_number(value));
+  // The hash is text, since readers of JSON keep 53 bits of a number.
+  return text + fmt::format(", \"state_hash\": \"{:016x}\"}}", state_hash);
 }
 
 }  // namespace ivory

@@ -3,8 +3,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "ivory/record.hpp"
 
@@ -44,6 +45,7 @@ class Progress {
   void note(const std::string& text);
 
  private:
+  std::string quality_text() const;
   void redraw(const std::string& text);
   void close_line();
   double eta() const;  // seconds
@@ -65,7 +67,11 @@ std::string show_count(double count, const std::string& noun);
 std::size_t text_columns(const std::string& text);
 /// The first `columns` code points of `text`.
 std::string cut_text(const std::string& text, std::size_t columns);
-/// One JSON object with the log's column names; NaN becomes null.
-std::string round_as_json(const ProgressTitle& title, const RoundRecord& record);
+
+/// The numbers of a round under the names that the log's /rounds/ has for them.
+using RoundColumns = std::vector<std::pair<std::string, double>>;
+RoundColumns columns_of(const RoundRecord& record);
+/// One JSON object; NaN becomes null.
+std::string round_as_json(const ProgressTitle& title, int round, const RoundColumns& columns, std::uint64_t state_hash);
 
 }  // namespace ivory

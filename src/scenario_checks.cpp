@@ -24,9 +24,10 @@ double number(const Options& options, std::string_view key) {
 void check_length_of_visits(const Options& clients, Problems& problems) {
   const auto epochs = clients.integer("epochs"), steps = clients.integer("steps");
   if (epochs > 0 && steps > 0) {
-    problems.push_back(fmt::format("[scenario] clients.epochs and clients.steps exclude each other, got epochs = {} and "
-                                   "steps = {}{}; remove one or set it to 0",
-                                   epochs, steps, where(clients.place("steps"))));
+    problems.push_back(
+        fmt::format("[scenario] clients.epochs and clients.steps exclude each other, got epochs = {} and "
+                    "steps = {}{}; remove one or set it to 0",
+                    epochs, steps, where(clients.place("steps"))));
   }
   if (epochs == 0 && steps == 0) {
     problems.push_back(fmt::format("[scenario] clients must train: epochs or steps must be >= 1, got 0 for both{}",
@@ -49,16 +50,17 @@ void check_schedule(const Options& clients, Problems& problems) {
 
 void check_cohort(const Options& clients, const Options& partition, Problems& problems) {
   if (clients.integer("count") == 0 && partition.text("kind") != "natural") {
-    problems.push_back(fmt::format("[scenario] clients.count must be >= 1 for partition kind {}, got {}{}; only \"natural\" "
-                                   "takes it from the data",
-                                   shown(partition.text("kind")),
-                                   clients.given("count") ? "0" : "nothing",
-                                   at(clients, "count", partition, "kind")));
+    problems.push_back(
+        fmt::format("[scenario] clients.count must be >= 1 for partition kind {}, got {}{}; only \"natural\" "
+                    "takes it from the data",
+                    shown(partition.text("kind")), clients.given("count") ? "0" : "nothing",
+                    at(clients, "count", partition, "kind")));
   }
   if (clients.boolean("pool") && clients.real("participation") < 1) {
-    problems.push_back(fmt::format("[scenario] clients.pool trains one client on all examples, so participation must be 1, "
-                                   "got {}{}",
-                                   shown(clients.real("participation")), where(clients.place("participation"))));
+    problems.push_back(
+        fmt::format("[scenario] clients.pool trains one client on all examples, so participation must be 1, "
+                    "got {}{}",
+                    shown(clients.real("participation")), where(clients.place("participation"))));
   }
 }
 
@@ -78,10 +80,10 @@ void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_plac
   for (const OptimizerPlugin& plugin : optimizer_plugins()) {
     if (plugin.gives_posterior) able.push_back(plugin.name);
   }
-  problems.push_back(fmt::format("[scenario] server.algorithm = {} needs clients.optimizer.name = {}, whose clients send a "
-                                 "precision, got {}{}",
-                                 shown(scenario.algorithm_name), quoted_list(able), shown(scenario.optimizer_name),
-                                 where(algorithm_place)));
+  problems.push_back(fmt::format(
+      "[scenario] server.algorithm = {} needs clients.optimizer.name = {}, whose clients send a "
+      "precision, got {}{}",
+      shown(scenario.algorithm_name), quoted_list(able), shown(scenario.optimizer_name), where(algorithm_place)));
 }
 
 }  // namespace

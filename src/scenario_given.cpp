@@ -4,7 +4,6 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <set>
 
@@ -18,12 +17,18 @@ constexpr const char* name_letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP
 
 const char* type_name(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::table: return "a table";
-    case toml::node_type::array: return "a list of other things";
-    case toml::node_type::date: return "a date";
-    case toml::node_type::time: return "a time";
-    case toml::node_type::date_time: return "a date and time";
-    default: return "something else";
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "a list of other things";
+    case toml::node_type::date:
+      return "a date";
+    case toml::node_type::time:
+      return "a time";
+    case toml::node_type::date_time:
+      return "a date and time";
+    default:
+      return "something else";
   }
 }
 
@@ -56,14 +61,14 @@ class Sorter {
               fmt::format("[scenario] unknown table {}{}{}", full, where(here), suggestion(full, names_)));
         }
       } else if (known_table) {
-        problems_.push_back(fmt::format("[scenario] {} must be a table{}; write [{}] with its keys below", full,
-                                        where(here), full));
+        problems_.push_back(
+            fmt::format("[scenario] {} must be a table{}; write [{}] with its keys below", full, where(here), full));
       } else if (auto value = convert(node)) {
         target.keys.insert_or_assign(key_name, GivenOption{std::move(*value), here});
       } else {
-        problems_.push_back(
-            fmt::format("[scenario] {} must be true, false, a number, a text or a list of numbers within 2^53, got {}{}",
-                        full, type_name(node), where(here)));
+        problems_.push_back(fmt::format(
+            "[scenario] {} must be true, false, a number, a text or a list of numbers within 2^53, got {}{}", full,
+            type_name(node), where(here)));
       }
     }
   }
@@ -81,7 +86,8 @@ class Sorter {
       const auto* whole = entry.as_integer();
       const auto* real = entry.as_floating_point();
       if (whole == nullptr && real == nullptr) return std::nullopt;
-      if (whole != nullptr && std::abs(static_cast<double>(whole->get())) > 0x1p53) return std::nullopt;  // not exact
+      constexpr std::int64_t most = std::int64_t{1} << 53;  // beyond it a double is not exact
+      if (whole != nullptr && (whole->get() > most || whole->get() < -most)) return std::nullopt;
       values.push_back(whole != nullptr ? static_cast<double>(whole->get()) : real->get());
     }
     return values;
@@ -106,9 +112,10 @@ GivenArm read_arm(const toml::table& entry, Sorter& sorter, std::set<std::string
   arm.name = name->as_string()->get();
   arm.place = sorter.place(name->source());
   if (!is_arm_name(arm.name)) {
-    problems.push_back(fmt::format("[scenario] compare.name must be made of letters, digits, _ and -, got {}{}; it names "
-                                   "the arm's log file",
-                                   shown(arm.name), where(arm.place)));
+    problems.push_back(
+        fmt::format("[scenario] compare.name must be made of letters, digits, _ and -, got {}{}; it names "
+                    "the arm's log file",
+                    shown(arm.name), where(arm.place)));
   } else if (!seen.insert(arm.name).second) {
     problems.push_back(fmt::format("[scenario] arms must have different names, got {} again{}; rename one",
                                    shown(arm.name), where(arm.place)));
@@ -201,9 +208,8 @@ void drop_former_choice(GivenScenario& onto, const GivenScenario& changes, const
   if (before == nullptr || after == nullptr || *before == *after) return;
   const Kind *former = choice.find(*before), *chosen = choice.find(*after);
   if (former == nullptr || chosen == nullptr) return;  // reported where the choice is resolved
-  std::erase_if(onto.tables.find(choice.table)->second.keys, [&](const auto& row) {
-    return choice.takes(*former, row.first) && !choice.takes(*chosen, row.first);
-  });
+  std::erase_if(onto.tables.find(choice.table)->second.keys,
+                [&](const auto& row) { return choice.takes(*former, row.first) && !choice.takes(*chosen, row.first); });
 }
 
 }  // namespace
@@ -232,14 +238,16 @@ GivenScenario read_override(const std::string& assignment, Problems& problems) {
   const auto equals = assignment.find('=');
   const std::string key = trimmed(assignment.substr(0, equals));
   if (equals == std::string::npos || !is_dotted_key(key)) {
-    throw InputError(fmt::format("[scenario] --set must be key=value with a dotted key, got {}; write for example "
-                                 "--set clients.batch=32",
-                                 shown(assignment)));
+    throw InputError(
+        fmt::format("[scenario] --set must be key=value with a dotted key, got {}; write for example "
+                    "--set clients.batch=32",
+                    shown(assignment)));
   }
   const std::string value = trimmed(assignment.substr(equals + 1));
   const SourcePlace place{"--set " + key, 0, 0};
   const auto table = parsed(key + " = " + (is_toml_value(value) ? value : to_toml(OptionValue(value))));
-  if (!table) throw InputError(fmt::format("[scenario] texts must be UTF-8{}; mind the terminal's encoding", where(place)));
+  if (!table)
+    throw InputError(fmt::format("[scenario] texts must be UTF-8{}; mind the terminal's encoding", where(place)));
   GivenScenario out;
   Sorter(place.file, place, problems).sort(*table, "", out);
   if (out.tables[""].keys.count("arm") != 0) {

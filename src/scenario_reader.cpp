@@ -57,7 +57,8 @@ class Resolver {
       }
     }
     if (auto model = fixed("model", arm.given, problems)) scenario.model = std::move(*model);
-    if (auto clients = fixed("clients", arm.given, problems)) scenario.clients = steps_before_epochs(std::move(*clients));
+    if (auto clients = fixed("clients", arm.given, problems))
+      scenario.clients = steps_before_epochs(std::move(*clients));
     if (auto evaluation = fixed("evaluation", arm.given, problems)) scenario.evaluation = std::move(*evaluation);
     if (auto log = fixed("log", arm.given, problems)) scenario.log = std::move(*log);
     if (problems.empty()) check_contradictions(scenario, algorithm_place, problems);
@@ -163,9 +164,10 @@ class Resolver {
     const std::string& name = top.text("name");
     const bool control = std::any_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
     if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos || control) {
-      problems.push_back(fmt::format("[scenario] name must be usable as a folder: not empty, no leading dot, slash or "
-                                     "control character, got {}{}",
-                                     shown(name), where(top.place("name"))));
+      problems.push_back(
+          fmt::format("[scenario] name must be usable as a folder: not empty, no leading dot, slash or "
+                      "control character, got {}{}",
+                      shown(name), where(top.place("name"))));
     }
     if (top.given("arm") && !is_arm_name(top.text("arm"))) {
       problems.push_back(fmt::format("[scenario] arm must be made of letters, digits, _ and -, got {}{}",
@@ -230,7 +232,8 @@ std::string read_text(const std::string& path) {
   constexpr std::size_t most = std::size_t{16} << 20;
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
-    throw InputError(fmt::format("[scenario] the scenario file must exist, got {}; there are some in scenarios/", shown(path)));
+    throw InputError(
+        fmt::format("[scenario] the scenario file must exist, got {}; there are some in scenarios/", shown(path)));
   }
   std::ifstream file(path, std::ios::binary);
   std::string text;

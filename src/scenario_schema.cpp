@@ -59,10 +59,11 @@ Specs model_keys() {
                     .required = true};
   OptionSpec init{.name = "init",
                   .default_value = std::string(),
-                  .help = "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; "
-                          "empty: PyTorch's default initialisation from the seed"};
-  return {choice("kind", "mlp", {"mlp"}, "mlp: dense layers with an activation between them, logits at the end"), hidden,
-          choice("activation", "relu", {"relu", "sigmoid", "tanh"}, "between the dense layers"),
+                  .help =
+                      "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; "
+                      "empty: PyTorch's default initialisation from the seed"};
+  return {choice("kind", "mlp", {"mlp"}, "mlp: dense layers with an activation between them, logits at the end"),
+          hidden, choice("activation", "relu", {"relu", "sigmoid", "tanh"}, "between the dense layers"),
           flag("bias", true, "dense layers add a bias"), init};
 }
 
@@ -82,7 +83,8 @@ Specs clients_keys() {
                          .high = 1,
                          .low_open = true};
   return {
-      count("count", 0, 0, 1 << 24, "clients", "number of clients; 0: as the data set says (partition kind \"natural\")"),
+      count("count", 0, 0, 1 << 24, "clients",
+            "number of clients; 0: as the data set says (partition kind \"natural\")"),
       participation,
       count("epochs", 1, 0, 1e6, "epochs", "passes over its own examples per visit of a client; 0: `steps` decides"),
       count("steps", 0, 0, most_steps, "steps", "minibatch steps per visit of a client; 0: `epochs` decides"),
@@ -94,13 +96,15 @@ Specs clients_keys() {
       step_factor,
       count("warmup_rounds", 0, 0, most_rounds, "rounds",
             "rounds r = 0.. of linear rise: factor (r+1)/(warmup_rounds+1) on top of the schedule"),
-      choice("inner_schedule", "constant", {"constant", "cosine", "linear"},
-             "learning rate over the steps of one visit, on top of the schedule over rounds; cosine and linear fall to 0"),
+      choice(
+          "inner_schedule", "constant", {"constant", "cosine", "linear"},
+          "learning rate over the steps of one visit, on top of the schedule over rounds; cosine and linear fall to 0"),
       count("inner_warmup_steps", 0, 0, most_steps, "steps",
             "steps of linear rise at the start of each visit, on top of inner_schedule"),
       flag("keep_opt_state", false, "each client keeps its optimizer's state (momentum, moments) from visit to visit"),
       flag("pool", false,
-           "pooled training, an upper bound: one client trains on the union of all clients' examples, and the clients stay "
+           "pooled training, an upper bound: one client trains on the union of all clients' examples, and the clients "
+           "stay "
            "for the metrics per client"),
   };
 }
@@ -113,12 +117,14 @@ Specs evaluation_keys() {
                     .low = 0,
                     .high = 1};
   return {
-      count("every", 1, 1, most_rounds, "rounds", "rounds between evaluations on the test set; the last round always is"),
+      count("every", 1, 1, most_rounds, "rounds",
+            "rounds between evaluations on the test set; the last round always is"),
       count("samples", 32, 0, most_samples, "samples",
             "Monte-Carlo samples of the posterior average; 0: no posterior average"),
       count("bins", 15, 1, 1000, "bins", "confidence bins of the calibration error"),
       choice("clients", "auto", {"auto", "none", "train", "holdout"},
-             "which of its own examples each client is evaluated on; auto: holdout where the partition keeps one, else train"),
+             "which of its own examples each client is evaluated on; auto: holdout where the partition keeps one, else "
+             "train"),
       count("clients_every", 10, 1, most_rounds, "rounds",
             "rounds between evaluations on the clients' examples; the last round always is"),
       count("elbo_samples", 0, 0, most_samples, "samples",
@@ -128,10 +134,11 @@ Specs evaluation_keys() {
 }
 
 Specs log_keys() {
-  return {count("posterior_every", 10, 0, most_rounds, "rounds",
-                "rounds between records of the server's mean and precision; 0: at the end only"),
-          choice("sites", "none", {"none", "last", "every"},
-                 "records of each client's mean, precision and site: none, after the last round, or with every posterior")};
+  return {
+      count("posterior_every", 10, 0, most_rounds, "rounds",
+            "rounds between records of the server's mean and precision; 0: at the end only"),
+      choice("sites", "none", {"none", "last", "every"},
+             "records of each client's mean, precision and site: none, after the last round, or with every posterior")};
 }
 
 template <class Plugin>

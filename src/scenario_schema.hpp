@@ -12,10 +12,10 @@ namespace ivory {
 /// A table in which one key chooses between alternatives with their own keys: [server] algorithm = "vb_admm".
 struct ChoiceTable {
   std::string table;
-  std::string key;                  // "kind", "name" or "algorithm"
-  std::vector<OptionSpec> common;   // keys of every alternative
+  std::string key;                 // "kind", "name" or "algorithm"
+  std::vector<OptionSpec> common;  // keys of every alternative
   std::vector<Kind> kinds;
-  bool key_is_option = false;       // the key stays in the resolved Options (it has no member of its own in Scenario)
+  bool key_is_option = false;  // the key stays in the resolved Options (it has no member of its own in Scenario)
 
   const Kind* find(std::string_view kind) const;
   std::vector<std::string> names() const;

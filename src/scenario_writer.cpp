@@ -25,7 +25,8 @@ void write_table(Lines out, std::string_view table, std::string_view key, const 
 
 void write_table(Lines out, std::string_view table, const Options& options) {
   const bool has_kind = options.has("kind");
-  write_table(out, table, has_kind ? "kind" : "", has_kind ? OptionValue(options.text("kind")) : OptionValue(false), options);
+  write_table(out, table, has_kind ? "kind" : "", has_kind ? OptionValue(options.text("kind")) : OptionValue(false),
+              options);
 }
 
 }  // namespace

@@ -68,11 +68,11 @@ IVORY_HD Stream make_stream(std::uint64_t seed, const StreamKey& key) {
 
 /// Four standard normals from one block (Box-Muller, twice). Largest magnitude 6.7.
 IVORY_HD void normals(const Words& words, float out[4]) {
-  // u = (word + 1/2) / 2^32 lies in (0, 1], so the logarithm is finite.
+  // u = (word + 1/2) / 2^32 lies in (0, 1], so the logarithm is finite and never above 0.
   const float u1 = math::fma(static_cast<float>(words.a), 0x1p-32F, 0x1p-33F);
   const float u2 = math::fma(static_cast<float>(words.c), 0x1p-32F, 0x1p-33F);
-  const float r1 = math::sqrt(math::abs(-2.0F * math::log_positive(u1)));
-  const float r2 = math::sqrt(math::abs(-2.0F * math::log_positive(u2)));
+  const float r1 = math::sqrt(-2.0F * math::log_positive(u1));
+  const float r2 = math::sqrt(-2.0F * math::log_positive(u2));
   float s1, c1, s2, c2;
   math::sincos_turn(static_cast<std::int32_t>(words.b), s1, c1);
   math::sincos_turn(static_cast<std::int32_t>(words.d), s2, c2);

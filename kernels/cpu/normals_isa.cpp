@@ -23,7 +23,7 @@ constexpr std::size_t width = 8;
 constexpr std::size_t width = 4;
 #endif
 using Lanes = std::uint64_t __attribute__((vector_size(8 * width)));
-using Packed = std::uint32_t __attribute__((vector_size(4 * width)));
+using Words32 = std::uint32_t __attribute__((vector_size(8 * width)));
 
 // The one operation the compiler does not find by itself.
 inline Lanes multiply(Lanes x, std::uint32_t y) {
@@ -34,25 +34,43 @@ inline Lanes multiply(Lanes x, std::uint32_t y) {
 #endif
 }
 
+// The low halves of two vectors side by side.
+inline void store(std::uint32_t* to, Lanes first, Lanes second) {
+#if defined(__AVX512F__)
+  const Words32 packed = __builtin_shufflevector((Words32)first, (Words32)second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22,
+                                                 24, 26, 28, 30);
+#else
+  const Words32 packed = __builtin_shufflevector((Words32)first, (Words32)second, 0, 2, 4, 6, 8, 10, 12, 14);
+#endif
+  *reinterpret_cast<Words32*>(to) = packed;
+}
+
+// Two vectors at a time: enough independent work to hide the products' latency, and whole registers to store.
 inline void philox_tile(const Stream& stream, std::uint64_t tile, TileWords& words) {
-  for (std::size_t part = 0; part < tile_lanes; part += width) {
-    Lanes a{};
-    for (std::size_t lane = 0; lane < width; ++lane) a[lane] = tile * tile_lanes + part + lane;
-    Lanes b = a >> 32, c = Lanes{} + stream.upper0, d = Lanes{} + stream.upper1;
+  for (std::size_t part = 0; part < tile_lanes; part += 2 * width) {
+    Lanes a[2], b[2], c[2], d[2];
+    for (std::size_t half = 0; half < 2; ++half) {
+      for (std::size_t lane = 0; lane < width; ++lane) a[half][lane] = tile * tile_lanes + part + half * width + lane;
+      b[half] = a[half] >> 32;
+      c[half] = Lanes{} + stream.upper0;
+      d[half] = Lanes{} + stream.upper1;
+    }
     std::uint32_t key0 = stream.key0, key1 = stream.key1;
     for (int round = 0; round < 10; ++round) {
-      const Lanes left = multiply(a, 0xD2511F53U), right = multiply(c, 0xCD9E8D57U);
-      a = (right >> 32) ^ b ^ (Lanes{} + key0);
-      b = right;
-      c = (left >> 32) ^ d ^ (Lanes{} + key1);
-      d = left;
+      for (std::size_t half = 0; half < 2; ++half) {
+        const Lanes left = multiply(a[half], 0xD2511F53U), right = multiply(c[half], 0xCD9E8D57U);
+        a[half] = (right >> 32) ^ b[half] ^ (Lanes{} + key0);
+        b[half] = right;
+        c[half] = (left >> 32) ^ d[half] ^ (Lanes{} + key1);
+        d[half] = left;
+      }
       key0 += 0x9E3779B9U;
       key1 += 0xBB67AE85U;
     }
-    *reinterpret_cast<Packed*>(words.a + part) = __builtin_convertvector(a, Packed);
-    *reinterpret_cast<Packed*>(words.b + part) = __builtin_convertvector(b, Packed);
-    *reinterpret_cast<Packed*>(words.c + part) = __builtin_convertvector(c, Packed);
-    *reinterpret_cast<Packed*>(words.d + part) = __builtin_convertvector(d, Packed);
+    store(words.a + part, a[0], a[1]);
+    store(words.b + part, b[0], b[1]);
+    store(words.c + part, c[0], c[1]);
+    store(words.d + part, d[0], d[1]);
   }
 }
 #else
@@ -77,7 +95,7 @@ IVORY_HD void normals_of_lane(const TileWords& words, std::size_t lane, float* o
 }  // namespace
 
 void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out) {
-  constexpr std::size_t batch = 8;  // tiles between two passes: long enough for a vector loop, short enough for L1
+  constexpr std::size_t batch = 16;  // tiles between two passes: long enough for a vector loop, short enough for L1
   TileWords words[batch];
   for (std::size_t t = 0; t < tiles; t += batch) {
     const std::size_t count = tiles - t < batch ? tiles - t : batch;

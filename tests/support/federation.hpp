@@ -34,31 +34,34 @@ class Federation {
   std::vector<double> examples;
   std::vector<Sent<Real>> sent;  // of the last round, padded
 
-  /// One round of the clients in `present` (empty: all of them).
+  /// One round of the clients in `present` (empty: all of them), one after the other as a run with one thread does it.
   AbsorbReport round(const Train& train, const std::vector<bool>& present = {}) {
-    const std::size_t clients = examples.size();
+    const auto clients = static_cast<std::uint32_t>(examples.size());
     sent.assign(clients, {});
-    std::vector<ClientUpdate<Real>> updates(clients);
-    const auto takes_part = [&](std::size_t k) { return present.empty() || present[k]; };
+    algorithm.open_round(state);
     for (std::uint32_t k = 0; k < clients; ++k) {
-      if (!takes_part(k)) continue;
-      Sent<Real> result = train(k, algorithm.local_terms(state, k, examples[k]));
+      if (!present.empty() && !present[k]) {
+        algorithm.absorb(state, k, nullptr);
+        continue;
+      }
+      const Sent<Real> result = train(k, algorithm.local_terms(state, k, examples[k]));
       sent[k].mean = padded<Real>(result.mean);
       if (!result.precision.empty()) {
         sent[k].precision = padded<Real>(result.precision);
         for (std::size_t i = state.parameters; i < state.stride; ++i) sent[k].precision[i] = Real(1);
       }
-      updates[k].client = k;
-      updates[k].mean = sent[k].mean.data();
-      updates[k].precision = sent[k].precision.empty() ? nullptr : sent[k].precision.data();
-      updates[k].examples = examples[k];
-      updates[k].steps = 1;
+      ClientUpdate<Real> update;
+      update.client = k;
+      update.mean = sent[k].mean.data();
+      update.precision = sent[k].precision.empty() ? nullptr : sent[k].precision.data();
+      update.examples = examples[k];
+      update.steps = 1;
+      algorithm.update_site(state, update);
+      algorithm.absorb(state, k, &update);
     }
-    for (std::uint32_t k = 0; k < clients; ++k)
-      if (takes_part(k)) algorithm.update_site(state, updates[k]);
-    algorithm.open_round(state);
-    for (std::uint32_t k = 0; k < clients; ++k) algorithm.absorb(state, k, takes_part(k) ? &updates[k] : nullptr);
-    return algorithm.close_round(state);
+    const AbsorbReport report = algorithm.close_round(state);
+    ++state.round;
+    return report;
   }
 
   std::vector<Real> mean() const { return head(state.mean.data()); }

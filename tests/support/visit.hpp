@@ -10,7 +10,7 @@
 namespace ivory::test {
 
 template <class Real>
-class Visit {
+class DrivenVisit {
  public:
   /// Gradient of client b's minibatch mean loss at point[0, P).
   using Gradient = std::function<void(std::size_t b, const Real* point, Real* gradient)>;
@@ -19,7 +19,7 @@ class Visit {
   using Rate = std::function<double(std::size_t step)>;
   using AfterStep = std::function<void(std::size_t step)>;
 
-  Visit(Device& device, const Optimizer<Real>& optimizer, std::size_t parameters, std::size_t clients = 1)
+  DrivenVisit(Device& device, const Optimizer<Real>& optimizer, std::size_t parameters, std::size_t clients = 1)
       : block(device, clients, round_up_to_tile(parameters), optimizer.vectors()),
         optimizer_(optimizer),
         parameters_(parameters),
@@ -29,15 +29,13 @@ class Visit {
   Gradient gradient;
   Noise noise;        // empty: Philox noise of `seed`
   Rate rate;          // empty: 1
+  std::function<void()> after_begin;
   AfterStep after_step;
   std::uint64_t seed = 1, round = 0;
 
   /// Trains from the terms of block.clients. A resumed visit keeps what the optimizer carries over.
   void run(std::size_t steps, bool resumed = false) {
-    for (std::size_t b = 0; b < block.clients.size(); ++b) {
-      set_noise(b, 0, 0);
-      if (!resumed) block.clients[b].optimizer_step = 0;
-    }
+    for (std::size_t b = 0; b < block.clients.size(); ++b) set_noise(b, 0, 0);
     optimizer_.begin(block, resumed);
     if (after_begin) after_begin();
     for (std::size_t step = 0; step < steps; ++step) {
@@ -48,14 +46,11 @@ class Visit {
           gradient(b, block.row(block.point, b), block.row(block.gradient, b));
           set_noise(b, last_sample ? step + 1 : step, last_sample ? 0 : sample + 1);
         }
-        optimizer_.advance(block, {sample, step + 1 == steps});
+        optimizer_.advance(block, sample);
       }
-      for (auto& client : block.clients) ++client.optimizer_step;
       if (after_step) after_step(step);
     }
   }
-
-  std::function<void()> after_begin;
 
   std::vector<Real> mean(std::size_t b = 0) { return head(block.row(block.mean, b)); }
   std::vector<Real> slot(std::size_t i, std::size_t b = 0) { return head(block.row(block.slots[i], b)); }

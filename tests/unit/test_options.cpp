@@ -1,7 +1,7 @@
 // Options: what is taken, what is refused with which words, and that values survive being written.
 #define BOOST_TEST_MODULE options
-#include <boost/test/included/unit_test.hpp>
 #include <bit>
+#include <boost/test/included/unit_test.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -86,7 +86,8 @@ BOOST_AUTO_TEST_CASE(only_integers_become_reals) {
   BOOST_TEST(options.real("lr") == 2.0);
   BOOST_TEST(std::holds_alternative<double>(options.rows().at("lr").value));
   BOOST_TEST(refusal("lr", true) == "[scenario] clients.lr must be a finite number > 0, got true" + of_place);
-  BOOST_TEST(refusal("lr", std::string("0.1")) == "[scenario] clients.lr must be a finite number > 0, got \"0.1\"" + of_place);
+  BOOST_TEST(refusal("lr", std::string("0.1")) ==
+             "[scenario] clients.lr must be a finite number > 0, got \"0.1\"" + of_place);
   BOOST_TEST(refusal("batch", 32.0) ==
              "[scenario] clients.batch must be an integer in [1, 1024] (examples), got 32.0" + of_place + "; write 32");
   BOOST_TEST(refusal("batch", 32.5) ==
@@ -108,7 +109,8 @@ BOOST_AUTO_TEST_CASE(ranges_are_open_or_closed_as_declared) {
   BOOST_TEST(resolve("share", 0.0).real("share") == 0.0);
   BOOST_TEST(resolve("share", below_one).real("share") == below_one);
   BOOST_TEST(refusal("share", 1.0) == "[scenario] clients.share must be a finite number in [0, 1), got 1.0" + of_place);
-  BOOST_TEST(refusal("share", -tiny) == "[scenario] clients.share must be a finite number in [0, 1), got -5e-324" + of_place);
+  BOOST_TEST(refusal("share", -tiny) ==
+             "[scenario] clients.share must be a finite number in [0, 1), got -5e-324" + of_place);
   BOOST_TEST(resolve("batch", whole(1)).integer("batch") == 1);
   BOOST_TEST(resolve("batch", whole(1024)).integer("batch") == 1024);
   BOOST_TEST(refusal("batch", whole(0)) ==
@@ -117,15 +119,17 @@ BOOST_AUTO_TEST_CASE(ranges_are_open_or_closed_as_declared) {
              "[scenario] clients.batch must be an integer in [1, 1024] (examples), got 1025" + of_place);
   BOOST_TEST(resolve("offset", whole(4)).integer("offset") == 4);
   BOOST_TEST(refusal("offset", whole(5)) == "[scenario] clients.offset must be an integer < 5, got 5" + of_place);
-  BOOST_TEST(refusal("widths", Reals{7, 0.5, 1}) ==
-             "[scenario] clients.widths must be a list of finite numbers, each >= 1, got 0.5 (entry 2 of [7.0, 0.5, 1.0])" +
-                 of_place);
+  BOOST_TEST(
+      refusal("widths", Reals{7, 0.5, 1}) ==
+      "[scenario] clients.widths must be a list of finite numbers, each >= 1, got 0.5 (entry 2 of [7.0, 0.5, 1.0])" +
+          of_place);
 }
 
 BOOST_AUTO_TEST_CASE(not_finite_and_inexact_numbers_are_refused) {
   const double inf = std::numeric_limits<double>::infinity();
   BOOST_TEST(refusal("lr", inf) == "[scenario] clients.lr must be a finite number > 0, got inf" + of_place);
-  BOOST_TEST(refusal("share", -inf) == "[scenario] clients.share must be a finite number in [0, 1), got -inf" + of_place);
+  BOOST_TEST(refusal("share", -inf) ==
+             "[scenario] clients.share must be a finite number in [0, 1), got -inf" + of_place);
   BOOST_TEST(refusal("lr", std::nan("")) == "[scenario] clients.lr must be a finite number > 0, got nan" + of_place);
   BOOST_TEST(refusal("widths", Reals{1, inf}) ==
              "[scenario] clients.widths must be a list of finite numbers, each >= 1, got inf (entry 2 of [1.0, inf])" +
@@ -170,23 +174,21 @@ BOOST_AUTO_TEST_CASE(all_mistakes_of_a_table_are_reported) {
   const GivenTable given = {{"batch", {whole(0), {"a.toml", 1, 1}}},
                             {"larning", {0.5, {"a.toml", 2, 2}}},
                             {"lr", {-1.0, {"--set clients.lr", 0, 0}}}};
-  BOOST_TEST(message([&] { resolve_options(specs(), given, "", table_place); }) ==
-             "[scenario] unknown key larning = 0.5, at a.toml:2:2; known are lr, share, batch, offset, free, debias, file, "
-             "shape, widths\n"
-             "[scenario] lr must be a finite number > 0, got -1.0, in --set clients.lr\n"
-             "[scenario] batch must be an integer in [1, 1024] (examples), got 0, at a.toml:1:1");
+  BOOST_TEST(
+      message([&] { resolve_options(specs(), given, "", table_place); }) ==
+      "[scenario] unknown key larning = 0.5, at a.toml:2:2; known are lr, share, batch, offset, free, debias, file, "
+      "shape, widths\n"
+      "[scenario] lr must be a finite number > 0, got -1.0, in --set clients.lr\n"
+      "[scenario] batch must be an integer in [1, 1024] (examples), got 0, at a.toml:1:1");
 }
 
 BOOST_AUTO_TEST_CASE(long_values_are_cut_between_letters) {
-  std::string text = "a";  // odd start, so that byte 100 of the quoted text is inside a two-byte letter
-  for (int i = 0; i < 100; ++i) text += "ü";
+  std::string text;
+  for (int i = 0; i < 100; ++i)
+    text += "ü";  // two bytes each, behind a quote: a plain cut at 100 bytes would halve one
   const std::string said = refusal("shape", text);
   const auto from = said.find("got ") + 4;
-  const std::string value = said.substr(from, said.find("...") - from);
-  BOOST_TEST(value.size() <= 100U);
-  BOOST_TEST(value.size() >= 98U);
-  BOOST_TEST(value == "\"a" + text.substr(1, value.size() - 2));
-  BOOST_TEST(value.size() % 2 == 0U);  // quote, a, then whole letters
+  BOOST_TEST(said.substr(from, said.find("...") - from) == "\"" + text.substr(0, 98));
 }
 
 BOOST_AUTO_TEST_CASE(getters_assert_declaration_and_type) {
@@ -204,19 +206,20 @@ BOOST_AUTO_TEST_CASE(getters_assert_declaration_and_type) {
 }
 
 BOOST_AUTO_TEST_CASE(nearest_names) {
-  const std::vector<std::string> known = {"lr", "learning_rate", "batch", "hess_init", "weight_decay", "beta1", "beta2"};
-  BOOST_TEST(nearest_name("bacth", known) == "batch");         // two letters swapped
-  BOOST_TEST(nearest_name("batchs", known) == "batch");        // one too many
-  BOOST_TEST(nearest_name("btch", known) == "batch");          // one missing
-  BOOST_TEST(nearest_name("Batch", known) == "batch");         // case
+  const std::vector<std::string> known = {"lr",           "learning_rate", "batch", "hess_init",
+                                          "weight_decay", "beta1",         "beta2"};
+  BOOST_TEST(nearest_name("bacth", known) == "batch");   // two letters swapped
+  BOOST_TEST(nearest_name("batchs", known) == "batch");  // one too many
+  BOOST_TEST(nearest_name("btch", known) == "batch");    // one missing
+  BOOST_TEST(nearest_name("Batch", known) == "batch");   // case
   BOOST_TEST(nearest_name("weight-decay", known) == "weight_decay");
   BOOST_TEST(nearest_name("weightdekay", known) == "weight_decay");
-  BOOST_TEST(nearest_name("hess", known) == "hess_init");      // a beginning
+  BOOST_TEST(nearest_name("hess", known) == "hess_init");  // a beginning
   BOOST_TEST(nearest_name("beta2", known) == "beta2");
-  BOOST_TEST(nearest_name("beta", known) == "beta1");          // the first of equals
+  BOOST_TEST(nearest_name("beta", known) == "beta1");  // the first of equals
   BOOST_TEST(nearest_name("rounds", known) == "");
   BOOST_TEST(nearest_name("", known) == "");
-  BOOST_TEST(nearest_name("x", {"y"}) == "");                  // nothing in common
+  BOOST_TEST(nearest_name("x", {"y"}) == "");  // nothing in common
   BOOST_TEST(nearest_name("batch", {}) == "");
 }
 

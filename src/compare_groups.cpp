@@ -1,0 +1,181 @@
+#include "src/compare_groups.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "src/log_reader.hpp"
+
+namespace ivory {
+namespace {
+
+std::size_t distinct_names(std::span<const LogSummary> logs) {
+  std::vector<std::string> names;
+  for (const LogSummary& log : logs) names.push_back(log.name);
+  std::sort(names.begin(), names.end());
+  return static_cast<std::size_t>(std::unique(names.begin(), names.end()) - names.begin());
+}
+
+MetricSummary summarise(const std::vector<double>& column, const std::vector<std::size_t>& evaluated, bool more_is_better) {
+  MetricSummary summary;
+  if (evaluated.empty()) return summary;
+  for (const std::size_t round : evaluated) {
+    // fmin and fmax pass over a NaN: a round that diverged is not the best one.
+    summary.best = more_is_better ? std::fmax(summary.best, column[round]) : std::fmin(summary.best, column[round]);
+  }
+  summary.final = column[evaluated.back()];
+  const std::size_t last = std::min<std::size_t>(3, evaluated.size());
+  summary.last = 0;
+  for (std::size_t i = evaluated.size() - last; i < evaluated.size(); ++i) summary.last += column[evaluated[i]];
+  summary.last /= static_cast<double>(last);
+  return summary;
+}
+
+QualitySummary quality_of(const LogReader& log, const std::string& suffix, const std::vector<double>& bytes, double target) {
+  QualitySummary quality;
+  const std::vector<double> accuracy = log.column("accuracy" + suffix);
+  std::vector<std::size_t> evaluated;
+  for (std::size_t r = 0; r < accuracy.size(); ++r) {
+    if (!std::isnan(accuracy[r])) evaluated.push_back(r);
+  }
+  quality.accuracy = summarise(accuracy, evaluated, true);
+  quality.nll = summarise(log.column("nll" + suffix), evaluated, false);
+  quality.ece = summarise(log.column("ece" + suffix), evaluated, false);
+  quality.brier = summarise(log.column("brier" + suffix), evaluated, false);
+  const auto reached =
+      std::find_if(evaluated.begin(), evaluated.end(), [&](std::size_t round) { return accuracy[round] >= target; });
+  if (reached != evaluated.end()) {
+    quality.rounds_to_target = static_cast<double>(*reached + 1);
+    quality.bytes_to_target = std::accumulate(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(*reached) + 1, 0.0);
+  }
+  return quality;
+}
+
+/// Mean accuracy of the worst tenth of the clients, in the last round that evaluated them.
+double worst_clients(const LogReader& log) {
+  for (std::size_t row = log.client_evaluation_rounds().size(); row-- > 0;) {
+    std::vector<double> accuracy;
+    for (const Metrics& client : log.client_metrics(row)) {
+      if (!std::isnan(client.accuracy)) accuracy.push_back(client.accuracy);
+    }
+    if (accuracy.empty()) continue;
+    std::sort(accuracy.begin(), accuracy.end());
+    const std::size_t worst = std::max<std::size_t>(1, accuracy.size() / 10);
+    return std::accumulate(accuracy.begin(), accuracy.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
+           static_cast<double>(worst);
+  }
+  return no_value;
+}
+
+double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+/// "NAME (FILE)" for one log of each value, where the logs have several.
+template <class Value>
+std::string differing(std::span<const LogSummary> logs, const Value& value) {
+  std::map<std::string, std::string> example;
+  for (const LogSummary& log : logs) example.emplace(value(log), log.file);
+  if (example.size() < 2) return "";
+  std::vector<std::string> parts;
+  for (const auto& [text, file] : example) parts.push_back(fmt::format("{} ({})", text, file));
+  constexpr std::size_t most = 4;
+  const std::string more = parts.size() > most ? fmt::format(" and {} more", parts.size() - most) : "";
+  parts.resize(std::min(most, parts.size()));
+  return fmt::format("{}{}", fmt::join(parts, ", "), more);
+}
+
+}  // namespace
+
+Spread spread_of(const std::vector<double>& values) {
+  Spread spread;
+  spread.logs = values.size();
+  double sum = 0;
+  for (const double value : values) {
+    if (std::isnan(value)) continue;
+    sum += value;
+    ++spread.count;
+  }
+  if (spread.count == 0) return spread;
+  spread.mean = sum / static_cast<double>(spread.count);
+  if (spread.count < 2) return spread;
+  double squares = 0;
+  for (const double value : values) {
+    if (!std::isnan(value)) squares += (value - spread.mean) * (value - spread.mean);
+  }
+  spread.deviation = std::sqrt(squares / static_cast<double>(spread.count - 1));
+  return spread;
+}
+
+LogSummary read_summary(const std::string& path) {
+  const LogReader log(path);
+  const LogHeader& header = log.header();
+  LogSummary summary;
+  summary.file = path;
+  summary.name = header.name;
+  summary.arm = header.arm;
+  summary.algorithm = header.algorithm;
+  summary.seed = header.seed;
+  summary.rounds = header.rounds;
+  summary.rounds_complete = header.rounds_complete;
+  summary.data_checksum = header.data_checksum;
+  summary.target = log.scenario_number("evaluation", "target_accuracy");
+  std::vector<double> bytes = log.column("bytes_up");
+  const std::vector<double> down = log.column("bytes_down");
+  std::transform(bytes.begin(), bytes.end(), down.begin(), bytes.begin(), std::plus<>());
+  summary.mean = quality_of(log, "", bytes, summary.target);
+  summary.bayes = quality_of(log, "_bayes", bytes, summary.target);
+  summary.worst_clients = worst_clients(log);
+  summary.seconds = total(log.column("seconds"));
+  summary.bytes = total(bytes);
+  summary.refused = total(log.column("refused"));
+  summary.clamped = total(log.column("clamped"));
+  return summary;
+}
+
+std::vector<LogSummary> read_summaries(std::span<const std::string> paths) {
+  std::vector<LogSummary> logs;
+  for (const std::string& path : paths) logs.push_back(read_summary(path));
+  return logs;
+}
+
+std::vector<ArmGroup> group_by_arm(std::span<const LogSummary> logs) {
+  const bool with_name = distinct_names(logs) > 1;
+  std::vector<ArmGroup> groups;
+  for (const LogSummary& log : logs) {
+    const std::string title = log.arm.empty() ? log.name : with_name ? log.name + " / " + log.arm : log.arm;
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const ArmGroup& g) { return g.title == title; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {title, {}});
+    group->logs.push_back(&log);
+  }
+  return groups;
+}
+
+std::string common_name(std::span<const LogSummary> logs) {
+  std::vector<std::string> names;
+  for (const LogSummary& log : logs) {
+    if (std::find(names.begin(), names.end(), log.name) == names.end()) names.push_back(log.name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, const std::vector<ArmGroup>& arms) {
+  std::vector<std::string> warnings;
+  const auto warn = [&](const char* what, const std::string& found) {
+    if (!found.empty()) warnings.push_back(fmt::format("the logs have different {}: {}", what, found));
+  };
+  warn("data", differing(logs, [](const LogSummary& log) { return "checksum " + log.data_checksum; }));
+  warn("numbers of rounds", differing(logs, [](const LogSummary& log) { return fmt::format("{}", log.rounds); }));
+  warn("target accuracies", differing(logs, [](const LogSummary& log) { return fmt::format("{}", log.target); }));
+  for (const ArmGroup& arm : arms) {
+    std::map<std::uint64_t, std::string> seeds;
+    for (const LogSummary* log : arm.logs) {
+      const auto [first, is_new] = seeds.emplace(log->seed, log->file);
+      if (is_new) continue;
+      warnings.push_back(fmt::format("{} has seed {} twice: {} and {}", arm.title, log->seed, first->second, log->file));
+    }
+  }
+  return warnings;
+}
+
+}  // namespace ivory

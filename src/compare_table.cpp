@@ -1,0 +1,228 @@
+#include "src/compare_table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include "src/compare_groups.hpp"
+#include "src/text_table.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr const char* model_names[] = {"mean model", "posterior average"};
+using PickModel = QualitySummary LogSummary::*;
+constexpr PickModel models[] = {&LogSummary::mean, &LogSummary::bayes};
+
+struct MetricRow {
+  const char* name;
+  const char* heading;
+  MetricSummary QualitySummary::*metric;
+  double factor;
+  int decimals;
+};
+constexpr MetricRow metrics[] = {{"accuracy", "accuracy [%]", &QualitySummary::accuracy, 100, 2},
+                                 {"nll", "NLL [nat]", &QualitySummary::nll, 1, 4},
+                                 {"ece", "ECE [%]", &QualitySummary::ece, 100, 2},
+                                 {"brier", "Brier", &QualitySummary::brier, 1, 4}};
+
+std::string show_number(double value, int decimals) {
+  if (std::isnan(value)) return "-";
+  if (!std::isfinite(value) || std::fabs(value) >= 1e6) return fmt::format("{:.4g}", value);
+  return fmt::format("{:.{}f}", value, decimals);
+}
+
+/// "94.06 ±0.12"; without the deviation for one seed; with "(2/3)" where not every seed has a value.
+std::string show(const Spread& spread, double factor, int decimals) {
+  if (spread.count == 0) return "-";
+  std::string text = show_number(factor * spread.mean, decimals);
+  if (spread.count > 1) text += " ±" + show_number(factor * spread.deviation, decimals);
+  if (spread.count < spread.logs) text += fmt::format(" ({}/{})", spread.count, spread.logs);
+  return text;
+}
+
+std::string show_arm(const ArmGroup& arm) {
+  return arm.title + (std::any_of(arm.logs.begin(), arm.logs.end(), unfinished) ? " *" : "");
+}
+
+bool has_average(const ArmGroup& arm) {
+  return std::any_of(arm.logs.begin(), arm.logs.end(),
+                     [](const LogSummary* log) { return !std::isnan(log->bayes.accuracy.final); });
+}
+
+/// Calls `row(arm, name of the arm or "", model, its name)` for each line of a block.
+template <class Row>
+void for_each_line(const std::vector<ArmGroup>& arms, const Row& row) {
+  // Without any posterior average a line of dashes under each arm would say nothing.
+  const bool averages = std::any_of(arms.begin(), arms.end(), has_average);
+  for (const ArmGroup& arm : arms) {
+    row(arm, show_arm(arm), models[0], model_names[0]);
+    if (averages) row(arm, "", models[1], model_names[1]);
+  }
+}
+
+std::string quality_block(const std::vector<ArmGroup>& arms) {
+  TextTable table(2);
+  std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}};
+  std::vector<std::string> columns = {"arm", "model"};
+  for (const MetricRow& metric : metrics) {
+    heading.push_back({metric.heading, 2});
+    columns.insert(columns.end(), {"final", "last 3"});
+  }
+  table.heading(std::move(heading));
+  table.row(columns);
+  for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model, const char* model_name) {
+    std::vector<std::string> cells = {title, model_name};
+    for (const MetricRow& metric : metrics) {
+      for (const auto summary : {&MetricSummary::final, &MetricSummary::last}) {
+        const Spread spread = arm.spread([&](const LogSummary& log) { return log.*model.*metric.metric.*summary; });
+        cells.push_back(show(spread, metric.factor, metric.decimals));
+      }
+    }
+    table.row(cells);
+  });
+  return table.text();
+}
+
+struct ByteUnit {
+  const char* name;
+  double bytes;
+};
+
+/// The unit that fits the largest number of the column.
+ByteUnit unit_for(const std::vector<ArmGroup>& arms) {
+  double most = 0;
+  for (const ArmGroup& arm : arms) {
+    for (const LogSummary* log : arm.logs) {
+      for (const PickModel model : models) most = std::fmax(most, (log->*model).bytes_to_target);
+    }
+  }
+  for (const ByteUnit unit : {ByteUnit{"TB", 1e12}, ByteUnit{"GB", 1e9}, ByteUnit{"MB", 1e6}}) {
+    if (most >= unit.bytes) return unit;
+  }
+  return {"kB", 1e3};
+}
+
+std::string targets_text(std::span<const LogSummary> logs) {
+  std::set<double> targets;
+  for (const LogSummary& log : logs) targets.insert(log.target);
+  return targets.size() == 1 && !std::isnan(*targets.begin()) ? fmt::format("to {:.4g} % accuracy", 100 * *targets.begin())
+                                                              : "to target accuracy";
+}
+
+/// "100", "37/100" when the shortest run has not finished.
+std::string show_rounds(const ArmGroup& arm) {
+  const auto shortest =
+      *std::min_element(arm.logs.begin(), arm.logs.end(), [](const LogSummary* a, const LogSummary* b) {
+        return a->rounds_complete - a->rounds < b->rounds_complete - b->rounds;
+      });
+  if (!unfinished(shortest)) return std::to_string(shortest->rounds);
+  return fmt::format("{}/{}", shortest->rounds_complete, shortest->rounds);
+}
+
+std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogSummary> logs) {
+  const ByteUnit unit = unit_for(arms);
+  TextTable table(2);
+  table.heading({{"", 1}, {"", 1}, {"best over rounds", 4}, {targets_text(logs), 2}, {"worst 10 %", 1}});
+  std::vector<std::string> columns = {"arm", "model"};
+  for (const MetricRow& metric : metrics) columns.push_back(metric.heading);
+  for (const std::string& column : {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("of clients [%]"),
+                                    std::string("time [s]"), std::string("rounds"), std::string("seeds")}) {
+    columns.push_back(column);
+  }
+  table.row(columns);
+  for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model, const char* model_name) {
+    std::vector<std::string> cells = {title, model_name};
+    for (const MetricRow& metric : metrics) {
+      const Spread spread = arm.spread([&](const LogSummary& log) { return (log.*model.*metric.metric).best; });
+      cells.push_back(show(spread, metric.factor, metric.decimals));
+    }
+    cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).rounds_to_target; }), 1, 1));
+    cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).bytes_to_target; }), 1 / unit.bytes, 1));
+    if (!title.empty()) {
+      cells.push_back(show(arm.spread([](const LogSummary& log) { return log.worst_clients; }), 100, 2));
+      cells.push_back(show(arm.spread([](const LogSummary& log) { return log.seconds; }), 1, 1));
+      cells.push_back(show_rounds(arm));
+      cells.push_back(std::to_string(arm.logs.size()));
+    }
+    table.row(cells);
+  });
+  return table.text();
+}
+
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return out + '"';
+}
+
+std::string csv_number(double value) { return std::isnan(value) ? "" : fmt::format("{}", value); }
+
+}  // namespace
+
+std::string comparison_table(std::span<const LogSummary> logs) {
+  if (logs.empty()) return "no logs to compare\n";
+  const std::vector<ArmGroup> arms = group_by_arm(logs);
+  std::string text;
+  for (const std::string& warning : comparison_warnings(logs, arms)) text += "warning: " + warning + '\n';
+  if (!text.empty()) text += '\n';
+  text += fmt::format("{}: mean ±standard deviation over seeds; last 3: mean over the last three evaluated rounds\n\n",
+                      common_name(logs));
+  text += quality_block(arms) + '\n' + course_block(arms, logs);
+  bool first = true;
+  for (const LogSummary& log : logs) {
+    if (!unfinished(&log)) continue;
+    text += fmt::format("{}* unfinished: {}, {} of {} rounds\n", first ? "\n" : "", log.file, log.rounds_complete, log.rounds);
+    first = false;
+  }
+  for (const ArmGroup& arm : arms) {
+    double refused = 0, clamped = 0;
+    for (const LogSummary* log : arm.logs) refused += log->refused, clamped += log->clamped;
+    if (refused > 0) text += fmt::format("{}: {} client updates were refused (not finite)\n", arm.title, refused);
+    if (clamped > 0) text += fmt::format("{}: {} precisions were raised to their floor\n", arm.title, clamped);
+  }
+  return text;
+}
+
+std::string comparison_csv(std::span<const LogSummary> logs) {
+  std::string text = "name,arm,algorithm,model,metric,summary,unit,mean,standard_deviation,seeds,by_seed\n";
+  for (const ArmGroup& arm : group_by_arm(logs)) {
+    const LogSummary& first = *arm.logs.front();
+    const auto line = [&](const char* model, const char* metric, const char* summary, const char* unit,
+                          const std::function<double(const LogSummary&)>& value) {
+      const Spread spread = arm.spread(value);
+      std::vector<std::string> by_seed;
+      for (const LogSummary* log : arm.logs) by_seed.push_back(fmt::format("{}:{}", log->seed, csv_number(value(*log))));
+      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", quoted(first.name), quoted(first.arm), quoted(first.algorithm),
+                          model, metric, summary, unit, csv_number(spread.mean), csv_number(spread.deviation), spread.count,
+                          fmt::join(by_seed, ";"));
+    };
+    for (const PickModel model : models) {
+      const char* const name = model == models[0] ? "mean" : "posterior_average";
+      for (const MetricRow& metric : metrics) {
+        const char* const unit = std::string_view(metric.name) == "nll" ? "nat" : "1";
+        const auto of = [&](double MetricSummary::*summary) {
+          return [=](const LogSummary& log) { return log.*model.*metric.metric.*summary; };
+        };
+        line(name, metric.name, "best", unit, of(&MetricSummary::best));
+        line(name, metric.name, "final", unit, of(&MetricSummary::final));
+        line(name, metric.name, "last_3", unit, of(&MetricSummary::last));
+      }
+      line(name, "accuracy", "rounds_to_target", "rounds", [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
+      line(name, "accuracy", "bytes_to_target", "bytes", [=](const LogSummary& log) { return (log.*model).bytes_to_target; });
+    }
+    line("mean", "accuracy", "worst_tenth_of_clients", "1", [](const LogSummary& log) { return log.worst_clients; });
+    line("", "seconds", "total", "s", [](const LogSummary& log) { return log.seconds; });
+    line("", "bytes", "total", "bytes", [](const LogSummary& log) { return log.bytes; });
+    line("", "rounds", "complete", "rounds", [](const LogSummary& log) { return static_cast<double>(log.rounds_complete); });
+    line("", "refused", "total", "clients", [](const LogSummary& log) { return log.refused; });
+    line("", "clamped", "total", "parameters", [](const LogSummary& log) { return log.clamped; });
+  }
+  return text;
+}
+
+}  // namespace ivory

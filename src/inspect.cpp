@@ -1,0 +1,157 @@
+#include "src/inspect.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "src/hdf5_file.hpp"
+#include "src/log_reader.hpp"
+#include "src/text_table.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr std::size_t most_rows = 12;
+
+std::string show_bytes(double bytes) {
+  for (const auto& [unit, size] : {std::pair{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}}) {
+    if (bytes >= size) return fmt::format("{:.3g} {}", bytes / size, unit);
+  }
+  return fmt::format("{:.0f} bytes", bytes);
+}
+
+double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+std::string show(double value, int decimals) {
+  return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, decimals);
+}
+
+/// "recorded after rounds 10, 20, 30", shortened in the middle.
+std::string show_recorded(const std::vector<int>& rounds) {
+  if (rounds.empty()) return "not recorded yet";
+  if (rounds.size() == 1) return fmt::format("recorded after round {}", rounds[0]);
+  if (rounds.size() <= 6) return fmt::format("recorded after rounds {}", fmt::join(rounds, ", "));
+  return fmt::format("recorded after {} rounds: {}, {}, {}, ..., {}", rounds.size(), rounds[0], rounds[1], rounds[2],
+                     rounds.back());
+}
+
+std::string slices_text(const Hdf5File& file) {
+  const std::vector<std::string> names = file.read_text("/parameters/name");
+  const auto shape = file.read<std::int64_t>("/parameters/shape");
+  const std::size_t rank = shape.shape.size() == 2 ? shape.shape[1] : 0;
+  std::vector<std::string> slices;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    std::vector<std::int64_t> extents;
+    for (std::size_t axis = 0; axis < rank; ++axis) {
+      if (const std::int64_t extent = shape.values[i * rank + axis]; extent > 0) extents.push_back(extent);
+    }
+    slices.push_back(fmt::format("{} [{}]", names[i], fmt::join(extents, ", ")));
+  }
+  return fmt::format("{}", fmt::join(slices, ", "));
+}
+
+std::string clients_text(const LogReader& log) {
+  const LogHeader& header = log.header();
+  const std::vector<double> examples = log.client_examples();
+  if (examples.empty()) return "none";
+  const auto [least, most] = std::minmax_element(examples.begin(), examples.end());
+  std::string text = fmt::format("{} with {:.0f} to {:.0f} examples ({:.1f} on average)", header.clients, *least, *most,
+                                 total(examples) / static_cast<double>(examples.size()));
+  const std::int64_t repeated = log.file().integer("/partition", "repeated");
+  const std::int64_t unused = log.file().integer("/partition", "unused");
+  if (repeated > 0) text += fmt::format(", {} assigned more than once", repeated);
+  if (unused > 0) text += fmt::format(", {} unused", unused);
+  return text;
+}
+
+std::string state_text(const LogReader& log) {
+  const LogHeader& header = log.header();
+  if (header.finished()) return fmt::format("all {} finished", header.rounds);
+  return fmt::format("{} of {} finished; the run goes on or was interrupted", header.rounds_complete, header.rounds);
+}
+
+/// Evaluated rounds: all, or some spread evenly with the first and the last.
+std::vector<std::size_t> shown_rounds(const std::vector<double>& accuracy) {
+  std::vector<std::size_t> evaluated, shown;
+  for (std::size_t r = 0; r < accuracy.size(); ++r) {
+    if (!std::isnan(accuracy[r])) evaluated.push_back(r);
+  }
+  if (evaluated.size() <= most_rows) return evaluated;
+  for (std::size_t i = 0; i < most_rows; ++i) {
+    shown.push_back(evaluated[i * (evaluated.size() - 1) / (most_rows - 1)]);
+  }
+  return shown;
+}
+
+std::string rounds_table(const LogReader& log) {
+  const struct {
+    const char *name, *heading;
+    double factor;
+    int decimals;
+  } columns[] = {{"accuracy", "accuracy [%]", 100, 2}, {"nll", "NLL", 1, 4}, {"ece", "ECE [%]", 100, 2}, {"brier", "Brier", 1, 4}};
+  const std::vector<std::size_t> rows = shown_rounds(log.column("accuracy"));
+  if (rows.empty()) return "";
+  const std::vector<double> average = log.column("accuracy_bayes");
+  const bool averages = std::any_of(average.begin(), average.end(), [](double value) { return !std::isnan(value); });
+  std::vector<std::vector<std::string>> cells(rows.size() + 1);
+  const auto add = [&](const std::string& heading, const std::vector<double>& values, double factor, int decimals) {
+    cells[0].push_back(heading);
+    for (std::size_t i = 0; i < rows.size(); ++i) cells[i + 1].push_back(show(factor * values[rows[i]], decimals));
+  };
+  add("round", log.column("round"), 1, 0);
+  for (const auto& column : columns) add(column.heading, log.column(column.name), column.factor, column.decimals);
+  if (averages) {
+    for (const auto& column : columns) {
+      add(column.heading, log.column(fmt::format("{}_bayes", column.name)), column.factor, column.decimals);
+    }
+  }
+  add("train loss", log.column("train_loss"), 1, 4);
+  add("seconds", log.column("seconds"), 1, 2);
+  TextTable table(0);
+  std::vector<TextTable::Span> heading = {{"", 1}, {"mean model", 4}};
+  if (averages) heading.push_back({"posterior average", 4});
+  table.heading(std::move(heading));
+  for (const auto& row : cells) table.row(row);
+  return '\n' + table.text();
+}
+
+}  // namespace
+
+std::string inspect_log(const std::string& path) {
+  const LogReader log(path);
+  const LogHeader& header = log.header();
+  std::string text = fmt::format("{}\n", path);
+  const auto line = [&](const char* what, const std::string& said) { text += fmt::format("  {:<10} {}\n", what, said); };
+  line("scenario", fmt::format("{}{}, seed {}", header.name, header.arm.empty() ? "" : ", arm " + header.arm, header.seed));
+  line("method", fmt::format("{} with {} clients{}", header.algorithm, header.optimizer,
+                             header.has_posterior ? ", with a posterior" : ", without a posterior"));
+  line("rounds", state_text(log));
+  line("data", fmt::format("{}, {} classes, checksum {}", header.data_description, header.classes, header.data_checksum));
+  line("clients", clients_text(log));
+  line("parameters", fmt::format("{}: {}", header.parameters, slices_text(log.file())));
+  if (header.rounds_complete > 0) {
+    const double seconds = total(log.column("seconds"));
+    line("time", fmt::format("{:.1f} s, {:.3g} s per round", seconds, seconds / header.rounds_complete));
+    line("sent", fmt::format("{} up, {} down", show_bytes(total(log.column("bytes_up"))),
+                             show_bytes(total(log.column("bytes_down")))));
+  }
+  const double refused = total(log.column("refused")), clamped = total(log.column("clamped"));
+  if (refused > 0) line("refused", fmt::format("{:.0f} client updates that were not finite", refused));
+  if (clamped > 0) line("clamped", fmt::format("{:.0f} precisions raised to their floor", clamped));
+  line("posterior", show_recorded(log.posterior_rounds()));
+  if (log.file().has_dataset("/clients/site_round")) {
+    std::vector<int> rounds = log.file().read<std::int32_t>("/clients/site_round").values;
+    std::erase_if(rounds, [&](int round) { return round > header.rounds_complete; });
+    line("sites", show_recorded(rounds));
+  }
+  line("written by", fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));
+  text += rounds_table(log);
+  text += fmt::format("\nThe attribute \"scenario\" holds the whole scenario; /rounds/accuracy and all others are arrays, in Python:\n"
+                      "  h5py.File(\"{}\")[\"rounds/accuracy\"][:{}]\n",
+                      path, header.rounds_complete);
+  return text;
+}
+
+}  // namespace ivory

@@ -1,0 +1,54 @@
+// What a log holds: every dataset with its axes, unit and meaning, as one table. docs/log-format.md says the same in words.
+#pragma once
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "ivory/record.hpp"
+#include "src/hdf5_file.hpp"
+#include "src/run_log.hpp"
+
+namespace ivory {
+
+inline constexpr int log_format_version = 1;
+
+/// Lengths of the log's axes.
+struct LogShape {
+  std::size_t rounds = 0, clients = 0, classes = 0, bins = 0, parameters = 0;
+  std::vector<int> posterior_rounds, site_rounds, client_rounds;  // 1-based, increasing
+};
+
+LogShape shape_of(const LogPlan& plan);
+
+/// One dataset, and what it tells a reader.
+struct LogDataset {
+  Hdf5Layout layout;
+  std::string units, long_name;
+  std::vector<std::string> scales;    // path of the dimension scale of each axis
+  bool is_scale = false;
+  std::vector<double> values;         // known before round 1; empty: written later, or never
+  std::vector<std::string> texts;     // the same for strings
+};
+
+/// All datasets; the scales of a group stand before what uses them.
+std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape);
+
+/// Attributes of the file itself and of /partition.
+void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& shape);
+
+/// The five metrics and their columns.
+struct MetricColumn {
+  const char* name;
+  double Metrics::*value;
+  const char* units;
+  const char* meaning;
+};
+inline constexpr MetricColumn metric_columns[] = {
+    {"accuracy", &Metrics::accuracy, "1", "accuracy"},
+    {"nll", &Metrics::nll, "nat", "negative log-likelihood per example"},
+    {"ece", &Metrics::ece, "1", "expected calibration error"},
+    {"brier", &Metrics::brier, "1", "Brier score (0 to 2)"},
+    {"entropy", &Metrics::entropy, "nat", "predictive entropy per example"},
+};
+
+}  // namespace ivory

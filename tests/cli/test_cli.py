@@ -1,0 +1,426 @@
+#!/usr/bin/env python3
+"""Drives the real program: test_cli.py IVORY SOURCE_DIR. Prints what it checks; exit 77 (skipped) without h5py."""
+import csv
+import fcntl
+import json
+import math
+import os
+import pathlib
+import pty
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+
+try:
+    import h5py
+except ImportError:
+    print('skipped: h5py is not installed, and the logs cannot be checked without it')
+    sys.exit(77)
+
+SCENARIO = '''
+name = "small"
+seed = 4
+rounds = 3
+[data]
+kind = "blobs"
+classes = 3
+features = 4
+train = 240
+test = 90
+[partition]
+kind = "dirichlet"
+[model]
+kind = "mlp"
+hidden = [5]
+[clients]
+count = 4
+batch = 16
+[evaluation]
+every = 2
+samples = 4
+[[compare]]
+name = "average"
+server.algorithm = "fedavg"
+clients.optimizer = { name = "sgd", lr = 0.1 }
+[[compare]]
+name = "bayes"
+server = { algorithm = "vb_admm", temperature = 0.1, damping = 0.5 }
+clients.optimizer = { name = "ivon", lr = 0.05, hess_init = 0.1 }
+'''
+VERBS = ('run', 'compare', 'validate', 'list', 'inspect')
+ROUND_LINE = re.compile(r'^(\[\d+/\d+\] )?\S+ seed \d+  round +\d+/\d+  accuracy ', re.MULTILINE)
+
+failures = 0
+
+
+def check(what, good, detail=''):
+    global failures
+    print(('ok    ' if good else 'WRONG ') + what)
+    if not good:
+        failures += 1
+        print('      ' + str(detail).strip().replace('\n', '\n      '))
+
+
+class Ivory:
+    def __init__(self, binary, folder):
+        self.binary, self.folder = binary, folder
+        self.environment = {k: v for k, v in os.environ.items() if k not in ('IVORY_DATA_DIR', 'COLUMNS')}
+
+    def __call__(self, *words, **more):
+        environment = dict(self.environment, **more.pop('env', {}))
+        done = subprocess.run([self.binary, *map(str, words)], cwd=self.folder, env=environment, text=True, timeout=300,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+        return done
+
+    def on_terminal(self, columns, *words):
+        """Exit code, stdout, and what a terminal of that width got on stderr."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, columns, 0, 0))
+        process = subprocess.Popen([self.binary, *map(str, words)], cwd=self.folder, env=self.environment, text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave)
+        os.close(slave)
+        shown = b''
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # Linux: every writer has gone
+                break
+            if not part:
+                break
+            shown += part
+        out = process.stdout.read()
+        process.stdout.close()
+        os.close(master)
+        return process.wait(), out, shown.decode()
+
+
+def said(done):
+    return f'exit {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}'
+
+
+def exits(what, done, code, *words):
+    """The exit code, and for errors that stderr alone has the message."""
+    good = done.returncode == code and all(word in done.stdout + done.stderr for word in words)
+    if code != 0:
+        good = good and done.stderr.startswith('ivory: ') and all(word in done.stderr for word in words)
+    check(f'{what}: exit {code}' + (', says ' + ', '.join(map(repr, words)) if words else ''), good, said(done))
+
+
+def root_of(path):
+    with h5py.File(path, 'r') as log:
+        attributes = {name: value.decode() if isinstance(value, bytes) else value for name, value in log.attrs.items()}
+        return attributes, int(log['rounds_complete'][()].ravel()[0])
+
+
+def hashes(path):
+    with h5py.File(path, 'r') as log:
+        return [int(value) for value in log['rounds/state_hash'][()]]
+
+
+def test_usage(ivory, file):
+    print('-- usage, help and bad command lines')
+    exits('--version', ivory('--version'), 0, 'ivory ')
+    exits('--help', ivory('--help'), 0, 'Examples:', 'Exit codes', *VERBS)
+    for verb in VERBS:
+        exits(f'{verb} --help', ivory(verb, '--help'), 0, f'ivory {verb}', 'Examples:')
+        check(f'{verb} --help fits 120 columns', max(map(len, ivory(verb, '--help').stdout.splitlines())) <= 120)
+    exits('no verb', ivory(), 2, 'run', 'compare')
+    exits('a misspelt verb', ivory('comprae', file), 2, '"comprae"', 'did you mean "compare"')
+    exits('a misspelt option', ivory('run', file, '--threds', 2), 2, '--threds', 'did you mean --threads')
+    exits('an option before the verb', ivory('--quiet', 'run', file), 2, '--quiet')
+    exits('no FILE', ivory('run'), 2, 'FILE')
+    exits('a FILE that is not there', ivory('run', 'nowhere.toml'), 2, 'nowhere.toml')
+    exits('two FILEs', ivory('run', file, 'more.toml'), 2, 'more.toml')
+    for option, value in (('--threads', 0), ('--threads', 'many'), ('--seed', -1), ('--seed', 1.5), ('--seed', 2**60)):
+        exits(f'{option} {value}', ivory('run', file, option, value), 2, option)
+    exits('--quiet with --json', ivory('run', file, '--quiet', '--json'), 2, '--quiet', '--json')
+    exits('an arm that is not there', ivory('run', file, '--only', 'averge'), 2, 'averge', 'average')
+    exits('--only without a name', ivory('run', file, '--only', ','), 2, '--only')
+    exits('a key that is not there', ivory('run', file, '--set', 'clients.bach=3'), 2, 'bach', 'batch')
+    exits('a value out of range', ivory('run', file, '--set', 'rounds=0'), 2, 'rounds')
+    exits('compare without FILE', ivory('compare'), 2, '--from')
+    exits('compare with FILE and --from', ivory('compare', file, '--from', 'a.h5'), 2, '--from')
+    exits('compare --from with --seeds', ivory('compare', '--seeds', 2, '--from', 'a.h5'), 2, '--from')
+    for shard in ('0/2', '3/2', '1', '1/2/3', '-1/2', 'a/b', '1/0', '1/'):
+        exits(f'--shard {shard}', ivory('compare', file, f'--shard={shard}'), 2, '--shard')
+    check('bad input leaves no output folder', not (ivory.folder / 'runs').exists())
+
+
+def test_run(ivory, file):
+    print('-- run')
+    done = ivory('run', file)
+    exits('run', done, 0)
+    logs = {arm: ivory.folder / f'runs/small-{arm}-seed4.h5' for arm in ('average', 'bayes')}
+    check('one log per arm, and nothing else', sorted((ivory.folder / 'runs').iterdir()) == sorted(logs.values()),
+          list((ivory.folder / 'runs').iterdir()))
+    lines = ROUND_LINE.findall(done.stdout)
+    check('one plain line per round and arm on stdout', len(lines) == 6, done.stdout)
+    check('a round without evaluation says "-"', 'accuracy -  NLL -' in done.stdout, done.stdout)
+    check('the posterior average is shown for the arm that has one',
+          len(re.findall(r'^.*bayes seed 4  round 2/3 .*posterior average \d', done.stdout, re.MULTILINE)) == 1 and
+          not re.search(r'average seed 4 .*posterior average', done.stdout), done.stdout)
+    check('the logs written are listed, with a hint', all(f'runs/small-{a}-seed4.h5' in done.stdout for a in logs) and
+          'ivory inspect runs/small-average-seed4.h5' in done.stdout, done.stdout)
+    check('neither NaN nor escape sequences are shown', 'nan' not in done.stdout.lower() and '\x1b' not in done.stdout)
+    for arm, path in logs.items():
+        attributes, complete = root_of(path)
+        check(f'{arm}: the log is finished and names its arm', complete == 3 and attributes['seed'] == 4 and
+              f'arm = "{arm}"' in attributes['scenario'], (attributes, complete))
+
+    again = ivory('run', file, '--out', 'deep/er', '--seed', 9, '--only', 'bayes', '--threads', 2)
+    exits('run with --out --seed --only --threads', again, 0, 'deep/er/small-bayes-seed9.h5')
+    check('only that arm ran, with that seed', os.listdir(ivory.folder / 'deep/er') == ['small-bayes-seed9.h5'] and
+          root_of(ivory.folder / 'deep/er/small-bayes-seed9.h5')[0]['seed'] == 9)
+    one = ivory('run', file, '--out', 'one', '--only', 'bayes,average', '--threads', 1)
+    exits('run with two names in --only', one, 0)
+    for arm in logs:
+        check(f'{arm}: the thread count changes no bit',
+              hashes(ivory.folder / f'one/small-{arm}-seed4.h5') == hashes(logs[arm]) != [])
+
+    for words in (('--set', 'rounds=1', 'clients.batch=8', file), (file, '--set', 'rounds=1', '--set', 'clients.batch=8'),
+                  (file, '--set=rounds=1', '--set=clients.batch=8')):
+        done = ivory('run', *words, '--out', 'set', '--only', 'average')
+        text = root_of(ivory.folder / 'set/small-average-seed4.h5')[0]['scenario']
+        check(f'--set in the order {" ".join(map(str, words)).replace(str(file), "FILE")}',
+              done.returncode == 0 and 'rounds = 1\n' in text and 'batch = 8\n' in text, said(done))
+    quiet = ivory('run', file, '--out', 'quiet', '--quiet')
+    check('--quiet prints the table alone', quiet.returncode == 0 and quiet.stderr == '' and 'average' in quiet.stdout and
+          not ROUND_LINE.search(quiet.stdout) and '.h5' not in quiet.stdout, said(quiet))
+
+
+def test_json(ivory, file):
+    print('-- run --json')
+    done = ivory('run', file, '--json', '--out', 'json')
+    check('exit 0, nothing on stderr', done.returncode == 0 and done.stderr == '', said(done))
+
+    def refuse(word):
+        raise ValueError(word + ' is no JSON')
+
+    rows = [json.loads(line, parse_constant=refuse) for line in done.stdout.splitlines()]
+    check('one object per round and arm', [(r['arm'], r['seed'], r['round'], r['rounds']) for r in rows] ==
+          [(arm, 4, i, 3) for arm in ('average', 'bayes') for i in (1, 2, 3)], done.stdout)
+    own = {'scenario', 'arm', 'seed', 'round', 'rounds', 'state_hash'}
+    for arm in ('average', 'bayes'):
+        with h5py.File(ivory.folder / f'json/small-{arm}-seed4.h5', 'r') as log:
+            scalars = {name for name, data in log['rounds'].items() if data.ndim == 1 and data.dtype.kind == 'f' and
+                       data.shape == (3,)}
+            wrong = []
+            for row in (r for r in rows if r['arm'] == arm):
+                for name in row.keys() - own:
+                    value = float(log['rounds'][name][row['round'] - 1])
+                    same = row[name] is None if not math.isfinite(value) else row[name] == value
+                    if not same:
+                        wrong.append((name, row['round'], row[name], value))
+                if int(row['state_hash'], 16) != int(log['rounds/state_hash'][row['round'] - 1]):
+                    wrong.append(('state_hash', row['round']))
+            check(f'{arm}: every number is the log\'s, NaN is null', not wrong, wrong)
+            check(f'{arm}: every column of the log is there', scalars - own - {'round'} == rows[0].keys() - own,
+                  scalars ^ rows[0].keys())
+    bayes = {(r['arm'], r['round']): r['nll_bayes'] for r in rows}
+    check('nll_bayes is a number where there is a posterior and an evaluation, else null',
+          [key for key, value in bayes.items() if value is not None] == [('bayes', 2), ('bayes', 3)], bayes)
+
+
+def test_terminal(ivory, file):
+    print('-- the live line')
+    for columns in (30, 60, 200):
+        code, out, shown = ivory.on_terminal(columns, 'run', file, '--out', 'live', '--set', 'rounds=12')
+        longest = max(len(part) for part in re.split(r'[\r\n]+', shown))
+        check(f'{columns} columns: exit 0, redrawn in place, never as wide as the terminal',
+              code == 0 and shown.count('\r') > 12 and longest < columns, (code, longest, shown))
+        check(f'{columns} columns: no escape sequences, one line left per arm',
+              '\x1b' not in shown and shown.count('\n') == 2, repr(shown))
+        check(f'{columns} columns: stdout has the table and no rounds', 'average' in out and 'round 1/' not in out, out)
+    check('the wide line has accuracy, NLL, seconds per round and ETA',
+          re.search(r'round +\d+/12  accuracy \d+\.\d\d %  NLL \d\.\d+.* m?s/round  ETA ', shown), repr(shown))
+    code, out, shown = ivory.on_terminal(100, 'run', file, '--out', 'live', '--quiet')
+    check('--quiet shows nothing on the terminal', code == 0 and shown == '', repr(shown))
+    code, out, shown = ivory.on_terminal(100, 'run', file, '--out', 'live', '--json')
+    check('--json shows nothing on the terminal', code == 0 and shown == '' and out.count('\n') == 6, repr(shown))
+
+
+def test_failures(ivory, file):
+    print('-- failures')
+    (ivory.folder / 'blocked/small-average-seed4.h5').mkdir(parents=True)  # a folder where the log should go
+    done = ivory('run', file, '--out', 'blocked')
+    exits('one arm cannot write its log', done, 1, 'average seed 4 failed', 'small-average-seed4.h5')
+    check('the other arm ran and has its table',
+          root_of(ivory.folder / 'blocked/small-bayes-seed4.h5')[1] == 3 and 'bayes' in done.stdout, said(done))
+    done = ivory('run', file, '--out', 'init', '--set', 'model.init="nowhere.h5"')
+    exits('both arms lack a file', done, 2, 'nowhere.h5')
+    check('a message that both share is said once', done.stderr.count('nowhere.h5') == 1 and 'failed like' in done.stderr,
+          done.stderr)
+    exits('the output folder cannot be made', ivory('run', file, '--out', file / 'under'), 1, 'under', '--out')
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run([ivory.binary, 'list', 'scenario'], stdout=full, stderr=subprocess.PIPE, text=True)
+    check('standard output that is full: exit 1', done.returncode == 1 and done.stderr.startswith('ivory: '), done)
+    done = subprocess.run(['sh', '-c', '"$0" "$@" 2>&-', ivory.binary, 'run', str(file), '--quiet', '--out', 'closed'],
+                          cwd=ivory.folder, stdout=subprocess.PIPE)
+    check('a closed stderr does not end a run', done.returncode == 0, done)
+
+    diverging = ivory('run', file, '--out', 'diverging', '--only', 'average', '--set', 'clients.optimizer.lr=1e30')
+    refused = float('nan')
+    if diverging.returncode == 0:
+        with h5py.File(ivory.folder / 'diverging/small-average-seed4.h5', 'r') as log:
+            refused = float(log['rounds/refused'][()].sum())
+    check('refused clients: the run goes on, and one warning has the log\'s count', refused > 0 and
+          diverging.stderr.count('ivory: warning') == 1 and f'{refused:.0f} client visit' in diverging.stderr, said(diverging))
+
+
+def test_compare(ivory, file):
+    print('-- compare')
+    done = ivory('compare', file, '--seeds', 2, '--out', 'cmp')
+    exits('compare', done, 0)
+    logs = [f'cmp/small-{arm}-seed{seed}.h5' for seed in (4, 5) for arm in ('average', 'bayes')]
+    check('every arm ran with seeds 4 and 5', sorted(os.listdir(ivory.folder / 'cmp')) == sorted(l[4:] for l in logs) and
+          [root_of(ivory.folder / log)[0]['seed'] for log in logs] == [4, 4, 5, 5])
+    single = ivory('run', file, '--out', 'single', '--seed', 5, '--quiet')
+    check('a seed in compare gives the bits of run with that seed', single.returncode == 0 and
+          all(hashes(ivory.folder / f'cmp/small-{a}-seed5.h5') == hashes(ivory.folder / f'single/small-{a}-seed5.h5')
+              for a in ('average', 'bayes')))
+
+    def stamps():
+        return [(ivory.folder / log).stat().st_mtime_ns for log in logs]
+
+    before = stamps()
+    again = ivory('compare', file, '--seeds', 2, '--out', 'cmp')
+    check('a second time all logs are reused, and it says so', again.returncode == 0 and stamps() == before and
+          again.stdout.count('reused') == 4 and not ROUND_LINE.search(again.stdout), said(again))
+
+    def table(text):  # without the progress above it and the hints below
+        parts = [part for part in text.split('\n\n') if 'reused' not in part and not ROUND_LINE.search(part)]
+        return '\n\n'.join(part for part in parts if '--from' not in part).strip()
+
+    check('the same table both times', table(again.stdout) == table(done.stdout) != '', again.stdout)
+    rebuilt = ivory('compare', '--from', *logs, '--csv', 'table.csv')
+    exits('compare --from', rebuilt, 0)
+    check('--from rebuilds that table', rebuilt.stdout.strip() == table(done.stdout), rebuilt.stdout)
+    rows = list(csv.reader((ivory.folder / 'table.csv').open()))
+    check('--csv writes rows of equal length', len(rows) > 2 and len({len(row) for row in rows}) == 1, rows)
+    final = []
+    for seed in (4, 5):
+        with h5py.File(ivory.folder / f'cmp/small-bayes-seed{seed}.h5', 'r') as log:
+            final.append(float(log['rounds/accuracy'][2]))
+    mean = sum(final) / 2
+    numbers = {float(cell) for row in rows[1:] if 'bayes' in row for cell in row if re.fullmatch(r'[-+0-9.e]+', cell)}
+    check('the csv has the mean over seeds of the final accuracy', any(abs(n - mean) < 1e-5 for n in numbers), (mean, rows))
+    replayed = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--json')
+    fresh = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--json', '--fresh')
+    check('--fresh runs again', fresh.returncode == 0 and all(a != b for a, b in zip(stamps(), before)), said(fresh))
+
+    def timeless(text):
+        return [{k: v for k, v in json.loads(line).items() if not k.startswith('seconds')} for line in text.splitlines()]
+
+    check('--json of reused logs and of fresh runs is the same but for times',
+          len(timeless(fresh.stdout)) == 12 and timeless(fresh.stdout) == timeless(replayed.stdout), said(replayed))
+
+    changed = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--only', 'average', '--set', 'clients.batch=8')
+    check('another scenario reuses nothing', changed.returncode == 0 and 'reused' not in changed.stdout, said(changed))
+    with h5py.File(ivory.folder / logs[1], 'r+') as log:
+        log['rounds_complete'][...] = 2
+    (ivory.folder / logs[0]).write_bytes(b'not a log')
+    repaired = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--seed', 4)
+    check('unfinished and foreign files are run again, the rest is reused', repaired.returncode == 0 and
+          repaired.stdout.count('reused') == 1 and root_of(ivory.folder / logs[1])[1] == 3 and
+          root_of(ivory.folder / logs[0])[1] == 3, said(repaired))
+    exits('a --csv that cannot be written', ivory('compare', '--from', *logs, '--csv', 'no/where.csv'), 1, 'no/where.csv')
+    exits('--from with something else', ivory('compare', '--from', file), 2, file.name)
+
+
+def test_shards(ivory, file):
+    print('-- shards')
+    everything, per_shard = [], []
+    for i in (1, 2, 3):
+        done = ivory('compare', file, '--seeds', 2, '--shard', f'{i}/3', '--out', f'shard{i}')
+        logs = sorted(os.listdir(ivory.folder / f'shard{i}'))
+        per_shard.append(len(logs))
+        everything += logs
+        exits(f'shard {i}/3', done, 0, f'shard {i}/3', 'compare --from', *logs)
+    check('the shards are disjoint, even and complete', len(everything) == 4 == len(set(everything)) and
+          max(per_shard) - min(per_shard) <= 1, everything)
+    merged = ivory('compare', '--from', *(p for i in (1, 2, 3) for p in (ivory.folder / f'shard{i}').glob('*.h5')))
+    exits('their logs make one table', merged, 0, 'average', 'bayes')
+    empty = ivory('compare', file, '--seeds', 1, '--shard', '1/9', '--out', 'shard-empty')
+    exits('a shard without runs is good', empty, 0, '0 runs')
+
+
+def test_validate(ivory, file, source):
+    print('-- validate')
+    done = ivory('validate', file)
+    exits('validate', done, 0, 'ok', 'average', 'bayes', 'fedavg', 'vb_admm', '4-5-3')
+    check('it counts the parameters', re.search(r'\b43\b', done.stdout), done.stdout)  # 4*5 + 5 + 5*3 + 3
+    check('nothing was run', not (ivory.folder / 'runs-validate').exists() and '.h5' not in done.stdout)
+    drawn = ivory('validate', file, '--partition', '--only', 'average')
+    exits('validate --partition', drawn, 0, '4 clients')
+    check('the map adds at least a row per client', len(drawn.stdout.splitlines()) >= len(done.stdout.splitlines()) + 3,
+          drawn.stdout)
+    two = ivory('validate', file, '--partition', '--set', 'partition.alpha_labels=0.2')
+    check('arms with one partition share one map', two.stdout.count('partition') == 1, two.stdout)
+    bad = ivory('validate', file, '--set', 'clients.optimizer.lr=-1')
+    exits('a bad value', bad, 2, 'lr')
+    absent = ('--set', 'data={kind="idx",directory="absent"}')
+    exits('data that are not there: the rest is checked', ivory('validate', file, *absent), 0, 'ok', 'warning', 'absent')
+    exits('data that are not there, --partition', ivory('validate', file, '--partition', *absent), 2, 'absent')
+    for scenario in sorted((source / 'scenarios').glob('*.toml')):
+        exits(f'scenarios/{scenario.name}', ivory('validate', scenario), 0, 'ok')
+
+
+def test_list(ivory, source):
+    print('-- list')
+    topics = ivory('list')
+    exits('list', topics, 0, 'algorithms', 'optimizers', 'layers', 'datasets', 'partitions', 'scenario')
+    for topic, folder in (('algorithms', 'server/algorithms'), ('optimizers', 'clients/optimizers'), ('layers', 'clients/layers')):
+        names = sorted(path.stem for path in (source / folder).glob('*.cpp'))
+        done = ivory('list', topic)
+        heads = re.findall(r'^(\w+)$', done.stdout, re.MULTILINE)
+        check(f'list {topic}: {", ".join(names)}', done.returncode == 0 and sorted(heads) == names, said(done))
+    exits('list optimizers', ivory('list', 'optimizers'), 0, 'lr', 'default', 'range', 'unit', '0.99999', 'price | gradsq')
+    exits('list algorithms', ivory('list', 'algorithms'), 0, 'temperature', 'damping', 'bregman_ref_sign')
+    exits('list datasets', ivory('list', 'datasets'), 0, 'idx', 'hdf5', 'synthetic', 'blobs', 'divide_by', 'required')
+    exits('list partitions', ivory('list', 'partitions'), 0, 'iid', 'dirichlet', 'classes', 'natural', 'on_shortage')
+    exits('list scenario', ivory('list', 'scenario'), 0, 'participation', 'target_accuracy', 'posterior_every', 'algorithm')
+    one = ivory('list', 'optimizers', 'adam')
+    exits('list optimizers adam', one, 0, 'epsilon')
+    check('that one only', 'momentum' not in one.stdout, one.stdout)
+    check('tables stay within 120 columns', max(len(line) for topic in ('algorithms', 'optimizers', 'datasets', 'partitions')
+                                                for line in ivory('list', topic).stdout.splitlines()) <= 120)
+    exits('a misspelt topic', ivory('list', 'optimiser'), 2, 'optimizers')
+    exits('a misspelt name', ivory('list', 'optimizers', 'admn'), 2, 'did you mean "adam"')
+
+
+def test_inspect(ivory, file):
+    print('-- inspect')
+    ivory('run', file, '--out', 'look', '--quiet')
+    exits('inspect', ivory('inspect', 'look/small-bayes-seed4.h5'), 0, 'small', 'bayes', 'vb_admm')
+    both = ivory('inspect', 'look/small-average-seed4.h5', 'look/small-bayes-seed4.h5')
+    exits('inspect of two', both, 0, 'fedavg', 'vb_admm')
+    exits('inspect without a log', ivory('inspect'), 2, 'LOG')
+    exits('inspect of something else', ivory('inspect', file), 2, file.name)
+    exits('inspect of nothing', ivory('inspect', 'nowhere.h5'), 2, 'nowhere.h5')
+
+
+def main(binary, source):
+    with tempfile.TemporaryDirectory() as folder:
+        ivory = Ivory(str(pathlib.Path(binary).resolve()), pathlib.Path(folder))
+        source = pathlib.Path(source).resolve()
+        file = pathlib.Path(folder) / 'small.toml'
+        file.write_text(SCENARIO)
+        test_usage(ivory, file)
+        test_run(ivory, file)
+        test_json(ivory, file)
+        test_terminal(ivory, file)
+        test_failures(ivory, file)
+        test_compare(ivory, file)
+        test_shards(ivory, file)
+        test_validate(ivory, file, source)
+        test_list(ivory, source)
+        test_inspect(ivory, file)
+    print(f'{failures} wrong' if failures else 'all good')
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,280 @@
+// What every kind of mistake in a scenario file is told: the place, the rule, the value and what to do.
+#define BOOST_TEST_MODULE scenario_mistakes
+#include <boost/test/included/unit_test.hpp>
+
+#include "tests/support/scenario_text.hpp"
+
+using namespace ivory;
+using namespace ivory::test;
+
+BOOST_AUTO_TEST_CASE(text_that_is_not_toml) {
+  BOOST_TEST(starts(refusal("name = \"t\"\nrounds = = 3\n"), "[scenario] the file must be TOML, got: "));
+  BOOST_TEST(contains(refusal("name = \"t\"\nrounds = = 3\n"), ", at dir/a.toml:2:10"));
+  BOOST_TEST(contains(refusal("a = 1\na = 2\n"), ", at dir/a.toml:2:5"));  // twice
+  BOOST_TEST(contains(refusal("seed = 99999999999999999999\n"), "not representable in 64 bits"));
+  BOOST_TEST(contains(refusal("name = \"\xff\"\n"), ", at dir/a.toml:1:8"));  // no UTF-8
+  BOOST_TEST(contains(refusal("[a]\n[a]\n"), ", at dir/a.toml:2:1"));
+  BOOST_TEST(contains(refusal("a = [1,"), ", at dir/a.toml:1:8"));
+}
+
+BOOST_AUTO_TEST_CASE(unknown_keys) {
+  BOOST_TEST(refusal("round = 3\n" + base) ==
+             "[scenario] unknown key round = 3, at dir/a.toml:1:1; did you mean \"rounds\"?");
+  BOOST_TEST(refusal(replaced("count = 4\n", "count = 4\nbacth = 32\n")) ==
+             "[scenario] unknown key clients.bacth = 32, at dir/a.toml:12:1; did you mean \"batch\"?");
+  BOOST_TEST(refusal(replaced("lr = 0.5", "  learn = 0.5"))
+                 .find("[scenario] unknown key clients.optimizer.learn = 0.5, at "
+                       "dir/a.toml:14:3; known are lr, ") == 0U);
+  BOOST_TEST(refusal(base + "rh = 1\n") ==
+             "[scenario] unknown key server.rh = 1, at dir/a.toml:19:1; did you mean \"rho\"?");
+  BOOST_TEST(refusal(replaced("directory = \"digits\"\n", "directory = \"digits\"\ndivideby = 16\n")) ==
+             "[scenario] unknown key data.divideby = 16, at dir/a.toml:6:1; did you mean \"divide_by\"?");
+  BOOST_TEST(refusal(replaced("hidden = [5]\n", "hidden = [5]\nactivations = \"relu\"\n")) ==
+             "[scenario] unknown key model.activations = \"relu\", at dir/a.toml:10:1; did you mean \"activation\"?");
+  BOOST_TEST(refusal(base + "[evaluation]\nsample = 3\n") ==
+             "[scenario] unknown key evaluation.sample = 3, at dir/a.toml:20:1; did you mean \"samples\"?");
+  BOOST_TEST(refusal(base + "[log]\nsite = \"last\"\n") ==
+             "[scenario] unknown key log.site = \"last\", at dir/a.toml:20:1; did you mean \"sites\"?");
+}
+
+BOOST_AUTO_TEST_CASE(keys_in_the_wrong_table) {
+  BOOST_TEST(refusal("batch = 32\n" + base) ==
+             "[scenario] unknown key batch = 32, at dir/a.toml:1:1; did you mean \"clients.batch\"?");
+  BOOST_TEST(refusal(replaced("count = 4\n", "count = 4\nhess_init = 0.1\n")) ==
+             "[scenario] unknown key clients.hess_init = 0.1, at dir/a.toml:12:1; did you mean "
+             "\"clients.optimizer.hess_init\"?");
+  BOOST_TEST(
+      refusal(base + "participation = 0.5\n") ==
+      "[scenario] unknown key server.participation = 0.5, at dir/a.toml:19:1; did you mean \"clients.participation\"?");
+}
+
+BOOST_AUTO_TEST_CASE(keys_of_another_kind) {
+  BOOST_TEST(
+      refusal(replaced("kind = \"iid\"\n", "kind = \"iid\"\nalpha_labels = 0.3\n")) ==
+      "[scenario] partition.alpha_labels belongs to kind = \"dirichlet\", got kind = \"iid\", at dir/a.toml:8:1");
+  BOOST_TEST(
+      refusal(replaced("algorithm = \"vb_admm\"", "algorithm = \"fedavg\"")) ==
+      "[scenario] server.rho belongs to algorithm = \"vb_admm\", got algorithm = \"fedavg\", at dir/a.toml:18:1");
+  BOOST_TEST(
+      refusal(replaced("hess_init = 0.25", "epsilon = 1e-8")) ==
+      "[scenario] clients.optimizer.epsilon belongs to name = \"adam\", got name = \"ivon\", at dir/a.toml:15:1");
+}
+
+BOOST_AUTO_TEST_CASE(unknown_tables) {
+  BOOST_TEST(refusal(base + "[evalution]\nevery = 1\n") ==
+             "[scenario] unknown table evalution, at dir/a.toml:19:2; did you mean \"evaluation\"?");
+  BOOST_TEST(
+      contains(refusal(base + "[xyzzy]\n"), "[scenario] unknown table xyzzy, at dir/a.toml:19:2; known are data, "));
+  BOOST_TEST(refusal(base + "[clients.optimiser]\nlr = 1\n") ==
+             "[scenario] unknown table clients.optimiser, at dir/a.toml:19:10; did you mean \"clients.optimizer\"?");
+  BOOST_TEST(starts(refusal(base + "rho2 = { a = 1 }\n"), "[scenario] unknown table server.rho2, at dir/a.toml:19:1"));
+}
+
+BOOST_AUTO_TEST_CASE(tables_and_values_mixed_up) {
+  BOOST_TEST(refusal("server = \"fedavg\"\n" + base.substr(0, base.find("[server]"))) ==
+             "[scenario] server must be a table, at dir/a.toml:1:1; write [server] with its keys below");
+  const std::string flat = replaced("count = 4\n[clients.optimizer]\nname = \"ivon\"\nlr = 0.5\nhess_init = 0.25\n",
+                                    "count = 4\noptimizer = \"adam\"\n");
+  BOOST_TEST(refusal(flat) ==
+             "[scenario] clients.optimizer must be a table, at dir/a.toml:12:1; write [clients.optimizer] with its "
+             "keys below");
+  BOOST_TEST(refusal(base + "[[log]]\nsites = \"last\"\n") ==
+             "[scenario] log must be a table, at dir/a.toml:19:3; write [log] with its keys below");
+}
+
+BOOST_AUTO_TEST_CASE(values_no_key_has) {
+  const std::string rule = " must be true, false, a number, a text or a list of numbers within 2^53, got ";
+  BOOST_TEST(refusal(replaced("count = 4", "count = 1979-05-27")) ==
+             "[scenario] clients.count" + rule + "a date, at dir/a.toml:11:1");
+  BOOST_TEST(refusal(replaced("count = 4", "count = 07:32:00")) ==
+             "[scenario] clients.count" + rule + "a time, at dir/a.toml:11:1");
+  BOOST_TEST(refusal(replaced("count = 4", "count = 1979-05-27T07:32:00Z")) ==
+             "[scenario] clients.count" + rule + "a date and time, at dir/a.toml:11:1");
+  for (const char* list : {"[\"5\"]", "[true]", "[[5]]", "[5, \"x\"]", "[9007199254740993]", "[{a = 1}]"}) {
+    BOOST_TEST(refusal(replaced("hidden = [5]", std::string("hidden = ") + list)) ==
+               "[scenario] model.hidden" + rule + "a list of other things, at dir/a.toml:9:1");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(wrong_types) {
+  BOOST_TEST(refusal(replaced("rounds = 3", "rounds = 3.0")) ==
+             "[scenario] rounds must be an integer in [1, 16777215] (rounds), got 3.0, at dir/a.toml:2:1; write 3");
+  BOOST_TEST(refusal(replaced("name = \"t\"", "name = 1")) ==
+             "[scenario] name must be a text, got 1, at dir/a.toml:1:1; texts stand in quotes");
+  BOOST_TEST(refusal(replaced("hidden = [5]", "hidden = 5")) ==
+             "[scenario] model.hidden must be a list of finite numbers, each in [1, 1048576] (units), got 5, at "
+             "dir/a.toml:9:1; lists stand in [ ]");
+  BOOST_TEST(refusal(replaced("count = 4", "count = 4\npool = \"yes\"")) ==
+             "[scenario] clients.pool must be true or false, got \"yes\", at dir/a.toml:12:1");
+  BOOST_TEST(contains(refusal(replaced("lr = 0.5", "lr = \"0.5\"")), "clients.optimizer.lr must be a finite number"));
+  BOOST_TEST(starts(refusal(replaced("kind = \"idx\"", "kind = 3")), "[scenario] data.kind must be \"idx\""));
+}
+
+BOOST_AUTO_TEST_CASE(ranges) {
+  struct Case {
+    const char *good, *bad, *said;
+  };
+  const Case clients[] = {
+      {"participation = 1", "participation = 0", "participation must be a finite number in (0, 1], got 0.0"},
+      {"participation = 1e-9", "participation = 1.0000001",
+       "participation must be a finite number in (0, 1], got 1.0000001"},
+      {"batch = 1048576", "batch = 1048577", "batch must be an integer in [1, 1048576] (examples), got 1048577"},
+      {"batch = 1", "batch = 0", "batch must be an integer in [1, 1048576] (examples), got 0"},
+      {"epochs = 1000000", "epochs = 1000001", "epochs must be an integer in [0, 1000000] (epochs), got 1000001"},
+      {"steps = 1000000000", "steps = 1000000001",
+       "steps must be an integer in [0, 1000000000] (steps), got 1000000001"},
+      {"epochs = 1", "epochs = -1", "epochs must be an integer in [0, 1000000] (epochs), got -1"},
+      {"schedule_step_factor = 1", "schedule_step_factor = 0",
+       "schedule_step_factor must be a finite number in (0, 1], got 0.0"},
+      {"warmup_rounds = 0", "warmup_rounds = -1", "warmup_rounds must be an integer in [0, 16777215] (rounds), got -1"},
+      {"inner_warmup_steps = 7", "inner_warmup_steps = -1",
+       "inner_warmup_steps must be an integer in [0, 1000000000] (steps), got -1"},
+      {"schedule = \"cosine\"", "schedule = \"linear\"",
+       "schedule must be \"constant\", \"cosine\" or \"step\", got \"linear\""},
+      {"inner_schedule = \"linear\"", "inner_schedule = \"step\"",
+       "inner_schedule must be \"constant\", \"cosine\" or \"linear\", got \"step\""},
+      {"participation = 0.5", "participation = nan", "participation must be a finite number in (0, 1], got nan"},
+      {"participation = 0.5", "participation = -inf", "participation must be a finite number in (0, 1], got -inf"},
+  };
+  for (const Case& c : clients) {
+    parse(replaced("count = 4", std::string("count = 4\n") + c.good));
+    BOOST_TEST(starts(refusal(replaced("count = 4", std::string("count = 4\n") + c.bad)),
+                      std::string("[scenario] clients.") + c.said + ", at dir/a.toml:12:1"));
+  }
+  const Case evaluation[] = {
+      {"every = 1", "every = 0", "every must be an integer in [1, 16777215] (rounds), got 0"},
+      {"samples = 0", "samples = -1", "samples must be an integer in [0, 65535] (samples), got -1"},
+      {"samples = 65535", "samples = 65536", "samples must be an integer in [0, 65535] (samples), got 65536"},
+      {"bins = 1", "bins = 0", "bins must be an integer in [1, 1000] (bins), got 0"},
+      {"clients_every = 1", "clients_every = 0", "clients_every must be an integer in [1, 16777215] (rounds), got 0"},
+      {"elbo_samples = 65535", "elbo_samples = 65536",
+       "elbo_samples must be an integer in [0, 65535] (samples), got 65536"},
+      {"target_accuracy = 0", "target_accuracy = -0.1", "target_accuracy must be a finite number in [0, 1], got -0.1"},
+      {"target_accuracy = 1", "target_accuracy = 90", "target_accuracy must be a finite number in [0, 1], got 90.0"},
+      {"clients = \"none\"", "clients = \"test\"",
+       "clients must be \"auto\", \"none\", \"train\" or \"holdout\", got \"test\""},
+  };
+  for (const Case& c : evaluation) {
+    parse(base + "[evaluation]\n" + c.good);
+    BOOST_TEST(starts(refusal(base + "[evaluation]\n" + c.bad),
+                      std::string("[scenario] evaluation.") + c.said + ", at dir/a.toml:20:1"));
+  }
+  BOOST_TEST(parse_one(base + "[log]\nposterior_every = 0\nsites = \"every\"\n").log.text("sites") == "every");
+  BOOST_TEST(refusal(base + "[log]\nposterior_every = -1\n") ==
+             "[scenario] log.posterior_every must be an integer in [0, 16777215] (rounds), got -1, at dir/a.toml:20:1");
+  BOOST_TEST(parse_one(replaced("hidden = [5]", "hidden = []")).model.reals("hidden").empty());
+  BOOST_TEST(contains(refusal(replaced("hidden = [5]", "hidden = [5, 0]")), "got 0.0 (entry 2 of [5, 0])"));
+  BOOST_TEST(contains(refusal(replaced("rounds = 3", "rounds = 0")), "rounds must be an integer in [1, 16777215]"));
+  BOOST_TEST(contains(refusal(replaced("rounds = 3", "rounds = 16777216")), "got 16777216, at dir/a.toml:2:1"));
+  BOOST_TEST(contains(refusal(replaced("count = 4", "count = 16777217")), "clients.count must be"));
+}
+
+BOOST_AUTO_TEST_CASE(unknown_choices_name_the_nearest) {
+  BOOST_TEST(refusal(replaced("name = \"ivon\"", "name = \"ivn\"")).find("; did you mean \"ivon\"?") !=
+             std::string::npos);
+  BOOST_TEST(contains(refusal(replaced("name = \"ivon\"", "name = \"ivn\"")), "got \"ivn\", at dir/a.toml:13:1"));
+  BOOST_TEST(contains(refusal(replaced("algorithm = \"vb_admm\"", "algorithm = \"vb-adm\"")),
+                      "got \"vb-adm\", at dir/a.toml:17:1; did you mean \"vb_admm\"?"));
+  BOOST_TEST(contains(refusal(replaced("kind = \"iid\"", "kind = \"dirichlett\"")),
+                      "got \"dirichlett\", at dir/a.toml:7:1; did you mean \"dirichlet\"?"));
+  BOOST_TEST(contains(refusal(replaced("kind = \"idx\"", "kind = \"idxx\"")), "; did you mean \"idx\"?"));
+  BOOST_TEST(
+      contains(refusal(replaced("hidden = [5]", "hidden = [5]\nactivation = \"rellu\"")),
+               "model.activation must be \"relu\", \"sigmoid\" or \"tanh\", got \"rellu\", at dir/a.toml:10:1; did you "
+               "mean \"relu\"?"));
+}
+
+BOOST_AUTO_TEST_CASE(missing_keys_and_tables) {
+  const std::string empty = refusal("");
+  for (const char* key : {"name", "rounds", "data.kind", "partition.kind", "model.hidden", "clients.optimizer.name",
+                          "server.algorithm"}) {
+    BOOST_TEST(contains(empty, std::string("[scenario] ") + key + " is required and must be "));
+  }
+  BOOST_TEST(lines(empty) == 7U);
+  BOOST_TEST(contains(empty, "name is required and must be a text, got nothing, in dir/a.toml"));
+  BOOST_TEST(
+      refusal(replaced("hidden = [5]\n", "")) ==
+      "[scenario] model.hidden is required and must be a list of finite numbers, each in [1, 1048576] (units), got "
+      "nothing, at dir/a.toml:8:1");
+  BOOST_TEST(
+      starts(refusal(replaced("name = \"ivon\"\n", "")), "[scenario] clients.optimizer.name is required and must be "));
+  BOOST_TEST(contains(refusal(replaced("name = \"ivon\"\n", "")), ", got nothing, at dir/a.toml:12:1"));
+}
+
+BOOST_AUTO_TEST_CASE(every_mistake_is_reported_once) {
+  std::string text = replaced("rounds = 3", "rounds = 0");
+  text = replaced("kind = \"iid\"", "kind = \"nothing\"", text);
+  text = replaced("count = 4", "count = 4\nbatch = 0\nepoch = 1", text);
+  text = replaced("lr = 0.5", "lr = -1", text) + "[logs]\n";
+  // Tables that no scenario has come first and alone: keys may be in them.
+  BOOST_TEST(refusal(text) == "[scenario] unknown table logs, at dir/a.toml:21:2; did you mean \"log\"?");
+  text = replaced("[logs]\n", "", text);
+  const std::string said = refusal(text);
+  BOOST_TEST(lines(said) == 5U);
+  for (const char* part : {"rounds must be", "partition.kind must be", "clients.batch must be",
+                           "unknown key clients.epoch", "clients.optimizer.lr must be"}) {
+    BOOST_TEST(contains(said, part));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(names_must_serve_as_folders) {
+  parse(replaced("name = \"t\"", "name = \"MNIST, 100 clients (2 × 300)\""));
+  for (const char* name : {"", "a/b", ".hidden", "..", "a\\nb"}) {
+    BOOST_TEST(
+        starts(refusal(replaced("name = \"t\"", std::string("name = \"") + name + "\"")),
+               std::string("[scenario] name must be usable as a folder: not empty, no leading dot, slash or control "
+                           "character, got \"") +
+                   name + "\", at dir/a.toml:1:1"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(epochs_or_steps) {
+  const Scenario steps = parse_one(replaced("count = 4", "count = 4\nsteps = 20"));
+  BOOST_TEST(steps.clients.integer("steps") == 20);
+  BOOST_TEST(steps.clients.integer("epochs") == 0);
+  BOOST_TEST(!steps.clients.given("epochs"));
+  BOOST_TEST(parse_one(replaced("count = 4", "count = 4\nepochs = 0\nsteps = 20")).clients.integer("steps") == 20);
+  BOOST_TEST(parse_one(replaced("count = 4", "count = 4\nepochs = 2\nsteps = 0")).clients.integer("epochs") == 2);
+  BOOST_TEST(refusal(replaced("count = 4", "count = 4\nepochs = 2\nsteps = 20")) ==
+             "[scenario] clients.epochs and clients.steps exclude each other, got epochs = 2 and steps = 20, at "
+             "dir/a.toml:13:1; remove one or set it to 0");
+  BOOST_TEST(refusal(replaced("count = 4", "count = 4\nepochs = 0")) ==
+             "[scenario] clients must train: epochs or steps must be >= 1, got 0 for both, at dir/a.toml:12:1");
+}
+
+BOOST_AUTO_TEST_CASE(posteriors_where_they_are_needed) {
+  const std::string adam = replaced("name = \"ivon\"\nlr = 0.5\nhess_init = 0.25\n", "name = \"adam\"\n");
+  BOOST_TEST(
+      starts(refusal(adam), "[scenario] server.algorithm = \"vb_admm\" needs clients.optimizer.name = \"ivon\""));
+  BOOST_TEST(contains(refusal(adam), ", whose clients send a precision, got \"adam\", at dir/a.toml:15:1"));
+  // The converse is fine: FedAvg averages the means of variational clients.
+  parse(replaced("algorithm = \"vb_admm\"\nrho = 2\n", "algorithm = \"fedavg\"\n"));
+}
+
+BOOST_AUTO_TEST_CASE(other_contradictions) {
+  const auto clients = [](const std::string& keys) { return replaced("count = 4", "count = 4\n" + keys); };
+  BOOST_TEST(refusal(clients("pool = true\nparticipation = 0.5")) ==
+             "[scenario] clients.pool trains one client on all examples, so participation must be 1, got 0.5, at "
+             "dir/a.toml:13:1");
+  parse(clients("pool = true\nkeep_opt_state = true\nparticipation = 1"));
+  BOOST_TEST(refusal(clients("schedule = \"step\"")) ==
+             "[scenario] clients.schedule = \"step\" needs schedule_step_rounds >= 1, got 0, at dir/a.toml:12:1");
+  parse(clients("schedule = \"step\"\nschedule_step_rounds = 1"));
+  BOOST_TEST(refusal(clients("schedule = \"cosine\"\nschedule_step_rounds = 5")) ==
+             "[scenario] clients.schedule_step_rounds needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
+  BOOST_TEST(refusal(base + "[evaluation]\nclients = \"holdout\"\n") ==
+             "[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got 0.0, at dir/a.toml:20:1");
+  parse(replaced("kind = \"iid\"", "kind = \"iid\"\nholdout = 0.25") + "[evaluation]\nclients = \"holdout\"\n");
+  BOOST_TEST(refusal(replaced("hidden = [5]", "hidden = [5, 2.5]")) ==
+             "[scenario] model.hidden must hold whole numbers, got 2.5, at dir/a.toml:9:1");
+}
+
+BOOST_AUTO_TEST_CASE(only_natural_partitions_count_clients_themselves) {
+  BOOST_TEST(refusal(replaced("count = 4\n", "")) ==
+             "[scenario] clients.count must be >= 1 for partition kind \"iid\", got nothing, at dir/a.toml:7:1; only "
+             "\"natural\" takes it from the data");
+  BOOST_TEST(contains(refusal(replaced("count = 4", "count = 0")), "\"iid\", got 0, at dir/a.toml:11:1"));
+  const std::string natural = replaced("kind = \"iid\"", "kind = \"natural\"");
+  BOOST_TEST(parse_one(replaced("count = 4\n", "", natural)).clients.integer("count") == 0);
+  BOOST_TEST(parse_one(natural).clients.integer("count") == 4);  // whether the data agree is known when they are read
+}
