@@ -26,7 +26,7 @@ constexpr const char* examples = R"(Examples:
   ivory compare scenarios/mnist-100-clients.toml --shard $SLURM_ARRAY_TASK_ID/4 --out runs/mnist
 
 A finished log in the output folder of the same resolved scenario is reused, so that an interrupted comparison goes on
-where it stopped; --fresh runs it again.)";
+where it stopped; --fresh runs it again. Shards count from 1, as in a job array of 1-4.)";
 
 struct Flags {
   ScenarioFlags scenario;

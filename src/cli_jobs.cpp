@@ -37,8 +37,8 @@ std::optional<LogReader> finished_log(const Job& job) {
     LogReader log(job.log_file);
     const LogHeader& header = log.header();
     if (header.finished() && header.seed == job.scenario.seed && header.scenario == to_toml(job.scenario)) return log;
-  } catch (const InputError&) {
-    // A log of another format: the run replaces it.
+  } catch (const std::exception&) {
+    // Damaged, or of another format: not a log to reuse.
   }
   return std::nullopt;
 }

@@ -90,51 +90,80 @@ std::string range_text(const OptionSpec& spec) {
   return fmt::format("{} {}", spec.high_open ? "<" : "<=", limit_text(spec.high));
 }
 
-std::string option_table(const std::vector<OptionSpec>& specs) {
-  if (specs.empty()) return std::string(indent, ' ') + "(no options)\n";
-  constexpr std::size_t columns = 5, widest_range = 24;
-  std::vector<std::vector<std::string>> rows = {{"key", "type", "default", "range", "unit", "meaning"}};
+std::string default_text(const OptionSpec& spec) { return spec.required ? "required" : to_toml(spec.default_value); }
+
+/// "1" stands for a plain number.
+std::string unit_text(const OptionSpec& spec) { return spec.unit == "1" ? "" : spec.unit; }
+
+using Rows = std::vector<std::vector<std::string>>;
+
+/// Width of each column but the last; 0 for one with nothing but its heading.
+std::vector<std::size_t> column_widths(const Rows& rows) {
+  std::vector<std::size_t> widths(rows.front().size() - 1, 0);
+  for (std::size_t c = 0; c < widths.size(); ++c) {
+    for (std::size_t r = 1; r < rows.size(); ++r) widths[c] = std::max(widths[c], text_columns(rows[r][c]));
+    if (widths[c] > 0) widths[c] = std::max(widths[c], text_columns(rows[0][c]));
+  }
+  return widths;
+}
+
+std::string columns_of_row(const std::vector<std::string>& row, const std::vector<std::size_t>& widths) {
+  std::string line(indent, ' ');
+  for (std::size_t c = 0; c < widths.size(); ++c) {
+    if (widths[c] > 0) line += row[c] + std::string(widths[c] - text_columns(row[c]) + 2, ' ');
+  }
+  return line;
+}
+
+std::string without_trailing_blanks(const std::string& line) { return line.substr(0, line.find_last_not_of(' ') + 1); }
+
+/// For wide pages: key, type, default, range, unit, and the meaning beside them; empty when there is no room for it.
+std::string wide_table(const std::vector<OptionSpec>& specs) {
+  constexpr std::size_t widest_range = 24;
+  Rows rows = {{"key", "type", "default", "range", "unit", "meaning"}};
   for (const OptionSpec& spec : specs) {
-    const std::string unit = spec.unit == "1" ? "" : spec.unit;
-    rows.push_back({spec.name, type_name(spec), spec.required ? "required" : to_toml(spec.default_value),
-                    range_text(spec), unit, spec.help});
-  }
-  // A long list of choices would push every other row's help aside: it goes before the help instead.
-  for (std::size_t r = 1; r < rows.size(); ++r) {
-    if (text_columns(rows[r][3]) > widest_range) {
-      rows[r][5] = "one of " + rows[r][3] + ": " + rows[r][5];
-      rows[r][3] = "(see right)";
+    std::string range = range_text(spec), help = spec.help;
+    if (text_columns(range) > widest_range) {  // a long list of choices would push every meaning aside
+      help = "one of " + range + (help.empty() ? "" : ": " + help);
+      range = "(see right)";
     }
+    rows.push_back({spec.name, type_name(spec), default_text(spec), range, unit_text(spec), help});
   }
-  std::size_t widths[columns] = {};
-  for (const auto& row : rows) {
-    for (std::size_t c = 0; c < columns; ++c) widths[c] = std::max(widths[c], text_columns(row[c]));
-  }
-  // A column with nothing but its heading goes.
-  for (std::size_t c = 0; c < columns; ++c) {
-    const bool empty = std::all_of(rows.begin() + 1, rows.end(), [&](const auto& row) { return row[c].empty(); });
-    if (!empty) continue;
-    for (auto& row : rows) row[c].clear();
-    widths[c] = 0;
-  }
+  const std::vector<std::size_t> widths = column_widths(rows);
   std::size_t margin = indent;
   for (const std::size_t width : widths) margin += width > 0 ? width + 2 : 0;
   const std::size_t page = page_width();
-  const bool beside = margin + narrowest_help <= page;
-  const std::size_t help_margin = beside ? margin : indent + 4;
-
+  if (margin + narrowest_help > page) return "";
   std::string out;
   for (const auto& row : rows) {
-    std::string line(indent, ' ');
-    for (std::size_t c = 0; c < columns; ++c) {
-      if (widths[c] > 0) line += row[c] + std::string(widths[c] - text_columns(row[c]) + 2, ' ');
-    }
-    if (!beside && !row[5].empty())
-      line = line.substr(0, line.find_last_not_of(' ') + 1) + "\n" + std::string(help_margin, ' ');
-    line += wrapped(row[5], page - help_margin, help_margin);
-    out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+    out += without_trailing_blanks(columns_of_row(row, widths) + wrapped(row.back(), page - margin, margin)) + "\n";
   }
   return out;
+}
+
+/// For narrow pages: the meaning on lines of its own.
+std::string narrow_table(const std::vector<OptionSpec>& specs) {
+  Rows rows = {{"key", "type", "default", "range"}};
+  for (const OptionSpec& spec : specs) {
+    const std::string unit = unit_text(spec);
+    rows.push_back(
+        {spec.name, type_name(spec), default_text(spec), range_text(spec) + (unit.empty() ? "" : " " + unit)});
+  }
+  const std::vector<std::size_t> widths = column_widths(rows);
+  constexpr std::size_t margin = indent + 4;
+  std::string out;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    out += without_trailing_blanks(columns_of_row(rows[r], widths) + rows[r].back()) + "\n";
+    if (r == 0 || specs[r - 1].help.empty()) continue;
+    out += std::string(margin, ' ') + wrapped(specs[r - 1].help, page_width() - margin, margin) + "\n";
+  }
+  return out;
+}
+
+std::string option_table(const std::vector<OptionSpec>& specs) {
+  if (specs.empty()) return std::string(indent, ' ') + "(no options)\n";
+  const std::string wide = wide_table(specs);
+  return wide.empty() ? narrow_table(specs) : wide;
 }
 
 /// One named thing with its help and options.
@@ -162,7 +191,8 @@ std::vector<Kind> algorithm_kinds() {
 }
 
 std::vector<Kind> scenario_kinds() {
-  std::vector<Kind> kinds;
+  const ScenarioTable& top = *find_table("");
+  std::vector<Kind> kinds = {{"top level", top.help + " (these keys come before the first table)", top.options}};
   for (const std::string& name : table_names()) {
     if (const ScenarioTable* table = find_table(name)) {
       kinds.push_back({name, table->help, table->options});
@@ -236,7 +266,7 @@ int list(const std::string& topic_name, const std::string& name) {
       body += "keys of every kind\n" + option_table(*topic.common) + "\n";
     std::string head = topic.name + ": " + topic.help;
     if (!topic.key.empty()) head += fmt::format(" (chosen by the key {})", topic.key);
-    fmt::print("{}\n\n{}", head, body.substr(0, body.size() - 1));
+    fmt::print("{}\n\n{}", wrapped(head, page_width(), 0), body.substr(0, body.size() - 1));
     return 0;
   }
   reject("TOPIC", topic_name, known);

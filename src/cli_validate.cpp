@@ -115,6 +115,18 @@ std::string clients_text(const Scenario& arm, const Partition* partition) {
   return count > 0 ? fmt::format("{}", count) : "?";
 }
 
+std::string partition_text(const Partition& partition) {
+  std::size_t least = SIZE_MAX, most = 0;
+  for (const auto& indices : partition.train) {
+    least = std::min(least, indices.size());
+    most = std::max(most, indices.size());
+  }
+  const std::string sizes = least == most ? fmt::format("{}", least) : fmt::format("{} to {}", least, most);
+  return fmt::format("  {} of {} examples, {} repeated, {} unused\n",
+                     show_count(static_cast<double>(partition.clients()), "client"), sizes, partition.repeated,
+                     partition.unused);
+}
+
 /// Rows of equally wide columns, the first row a header.
 std::string aligned(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths(rows.front().size(), 0);
@@ -158,17 +170,14 @@ int validate(const Flags& flags) {
     if (validation > 0) fmt::print("validation split: {}\n", show_count(static_cast<double>(validation), "example"));
   }
   for (const auto& drawn : checker.partitions()) {
-    const bool several = checker.partitions().size() > 1;
-    std::size_t least = SIZE_MAX, most = 0;
-    for (const auto& indices : drawn->partition.train) {
-      least = std::min(least, indices.size());
-      most = std::max(most, indices.size());
+    const std::string arms_text =
+        checker.partitions().size() > 1 ? fmt::format(" of {}", fmt::join(drawn->arms, ", ")) : "";
+    fmt::print("\npartition{}, hash {:016x}:\n", arms_text, drawn->partition.hash);
+    if (flags.partition) {
+      fmt::print("{}", heat_map(drawn->partition, drawn->data->split->train));
+    } else {
+      fmt::print("{}", partition_text(drawn->partition));
     }
-    fmt::print("\npartition{}: {} of {} to {} examples, {} repeated, {} unused, hash {:016x}\n",
-               several ? fmt::format(" of {}", fmt::join(drawn->arms, ", ")) : "",
-               show_count(static_cast<double>(drawn->partition.clients()), "client"), least, most,
-               drawn->partition.repeated, drawn->partition.unused, drawn->partition.hash);
-    if (flags.partition) fmt::print("{}", heat_map(drawn->partition, drawn->data->split->train));
   }
   return 0;
 }

@@ -130,7 +130,7 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
   std::vector<std::string> columns = {"arm", "model"};
   for (const MetricRow& metric : metrics) columns.push_back(metric.heading);
   for (const std::string& column : {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("of clients [%]"),
-                                    std::string("time [s]"), std::string("rounds"), std::string("seeds")}) {
+                                    std::string("time [s]"), std::string("rounds run"), std::string("seeds")}) {
     columns.push_back(column);
   }
   table.row(columns);
@@ -173,18 +173,17 @@ std::string comparison_table(std::span<const LogSummary> logs) {
   text += fmt::format("{}: mean ±standard deviation over seeds; last 3: mean over the last three evaluated rounds\n\n",
                       common_name(logs));
   text += quality_block(arms) + '\n' + course_block(arms, logs);
-  bool first = true;
+  std::string notes;
   for (const LogSummary& log : logs) {
-    if (!unfinished(&log)) continue;
-    text += fmt::format("{}* unfinished: {}, {} of {} rounds\n", first ? "\n" : "", log.file, log.rounds_complete, log.rounds);
-    first = false;
+    if (unfinished(&log)) notes += fmt::format("* unfinished: {}, {} of {} rounds\n", log.file, log.rounds_complete, log.rounds);
   }
   for (const ArmGroup& arm : arms) {
     double refused = 0, clamped = 0;
     for (const LogSummary* log : arm.logs) refused += log->refused, clamped += log->clamped;
-    if (refused > 0) text += fmt::format("{}: {} client updates were refused (not finite)\n", arm.title, refused);
-    if (clamped > 0) text += fmt::format("{}: {} precisions were raised to their floor\n", arm.title, clamped);
+    if (refused > 0) notes += fmt::format("{}: {} client updates were refused (not finite)\n", arm.title, refused);
+    if (clamped > 0) notes += fmt::format("{}: {} precisions were raised to their floor\n", arm.title, clamped);
   }
+  if (!notes.empty()) text += '\n' + notes;
   return text;
 }
 

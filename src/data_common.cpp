@@ -85,7 +85,7 @@ fs::path find_data_file(const Scenario& scenario, std::string_view key) {
     if (is_file(place / path)) return place / path;
     add_once(looked, full_path(place / path));
   }
-  throw InputError(fmt::format(
+  throw MissingFileError(fmt::format(
       "[data] {} must name an existing file, got \"{}\"{}; looked for\n  {}\n"
       "put the file in one of these places, or set IVORY_DATA_DIR to its folder; data/README.md says what it holds",
       key, path.string(), written_at(scenario.data, key), fmt::join(looked, "\n  ")));
@@ -112,7 +112,7 @@ std::vector<fs::path> find_data_files(const Scenario& scenario, std::string_view
     add_once(looked, full_path(place / directory) +
                          (exists ? fmt::format(": no {}", fmt::join(missing, ", ")) : std::string(": no such folder")));
   }
-  throw InputError(fmt::format(
+  throw MissingFileError(fmt::format(
       "[data] {} must be a folder with {} (each plain or .gz), got \"{}\"{}; looked in\n  {}\n"
       "public download: {}; data/README.md says how to get each",
       key, fmt::join(files, ", "), directory.string(), written_at(scenario.data, key), fmt::join(looked, "\n  "),

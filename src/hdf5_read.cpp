@@ -155,6 +155,18 @@ std::size_t checked_count(const std::vector<std::size_t>& shape, std::size_t byt
   return count;
 }
 
+/// Damage can also claim a shape that fits into memory but not into the file, even compressed as far as it goes.
+void check_stored(const Source& source, std::size_t count) {
+  constexpr std::size_t worth_asking = std::size_t{1} << 26, most_compressed = 1100;
+  const std::size_t bytes = count * H5Tget_size(source.type);
+  if (source.attribute || bytes < worth_asking) return;
+  const hsize_t stored = H5Dget_storage_size(source.id);
+  if (stored > 0 && bytes / most_compressed > stored) {
+    throw InputError(fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
+                                 fmt::join(source.shape, ", "), stored, source.what));
+  }
+}
+
 void need_numbers(const Source& source) {
   if (!is_numeric(source.kind())) {
     throw InputError(fmt::format("[hdf5] numbers are needed, got {}, in {}", kind_name(source.kind()), source.what));
@@ -170,7 +182,9 @@ template <class T>
 Hdf5Array<T> read_numbers(const Source& source) {
   need_numbers(source);
   Hdf5Array<T> out{source.shape, {}};
-  out.values.resize(checked_count(source.shape, sizeof(T), source.what));
+  const std::size_t count = checked_count(source.shape, sizeof(T), source.what);
+  check_stored(source, count);
+  out.values.resize(count);
   if (!out.values.empty() && !source.read(hdf5::native_of<T>(), out.values.data())) fail_reading(source);
   return out;
 }

@@ -129,8 +129,8 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
       {"seconds_evaluation", "s", "wall time of the evaluation"},
       {"bytes_up", "bytes", "sent by the clients to the server, all together"},
       {"bytes_down", "bytes", "sent by the server to the clients, all together"},
-      {"participants", "clients", "clients that took part"},
-      {"refused", "clients", "participants whose update was not finite and was left out"},
+      {"participants", "clients", "clients that trained and whose update counts"},
+      {"refused", "clients", "clients that trained and whose update was not finite and was left out"},
       {"clamped", "parameters", "entries of the server's precision that were raised to their floor"},
       {"precision_gap_closed", "1", "share of the way to its fixed point that local training moved the clients' precision"},
   };

@@ -10,7 +10,8 @@ namespace ivory {
 /// ", at file:line:column", ", in --set clients.batch", or nothing for an unknown place.
 std::string where(const SourcePlace& place);
 
-/// "clients.batch"; just "batch" for the top level, whose table name is empty.
+/// "clients.batch"; just "batch" for the top level, whose table name is empty. A key that is not bare stands in
+/// quotes, as in TOML.
 std::string qualified(const std::string& table, std::string_view key);
 
 /// A value as TOML, cut to a length that fits a message.

@@ -190,7 +190,11 @@ std::string where(const SourcePlace& place) {
 }
 
 std::string qualified(const std::string& table, std::string_view key) {
-  return table.empty() ? std::string(key) : fmt::format("{}.{}", table, key);
+  const bool bare = !key.empty() && std::all_of(key.begin(), key.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+  const std::string name = bare ? std::string(key) : toml_text(std::string(key));
+  return table.empty() ? name : table + "." + name;
 }
 
 std::string shown(const OptionValue& value) {

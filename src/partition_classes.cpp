@@ -94,6 +94,8 @@ std::vector<std::vector<int>> deal_classes(std::size_t clients, std::size_t each
     }
     pack.insert(pack.end(), kept_back.rbegin(), kept_back.rend());
   }
+  // One pack serves neighbouring clients, which so complement each other; the order of clients should say nothing.
+  reader.shuffle(hands.begin(), clients);
   return hands;
 }
 

@@ -40,12 +40,12 @@ bool is_arm_name(std::string_view name);
 /// Reads TOML text. Throws InputError where it is not TOML; tables and values that no scenario has go to `problems`.
 GivenDocument read_document(const std::string& text, const std::string& file, Problems& problems);
 
-/// Reads "a.b=value"; a value that is not TOML counts as a text, so that quotes may be left out. Throws InputError where
-/// there is no key.
+/// Reads "a.b=value"; a value that is not TOML counts as a text, so that quotes may be left out. Throws InputError
+/// where there is no key.
 GivenScenario read_override(const std::string& assignment, Problems& problems);
 
-/// Puts `changes` over `onto`. Where they change a choice (optimizer, algorithm, kind), keys of `onto` that only the former
-/// choice has are dropped; so is `epochs` when the changes give `steps`, and the other way round.
+/// Puts `changes` over `onto`. Where they change a choice (optimizer, algorithm, kind), keys of `onto` that only the
+/// former choice has are dropped; so is `epochs` when the changes give `steps`, and the other way round.
 void overlay(GivenScenario& onto, const GivenScenario& changes, const std::vector<ChoiceTable>& choices);
 
 }  // namespace ivory

@@ -8,7 +8,6 @@ build_packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libbo
 test_packages=(python3 python3-numpy python3-h5py python3-xarray python3-h5netcdf)
 format_packages=(clang-format-14) # other versions format differently
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
-bench_packages=(libbenchmark-dev)
 thread_sanitizer_packages=(clang libomp-dev) # libgomp reports races in correct loops; libomp has archer to explain them
 
 # Is what `package` brings here, whoever installed it?
@@ -23,7 +22,6 @@ probe() {
     libcli11-dev) pkg-config CLI11 ;;
     libfmt-dev) pkg-config fmt ;;
     zlib1g-dev) pkg-config zlib ;;
-    libbenchmark-dev) pkg-config benchmark ;;
     libboost-test-dev) echo '#include <boost/test/included/unit_test.hpp>' | "${CXX:-c++}" -E -x c++ - ;;
     python3-*) python3 -c "import ${1#python3-}" ;;
     *) false ;; # only the package itself would tell

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fails where clang-format would change a C++ file; with --fix it changes it. Exit code 77 (skipped) without clang-format 14."""
+"""Fails where clang-format would change a C++ file; with --fix, changes it. Exit code 77 (skipped) without clang-format 14."""
 import pathlib
 import re
 import shutil

@@ -24,7 +24,12 @@ bool watched(const Body& body, const Look& look) {
   if (child == 0) {
     if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) _exit(77);
     raise(SIGSTOP);
-    body();
+    try {
+      body();
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "unexpected: %s\n", error.what());
+      _exit(1);
+    }
     _exit(0);
   }
   int status = 0;

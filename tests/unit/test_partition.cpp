@@ -32,12 +32,6 @@ Dataset labelled(const std::vector<std::size_t>& counts) {
 
 using Lists = std::vector<std::vector<std::uint32_t>>;
 
-std::size_t total(const Lists& lists) {
-  std::size_t n = 0;
-  for (const auto& list : lists) n += list.size();
-  return n;
-}
-
 // Example counts [clients][classes].
 std::vector<std::vector<std::size_t>> class_counts(const Lists& lists, const Dataset& data) {
   std::vector<std::vector<std::size_t>> counts(lists.size(), std::vector<std::size_t>(static_cast<std::size_t>(data.classes)));
@@ -72,7 +66,7 @@ void check_laws(const Partition& partition, const Dataset& data) {
 
 std::string refusal(const Scenario& scenario, const Dataset& data) {
   const std::string message = input_error([&] { make_partition(scenario, data); });
-  BOOST_TEST((message.empty() || message.starts_with("[partition] ")), message);
+  BOOST_TEST((message.empty() || message.starts_with("[partition] ") || message.starts_with("[memory] ")), message);
   return message;
 }
 
@@ -195,11 +189,10 @@ BOOST_AUTO_TEST_CASE(dirichlet_extremes_stay_finite) {
     BOOST_REQUIRE_MESSAGE(message.empty(), message);
     check_laws(skewed, data);
     BOOST_TEST(skewed.unused == 0U);
-    for (std::size_t c = 0; c < 4; ++c) {
-      std::size_t owners = 0;
-      for (const auto& row : class_counts(skewed.train, data)) owners += row[c] > 0;
-      BOOST_TEST(owners == 1U);
-    }
+    // Each client has its one class, and a class that nobody chose goes to one client whole.
+    std::size_t cells = 0;
+    for (const auto& row : class_counts(skewed.train, data)) cells += 4 - static_cast<std::size_t>(std::count(row.begin(), row.end(), 0U));
+    BOOST_TEST(cells <= 3U + 4U - 1U);
   }
 }
 
@@ -256,6 +249,15 @@ BOOST_AUTO_TEST_CASE(classes_are_dealt_evenly_and_distinct) {
   std::vector<double> counts;
   for (const auto& [pair, n] : pairs) counts.push_back(n);
   BOOST_TEST(std::abs(chi_square_score(counts)) < 5);
+  // The order of clients says nothing: five neighbours rarely hold all ten classes between them (once in some hundred).
+  const auto hands = deal_classes(1000, 2, names, 6);
+  std::size_t complete = 0;
+  for (std::size_t k = 0; k < 1000; k += 5) {
+    std::set<int> together;
+    for (std::size_t i = k; i < k + 5; ++i) together.insert(hands[i].begin(), hands[i].end());
+    complete += together.size() == 10;
+  }
+  BOOST_TEST(complete < 10U);
 }
 
 BOOST_AUTO_TEST_CASE(class_shortage_is_refused_with_numbers) {
@@ -391,11 +393,12 @@ BOOST_AUTO_TEST_CASE(a_partition_is_a_pure_function_of_its_seed) {
 
 BOOST_AUTO_TEST_CASE(ten_thousand_clients_take_bounded_time) {
   Dataset data = labelled(mnist_counts);
+  const Dataset large = labelled({30000, 30000, 30000, 30000, 30000, 30000, 30000, 30000, 30000, 30000});
   const auto start = std::chrono::steady_clock::now();
   check_laws(make_partition(partition_scenario("iid", 10000, {{"holdout", 0.3}}), data), data);
   check_laws(make_partition(partition_scenario("classes", 10000, classes_values(2, 2)), data), data);
   check_laws(make_partition(partition_scenario("classes", 10000, classes_values(2, 4, "repeat")), data), data);
-  check_laws(make_partition(partition_scenario("dirichlet", 10000, {{"alpha_sizes", 1e3}, {"alpha_labels", 1e3}}), data), data);
+  check_laws(make_partition(partition_scenario("dirichlet", 10000, {{"alpha_sizes", 1e3}, {"alpha_labels", 1e3}}), large), large);
   // Dir(1) sizes leave thousands without an example in every draw: refused without a hundred of them.
   const std::string hopeless = refusal(partition_scenario("dirichlet", 10000), data);
   BOOST_TEST(contains(hopeless, "best of 5 draws"), hopeless);
@@ -416,11 +419,11 @@ BOOST_AUTO_TEST_CASE(the_heat_map_shows_counts_totals_and_a_summary) {
   partition.repeated = 3;
   partition.unused = 2;
   const std::string expected =
-      "client   size      0   1   2\n"
-      "0           3     :2  .1\n"
-      "1           9             @9\n"
-      "2           1     .1\n"
-      "total      13      3   1   9\n"
+      "client   size    0  1  2\n"
+      "0           3   :2 .1\n"
+      "1           9         @9\n"
+      "2           1   .1\n"
+      "total      13    3  1  9\n"
       "shades .:-=+*#%@ go up to 9 examples\n"
       "3 clients of 1 to 9 examples (median 3), 1.3 classes per client on average; 1 held out, 3 repeated, 2 unused\n";
   BOOST_TEST(heat_map(partition, data) == expected);

@@ -37,6 +37,15 @@ BOOST_AUTO_TEST_CASE(unknown_keys) {
              "[scenario] unknown key log.site = \"last\", at dir/a.toml:20:1; did you mean \"sites\"?");
 }
 
+BOOST_AUTO_TEST_CASE(quoted_keys) {
+  // The same key; but dots and line breaks inside quotes belong to the name, and messages stay on one line.
+  BOOST_TEST(parse_one(replaced("count = 4", "\"count\" = 5")).clients.integer("count") == 5);
+  BOOST_TEST(
+      starts(refusal(base + "\"a\\nb\" = 1\n"), "[scenario] unknown key server.\"a\\nb\" = 1, at dir/a.toml:19:1; "));
+  BOOST_TEST(starts(refusal("\"clients.optimizer\" = { name = \"sgd\" }\n" + base),
+                    "[scenario] unknown table \"clients.optimizer\", at dir/a.toml:1:1; "));
+}
+
 BOOST_AUTO_TEST_CASE(keys_in_the_wrong_table) {
   BOOST_TEST(refusal("batch = 32\n" + base) ==
              "[scenario] unknown key batch = 32, at dir/a.toml:1:1; did you mean \"clients.batch\"?");

@@ -1,0 +1,130 @@
+// Whole runs on the shipped data: any number of threads gives the same bits, failures of one client do not end a run, and the
+// bounds (pooled, local) and partial participation work end to end.
+#define BOOST_TEST_MODULE experiment
+#include <boost/test/included/unit_test.hpp>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "src/experiment.hpp"
+#include "src/scenario_reader.hpp"
+
+namespace {
+
+using namespace ivory;
+using Texts = std::vector<std::string>;
+
+const std::string quickstart = std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml";
+
+std::vector<RoundRecord> run(const std::string& arm, Texts overrides, int threads = 2) {
+  const Texts only = {arm};
+  const auto scenario = read_scenario(quickstart, overrides, only).front();
+  const auto log = std::filesystem::temp_directory_path() /
+                   ("ivory-test-experiment-" + std::to_string(::getpid()) + "-" + arm + ".h5");
+  std::vector<RoundRecord> records;
+  run_experiment(scenario, {.threads = threads, .log_file = log.string(), .on_round = [&](const RoundRecord& record) {
+                              records.push_back(record);
+                            }});
+  std::filesystem::remove(log);
+  return records;
+}
+
+std::vector<std::uint64_t> hashes(const std::vector<RoundRecord>& records) {
+  std::vector<std::uint64_t> out;
+  for (const auto& record : records) out.push_back(record.state_hash);
+  return out;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(threads_do_not_change_a_bit) {
+  for (const std::string arm : {"fedavg", "vb-admm"}) {
+    for (const Texts& extra : {Texts{}, Texts{"clients.participation=0.5", "clients.keep_opt_state=true"}}) {
+      Texts overrides = {"rounds=4", "evaluation.every=2"};
+      overrides.insert(overrides.end(), extra.begin(), extra.end());
+      const auto one = run(arm, overrides, 1);
+      BOOST_REQUIRE_EQUAL(one.size(), 4U);
+      for (const int threads : {2, 3, 8}) {
+        const auto many = run(arm, overrides, threads);
+        BOOST_TEST(hashes(one) == hashes(many), boost::test_tools::per_element());
+        BOOST_TEST(one[3].mean.metrics.nll == many[3].mean.metrics.nll);
+        if (arm == "vb-admm") BOOST_TEST(one[3].bayes.metrics.nll == many[3].bayes.metrics.nll);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(another_seed_is_another_run) {
+  const auto a = run("vb-admm", {"rounds=2", "seed=1"}), b = run("vb-admm", {"rounds=2", "seed=2"});
+  BOOST_TEST(a[1].state_hash != b[1].state_hash);
+}
+
+BOOST_AUTO_TEST_CASE(learns_and_reports) {
+  const auto records = run("vb-admm", {"rounds=10"});
+  const RoundRecord& last = records.back();
+  BOOST_TEST(last.mean.metrics.accuracy > 0.75);  // ten classes; the run reaches 0.87 here
+  BOOST_TEST(last.bayes.metrics.accuracy > 0.75);
+  BOOST_TEST(last.bayes_error.nll > 0);
+  BOOST_TEST(last.bayes_error.nll < 0.1);
+  BOOST_TEST(last.train_loss < records.front().train_loss);
+  BOOST_TEST(last.participants == 10);
+  BOOST_TEST(last.bytes_up == 10 * 2 * 4.0 * (64 * 50 + 50 + 50 * 10 + 10));  // mean and precision of every weight
+  BOOST_TEST(last.bytes_down == last.bytes_up);
+  BOOST_TEST(last.client_metrics.size() == 10U);
+  double counted = 0;
+  for (const double n : last.mean.confusion) counted += n;
+  BOOST_TEST(counted == 300);
+  const auto points = run("fedavg", {"rounds=1"});
+  BOOST_TEST(std::isnan(points[0].bayes.metrics.accuracy));
+  BOOST_TEST(points[0].bytes_up == 10 * 4.0 * 3760);
+}
+
+BOOST_AUTO_TEST_CASE(partial_participation_draws_the_asked_share) {
+  const auto records = run("vb-admm", {"rounds=6", "clients.participation=0.3"});
+  std::set<std::size_t> seen;
+  for (const auto& record : records) {
+    BOOST_TEST(record.participants == 3);
+    for (std::size_t k = 0; k < record.clients.size(); ++k) {
+      if (record.clients[k].status == ClientStatus::trained) seen.insert(k);
+    }
+  }
+  BOOST_TEST(seen.size() > 3U);  // not the same three every round: 6 draws of 3 out of 10
+}
+
+BOOST_AUTO_TEST_CASE(a_diverged_client_is_refused_and_the_run_goes_on) {
+  // SGD at this rate overflows float within a visit of the larger clients.
+  const auto records = run("fedavg", {"rounds=3", "clients.optimizer={name=\"sgd\", lr=1e30}"});
+  BOOST_REQUIRE_EQUAL(records.size(), 3U);
+  BOOST_TEST(records[0].refused > 0);
+  BOOST_TEST(records[0].refused + records[0].participants == 10);
+  BOOST_TEST(std::isfinite(records[2].mean.metrics.accuracy));
+}
+
+BOOST_AUTO_TEST_CASE(everyone_refused_leaves_the_server_as_it_was) {
+  const auto records = run("fedavg", {"rounds=2", "clients.optimizer={name=\"sgd\", lr=1e38}", "clients.epochs=20",
+                                      "partition.kind=iid"});
+  BOOST_TEST(records[0].refused == 10);
+  BOOST_TEST(records[0].state_hash == records[1].state_hash);
+}
+
+BOOST_AUTO_TEST_CASE(the_two_bounds) {
+  const auto pooled = run("fedavg", {"rounds=3", "clients.pool=true"});
+  BOOST_TEST(pooled[2].participants == 1);
+  BOOST_TEST(pooled[2].client_metrics.size() == 10U);
+  BOOST_TEST(pooled[2].bytes_up == 0);
+  const auto local = run("fedavg", {"rounds=3", "server.algorithm=local"});
+  BOOST_TEST(local[2].bytes_up == 0);
+  BOOST_TEST(local[2].client_metrics.size() == 10U);
+  // Label-skewed clients alone do worse on all classes than one model of all data, and well on their own.
+  BOOST_TEST(local[2].mean.metrics.accuracy < pooled[2].mean.metrics.accuracy - 0.1);
+  double own = 0;
+  for (const Metrics& metrics : local[2].client_metrics) own += metrics.accuracy / 10;
+  BOOST_TEST(own > 0.85);
+}
+
+BOOST_AUTO_TEST_CASE(validation_holdout_and_elbo_are_reported) {
+  const auto records = run("vb-admm", {"rounds=2", "data.validation=0.1", "partition.holdout=0.2", "evaluation.elbo_samples=8"});
+  BOOST_TEST(std::isfinite(records[1].validation.nll));
+  BOOST_TEST(std::isfinite(records[1].negative_elbo));
+  BOOST_TEST(records[1].negative_elbo_error > 0);
+}

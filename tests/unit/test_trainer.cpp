@@ -1,0 +1,149 @@
+// Local training in blocks: a visit's result depends on that visit alone, whatever shares its block.
+#define BOOST_TEST_MODULE trainer
+#include <boost/test/included/unit_test.hpp>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "clients/trainer.hpp"
+#include "ivory/registry.hpp"
+
+namespace {
+
+using namespace ivory;
+
+Dataset random_data(std::size_t examples, std::size_t features, int classes) {
+  Dataset data;
+  data.features = features;
+  data.classes = classes;
+  StreamReader random(3, {.purpose = Purpose::data});
+  for (std::size_t i = 0; i < examples * features; ++i) data.x.push_back(static_cast<float>(random.normal()));
+  for (std::size_t i = 0; i < examples; ++i) {
+    data.labels.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(classes))));
+  }
+  return data;
+}
+
+std::unique_ptr<Optimizer<float>> make(const std::string& name, const GivenTable& given) {
+  const OptimizerPlugin* plugin = find_optimizer(name);
+  return plugin->make_float(resolve_options(plugin->options, given, "clients.optimizer", {}));
+}
+
+struct Outcome {
+  std::vector<float> mean, precision;
+  double steps, loss;
+  bool operator==(const Outcome&) const = default;
+};
+
+// Trains clients of unequal size in blocks of `block`, and returns every client's result.
+std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const VisitPlan& plan, std::size_t block) {
+  const Dataset data = random_data(200, 7, 4);
+  const std::vector<std::size_t> hidden = {6, 5};
+  const Network<float> network = make_mlp<float>(7, hidden, 4, "tanh", true);
+  const auto device = make_cpu_device();
+  const Buffer<float> start(*device, network.initialise(9));
+  std::vector<std::vector<std::uint32_t>> examples;
+  for (const std::uint32_t size : {33U, 5U, 16U, 1U, 40U, 17U, 8U}) {
+    auto& rows = examples.emplace_back(size);
+    std::iota(rows.begin(), rows.end(), 11U * static_cast<std::uint32_t>(examples.size()));
+  }
+  Trainer<float> trainer(*device, network, optimizer, data, plan, LearningRate(0.05), block);
+  std::vector<Outcome> outcomes;
+  for (std::size_t first = 0; first < examples.size(); first += block) {
+    std::vector<Visit<float>> visits;
+    for (std::size_t k = first; k < std::min(first + block, examples.size()); ++k) {
+      Visit<float> visit{.task = {.client = static_cast<std::uint32_t>(k), .round = 4}, .examples = examples[k]};
+      visit.task.terms.start = start.data();
+      visits.push_back(visit);
+    }
+    const auto results = trainer.train(visits);
+    for (std::size_t b = 0; b < visits.size(); ++b) {
+      Outcome outcome;
+      outcome.mean.assign(trainer.mean(b), trainer.mean(b) + network.layout().size());
+      if (optimizer.gives_posterior()) {
+        std::vector<float> precision(network.layout().stride());
+        trainer.precision(b, precision.data());
+        precision.resize(network.layout().size());
+        outcome.precision = precision;
+      }
+      outcome.steps = results[b].steps;
+      outcome.loss = results[b].train_loss;
+      outcomes.push_back(outcome);
+    }
+  }
+  return outcomes;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(block_size_does_not_change_a_bit) {
+  GivenTable ivon;
+  ivon["samples"] = {std::int64_t{2}, {}};
+  for (const auto& optimizer : {make("ivon", {}), make("ivon", ivon), make("adam", {}), make("sgd", {})}) {
+    for (const VisitPlan& plan : {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 9, .batch = 16}}) {
+      const auto alone = train_in_blocks(*optimizer, plan, 1);
+      for (const std::size_t block : {2U, 3U, 7U}) {
+        const auto together = train_in_blocks(*optimizer, plan, block);
+        BOOST_REQUIRE_EQUAL(alone.size(), together.size());
+        for (std::size_t k = 0; k < alone.size(); ++k) {
+          BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(epochs_count_the_last_partial_batch) {
+  const auto outcomes = train_in_blocks(*make("sgd", {}), {.seed = 5, .epochs = 3, .batch = 8}, 1);
+  const std::vector<double> steps = {15, 3, 6, 3, 15, 9, 3};  // 3 * ceil(n / 8)
+  for (std::size_t k = 0; k < steps.size(); ++k) BOOST_TEST(outcomes[k].steps == steps[k]);
+}
+
+BOOST_AUTO_TEST_CASE(a_visit_uses_every_example_once_per_epoch) {
+  // One epoch of batch 1 with a tiny rate is, to first order, one full-batch step: it needs every example exactly once.
+  const Dataset data = random_data(20, 3, 2);
+  const Network<float> network = make_mlp<float>(3, {}, 2, "relu", true);
+  const auto device = make_cpu_device();
+  const auto init = network.initialise(1);
+  const Buffer<float> start(*device, init);
+  std::vector<std::uint32_t> rows(20);
+  std::iota(rows.begin(), rows.end(), 0U);
+  const auto optimizer = make("sgd", {});
+  const auto moved = [&](std::size_t batch, double rate) {
+    Trainer<float> trainer(*device, network, *optimizer, data, {.seed = 2, .epochs = 1, .batch = batch}, LearningRate(rate));
+    Visit<float> visit{.task = {}, .examples = rows};
+    visit.task.terms.start = start.data();
+    trainer.train({&visit, 1});
+    std::vector<double> change;
+    for (std::size_t i = 0; i < network.layout().size(); ++i) {
+      change.push_back(static_cast<double>(trainer.mean(0)[i]) - static_cast<double>(init[i]));
+    }
+    return change;
+  };
+  const auto single = moved(1, 1e-4), full = moved(20, 20e-4);
+  // Second order in the rate: 20 steps of 1e-4 differ from one of 2e-3 by about 1e-3 of the step; float adds 1e-7/1e-4.
+  for (std::size_t i = 0; i < single.size(); ++i) BOOST_TEST(std::abs(single[i] - full[i]) < 5e-3 * std::abs(full[i]) + 3e-6);
+}
+
+BOOST_AUTO_TEST_CASE(schedules) {
+  const auto clients = [](const std::string& outer, const std::string& inner) {
+    Options options;
+    options.set("schedule", {outer, {}, true});
+    options.set("inner_schedule", {inner, {}, true});
+    options.set("schedule_step_rounds", {std::int64_t{3}, {}, true});
+    options.set("schedule_step_factor", {0.5, {}, true});
+    options.set("warmup_rounds", {std::int64_t{0}, {}, true});
+    options.set("inner_warmup_steps", {std::int64_t{0}, {}, true});
+    return options;
+  };
+  const LearningRate cosine(0.02, 100, clients("cosine", "constant"));
+  for (const std::uint64_t r : {0U, 1U, 50U, 99U}) {
+    const double expected = 0.5 * 0.02 * (1 + std::cos(std::numbers::pi * static_cast<double>(r) / 100));  // methods.md 2.3
+    BOOST_TEST(cosine.at(r, 7, 10) == expected, boost::test_tools::tolerance(1e-15));
+  }
+  BOOST_TEST(cosine.at(99, 0, 10) > 0);
+  const LearningRate steps(0.02, 100, clients("step", "linear"));
+  BOOST_TEST(steps.at(2, 0, 10) == 0.02, boost::test_tools::tolerance(1e-15));
+  BOOST_TEST(steps.at(3, 0, 10) == 0.01, boost::test_tools::tolerance(1e-15));
+  BOOST_TEST(steps.at(6, 5, 10) == 0.0025, boost::test_tools::tolerance(1e-15));
+}
