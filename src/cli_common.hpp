@@ -56,8 +56,8 @@ struct JobsReport {
   int exit_code = 0;  // 1 when a run failed, 2 when all failures were bad input
 };
 
-/// Runs the jobs one after the other, each with all threads. A job that fails is reported on stderr and the others still run.
-/// `reuse` takes a finished log of the same resolved scenario instead of running again.
+/// Runs the jobs one after the other, each with all threads. A job that fails is reported on stderr and the others
+/// still run. `reuse` takes a finished log of the same resolved scenario instead of running again.
 JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse);
 
 }  // namespace ivory

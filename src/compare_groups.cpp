@@ -18,7 +18,8 @@ std::size_t distinct_names(std::span<const LogSummary> logs) {
   return static_cast<std::size_t>(std::unique(names.begin(), names.end()) - names.begin());
 }
 
-MetricSummary summarise(const std::vector<double>& column, const std::vector<std::size_t>& evaluated, bool more_is_better) {
+MetricSummary summarise(const std::vector<double>& column, const std::vector<std::size_t>& evaluated,
+                        bool more_is_better) {
   MetricSummary summary;
   if (evaluated.empty()) return summary;
   for (const std::size_t round : evaluated) {
@@ -33,7 +34,8 @@ MetricSummary summarise(const std::vector<double>& column, const std::vector<std
   return summary;
 }
 
-QualitySummary quality_of(const LogReader& log, const std::string& suffix, const std::vector<double>& bytes, double target) {
+QualitySummary quality_of(const LogReader& log, const std::string& suffix, const std::vector<double>& bytes,
+                          double target) {
   QualitySummary quality;
   const std::vector<double> accuracy = log.column("accuracy" + suffix);
   std::vector<std::size_t> evaluated;
@@ -48,7 +50,8 @@ QualitySummary quality_of(const LogReader& log, const std::string& suffix, const
       std::find_if(evaluated.begin(), evaluated.end(), [&](std::size_t round) { return accuracy[round] >= target; });
   if (reached != evaluated.end()) {
     quality.rounds_to_target = static_cast<double>(*reached + 1);
-    quality.bytes_to_target = std::accumulate(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(*reached) + 1, 0.0);
+    quality.bytes_to_target =
+        std::accumulate(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(*reached) + 1, 0.0);
   }
   return quality;
 }
@@ -172,7 +175,8 @@ std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, c
     for (const LogSummary* log : arm.logs) {
       const auto [first, is_new] = seeds.emplace(log->seed, log->file);
       if (is_new) continue;
-      warnings.push_back(fmt::format("{} has seed {} twice: {} and {}", arm.title, log->seed, first->second, log->file));
+      warnings.push_back(
+          fmt::format("{} has seed {} twice: {} and {}", arm.title, log->seed, first->second, log->file));
     }
   }
   return warnings;

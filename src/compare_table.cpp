@@ -109,8 +109,9 @@ ByteUnit unit_for(const std::vector<ArmGroup>& arms) {
 std::string targets_text(std::span<const LogSummary> logs) {
   std::set<double> targets;
   for (const LogSummary& log : logs) targets.insert(log.target);
-  return targets.size() == 1 && !std::isnan(*targets.begin()) ? fmt::format("to {:.4g} % accuracy", 100 * *targets.begin())
-                                                              : "to target accuracy";
+  return targets.size() == 1 && !std::isnan(*targets.begin())
+             ? fmt::format("to {:.4g} % accuracy", 100 * *targets.begin())
+             : "to target accuracy";
 }
 
 /// "100", "37/100" when the shortest run has not finished.
@@ -129,8 +130,9 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
   table.heading({{"", 1}, {"", 1}, {"best over rounds", 4}, {targets_text(logs), 2}, {"worst 10 %", 1}});
   std::vector<std::string> columns = {"arm", "model"};
   for (const MetricRow& metric : metrics) columns.push_back(metric.heading);
-  for (const std::string& column : {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("of clients [%]"),
-                                    std::string("time [s]"), std::string("rounds run"), std::string("seeds")}) {
+  for (const std::string& column :
+       {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("of clients [%]"),
+        std::string("time [s]"), std::string("rounds run"), std::string("seeds")}) {
     columns.push_back(column);
   }
   table.row(columns);
@@ -141,7 +143,8 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
       cells.push_back(show(spread, metric.factor, metric.decimals));
     }
     cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).rounds_to_target; }), 1, 1));
-    cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).bytes_to_target; }), 1 / unit.bytes, 1));
+    cells.push_back(
+        show(arm.spread([&](const LogSummary& log) { return (log.*model).bytes_to_target; }), 1 / unit.bytes, 1));
     if (!title.empty()) {
       cells.push_back(show(arm.spread([](const LogSummary& log) { return log.worst_clients; }), 100, 2));
       cells.push_back(show(arm.spread([](const LogSummary& log) { return log.seconds; }), 1, 1));
@@ -175,7 +178,8 @@ std::string comparison_table(std::span<const LogSummary> logs) {
   text += quality_block(arms) + '\n' + course_block(arms, logs);
   std::string notes;
   for (const LogSummary& log : logs) {
-    if (unfinished(&log)) notes += fmt::format("* unfinished: {}, {} of {} rounds\n", log.file, log.rounds_complete, log.rounds);
+    if (unfinished(&log))
+      notes += fmt::format("* unfinished: {}, {} of {} rounds\n", log.file, log.rounds_complete, log.rounds);
   }
   for (const ArmGroup& arm : arms) {
     double refused = 0, clamped = 0;
@@ -195,10 +199,11 @@ std::string comparison_csv(std::span<const LogSummary> logs) {
                           const std::function<double(const LogSummary&)>& value) {
       const Spread spread = arm.spread(value);
       std::vector<std::string> by_seed;
-      for (const LogSummary* log : arm.logs) by_seed.push_back(fmt::format("{}:{}", log->seed, csv_number(value(*log))));
-      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", quoted(first.name), quoted(first.arm), quoted(first.algorithm),
-                          model, metric, summary, unit, csv_number(spread.mean), csv_number(spread.deviation), spread.count,
-                          fmt::join(by_seed, ";"));
+      for (const LogSummary* log : arm.logs)
+        by_seed.push_back(fmt::format("{}:{}", log->seed, csv_number(value(*log))));
+      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", quoted(first.name), quoted(first.arm),
+                          quoted(first.algorithm), model, metric, summary, unit, csv_number(spread.mean),
+                          csv_number(spread.deviation), spread.count, fmt::join(by_seed, ";"));
     };
     for (const PickModel model : models) {
       const char* const name = model == models[0] ? "mean" : "posterior_average";
@@ -211,13 +216,16 @@ std::string comparison_csv(std::span<const LogSummary> logs) {
         line(name, metric.name, "final", unit, of(&MetricSummary::final));
         line(name, metric.name, "last_3", unit, of(&MetricSummary::last));
       }
-      line(name, "accuracy", "rounds_to_target", "rounds", [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
-      line(name, "accuracy", "bytes_to_target", "bytes", [=](const LogSummary& log) { return (log.*model).bytes_to_target; });
+      line(name, "accuracy", "rounds_to_target", "rounds",
+           [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
+      line(name, "accuracy", "bytes_to_target", "bytes",
+           [=](const LogSummary& log) { return (log.*model).bytes_to_target; });
     }
     line("mean", "accuracy", "worst_tenth_of_clients", "1", [](const LogSummary& log) { return log.worst_clients; });
     line("", "seconds", "total", "s", [](const LogSummary& log) { return log.seconds; });
     line("", "bytes", "total", "bytes", [](const LogSummary& log) { return log.bytes; });
-    line("", "rounds", "complete", "rounds", [](const LogSummary& log) { return static_cast<double>(log.rounds_complete); });
+    line("", "rounds", "complete", "rounds",
+         [](const LogSummary& log) { return static_cast<double>(log.rounds_complete); });
     line("", "refused", "total", "clients", [](const LogSummary& log) { return log.refused; });
     line("", "clamped", "total", "parameters", [](const LogSummary& log) { return log.clamped; });
   }

@@ -31,11 +31,12 @@ struct LogSummary {
   std::uint64_t seed = 0;
   int rounds = 0, rounds_complete = 0;
   std::string data_checksum;
-  double target = no_value;         // evaluation.target_accuracy
-  QualitySummary mean, bayes;       // mean model, posterior average
-  double worst_clients = no_value;  // mean model: mean accuracy of the tenth of the clients (at least one) where it is lowest
-  double seconds = no_value;        // wall time of the finished rounds
-  double bytes = no_value;          // both directions, finished rounds
+  double target = no_value;    // evaluation.target_accuracy
+  QualitySummary mean, bayes;  // mean model, posterior average
+  double worst_clients =
+      no_value;               // mean model: mean accuracy of the tenth of the clients (at least one) where it is lowest
+  double seconds = no_value;  // wall time of the finished rounds
+  double bytes = no_value;    // both directions, finished rounds
   double refused = 0, clamped = 0;  // over the finished rounds
 };
 

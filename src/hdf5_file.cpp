@@ -58,12 +58,18 @@ bool exists(hid_t file, const std::string& name, H5O_type_t type) {
 
 hid_t native(Hdf5Type type) {
   switch (type) {
-    case Hdf5Type::int8: return H5T_NATIVE_INT8;
-    case Hdf5Type::int32: return H5T_NATIVE_INT32;
-    case Hdf5Type::int64: return H5T_NATIVE_INT64;
-    case Hdf5Type::uint64: return H5T_NATIVE_UINT64;
-    case Hdf5Type::float32: return H5T_NATIVE_FLOAT;
-    case Hdf5Type::float64: return H5T_NATIVE_DOUBLE;
+    case Hdf5Type::int8:
+      return H5T_NATIVE_INT8;
+    case Hdf5Type::int32:
+      return H5T_NATIVE_INT32;
+    case Hdf5Type::int64:
+      return H5T_NATIVE_INT64;
+    case Hdf5Type::uint64:
+      return H5T_NATIVE_UINT64;
+    case Hdf5Type::float32:
+      return H5T_NATIVE_FLOAT;
+    case Hdf5Type::float64:
+      return H5T_NATIVE_DOUBLE;
   }
   return -1;
 }
@@ -99,7 +105,8 @@ std::vector<std::string> children(hid_t file, const std::string& path, const std
   std::vector<std::string> names;
   for (hsize_t i = 0; i < info.nlinks; ++i) {
     const ssize_t length = H5Lget_name_by_idx(opened, ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
-    if (length < 0) throw InputError(fmt::format("[hdf5] group \"{}\" of {} is damaged{}", group, path, hdf5::reason()));
+    if (length < 0)
+      throw InputError(fmt::format("[hdf5] group \"{}\" of {} is damaged{}", group, path, hdf5::reason()));
     std::string name(static_cast<std::size_t>(length) + 1, '\0');
     H5Lget_name_by_idx(opened, ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT);
     name.pop_back();
@@ -113,10 +120,13 @@ std::vector<std::string> children(hid_t file, const std::string& path, const std
 
 std::size_t size_of(Hdf5Type type) {
   switch (type) {
-    case Hdf5Type::int8: return 1;
+    case Hdf5Type::int8:
+      return 1;
     case Hdf5Type::int32:
-    case Hdf5Type::float32: return 4;
-    default: return 8;
+    case Hdf5Type::float32:
+      return 4;
+    default:
+      return 8;
   }
 }
 
@@ -144,9 +154,10 @@ Hdf5File Hdf5File::open(const std::string& path) {
     if (cause == EACCES || cause == EPERM) {
       throw InputError(fmt::format("[hdf5] the file must be readable, got {}: {}", path, std::strerror(cause)));
     }
-    throw InputError(fmt::format("[hdf5] a whole HDF5 file is needed, got {}{}; it is of another kind, or was cut off or "
-                                 "damaged: get it again",
-                                 path, hdf5::reason()));
+    throw InputError(
+        fmt::format("[hdf5] a whole HDF5 file is needed, got {}{}; it is of another kind, or was cut off or "
+                    "damaged: get it again",
+                    path, hdf5::reason()));
   }
   auto impl = std::make_unique<Impl>();
   impl->path = path;
@@ -166,7 +177,8 @@ bool Hdf5File::has_dataset(std::string_view name) const {
 
 bool Hdf5File::has_attribute(std::string_view object, std::string_view attribute) const {
   const std::string name = hdf5::absolute(object);
-  if (!hdf5::exists(impl_->file, name, H5O_TYPE_GROUP) && !hdf5::exists(impl_->file, name, H5O_TYPE_DATASET)) return false;
+  if (!hdf5::exists(impl_->file, name, H5O_TYPE_GROUP) && !hdf5::exists(impl_->file, name, H5O_TYPE_DATASET))
+    return false;
   return H5Aexists_by_name(impl_->file, name.c_str(), std::string(attribute).c_str(), H5P_DEFAULT) > 0;
 }
 

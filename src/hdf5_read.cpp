@@ -50,15 +50,24 @@ bool is_numeric(H5T_class_t kind) { return kind == H5T_INTEGER || kind == H5T_FL
 
 std::string kind_name(H5T_class_t kind) {
   switch (kind) {
-    case H5T_STRING: return "text";
-    case H5T_COMPOUND: return "records (compound)";
-    case H5T_REFERENCE: return "references";
-    case H5T_VLEN: return "variable-length lists";
-    case H5T_ARRAY: return "arrays as elements";
-    case H5T_OPAQUE: return "opaque bytes";
-    case H5T_BITFIELD: return "bit fields";
-    case H5T_TIME: return "time stamps";
-    default: return "numbers";
+    case H5T_STRING:
+      return "text";
+    case H5T_COMPOUND:
+      return "records (compound)";
+    case H5T_REFERENCE:
+      return "references";
+    case H5T_VLEN:
+      return "variable-length lists";
+    case H5T_ARRAY:
+      return "arrays as elements";
+    case H5T_OPAQUE:
+      return "opaque bytes";
+    case H5T_BITFIELD:
+      return "bit fields";
+    case H5T_TIME:
+      return "time stamps";
+    default:
+      return "numbers";
   }
 }
 
@@ -106,8 +115,8 @@ Source open_dataset(const Hdf5File& file, hid_t id, std::string_view dataset) {
   if (!hdf5::exists(id, name, H5O_TYPE_DATASET)) {
     const std::string parent = parent_of(name);
     const std::string there = file.has_group(parent) ? list_names(file.datasets(parent)) : "no such group";
-    throw InputError(
-        fmt::format("[hdf5] there must be a dataset \"{}\", got none, in {}; {} holds {}", name, file.path(), parent, there));
+    throw InputError(fmt::format("[hdf5] there must be a dataset \"{}\", got none, in {}; {} holds {}", name,
+                                 file.path(), parent, there));
   }
   Source source;
   source.what = fmt::format("dataset \"{}\" of {}", name, file.path());
@@ -130,8 +139,8 @@ Source open_attribute(const Hdf5File& file, hid_t id, std::string_view object, s
   Source source;
   source.attribute = true;
   source.what = fmt::format("attribute \"{}\" of \"{}\" of {}", attribute, name, file.path());
-  source.id = Hdf5Id(
-      H5Aopen_by_name(id, name.c_str(), std::string(attribute).c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  source.id =
+      Hdf5Id(H5Aopen_by_name(id, name.c_str(), std::string(attribute).c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   if (source.id.valid()) source.type = Hdf5Id(H5Aget_type(source.id), H5Tclose);
   if (source.id.valid()) source.space = Hdf5Id(H5Aget_space(source.id), H5Sclose);
   if (!source.type.valid() || !source.space.valid()) {
@@ -143,7 +152,8 @@ Source open_attribute(const Hdf5File& file, hid_t id, std::string_view object, s
 
 /// A damaged or sparse file can claim any shape: more than the machine's memory is refused before it is asked for.
 std::size_t checked_count(const std::vector<std::size_t>& shape, std::size_t bytes_each, const std::string& what) {
-  const auto memory = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto memory =
+      static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   std::size_t count = 1;
   for (const std::size_t extent : shape) {
     if (extent != 0 && count > memory / bytes_each / extent) {
@@ -162,8 +172,9 @@ void check_stored(const Source& source, std::size_t count) {
   if (source.attribute || bytes < worth_asking) return;
   const hsize_t stored = H5Dget_storage_size(source.id);
   if (stored > 0 && bytes / most_compressed > stored) {
-    throw InputError(fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
-                                 fmt::join(source.shape, ", "), stored, source.what));
+    throw InputError(
+        fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
+                    fmt::join(source.shape, ", "), stored, source.what));
   }
 }
 

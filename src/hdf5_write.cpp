@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t longest_attribute = 64000;  // an object header message ends at 64 KiB
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
-  throw RunError(fmt::format("[hdf5] {} must be possible, in {}{}; check free space and permissions", what, path,
-                             hdf5::reason()));
+  throw RunError(
+      fmt::format("[hdf5] {} must be possible, in {}{}; check free space and permissions", what, path, hdf5::reason()));
 }
 
 /// Contiguous, allocated at once or not at all, without time stamps (the same run writes the same bytes).
@@ -55,7 +55,8 @@ void set_attribute(hid_t object, const std::string& path, std::string_view name,
   const Hdf5Id space = hdf5::space_of({});
   if (H5Aexists(object, attribute.c_str()) > 0) H5Adelete(object, attribute.c_str());
   const Hdf5Id made(H5Acreate2(object, attribute.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  if (!made.valid() || H5Awrite(made, type, value) < 0) fail(path, fmt::format("writing the attribute \"{}\"", attribute));
+  if (!made.valid() || H5Awrite(made, type, value) < 0)
+    fail(path, fmt::format("writing the attribute \"{}\"", attribute));
 }
 
 Hdf5Id opened(const std::string& path, bool create) {

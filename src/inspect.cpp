@@ -90,7 +90,8 @@ std::string rounds_table(const LogReader& log) {
     const char *name, *heading;
     double factor;
     int decimals;
-  } columns[] = {{"accuracy", "accuracy [%]", 100, 2}, {"nll", "NLL", 1, 4}, {"ece", "ECE [%]", 100, 2}, {"brier", "Brier", 1, 4}};
+  } columns[] = {
+      {"accuracy", "accuracy [%]", 100, 2}, {"nll", "NLL", 1, 4}, {"ece", "ECE [%]", 100, 2}, {"brier", "Brier", 1, 4}};
   const std::vector<std::size_t> rows = shown_rounds(log.column("accuracy"));
   if (rows.empty()) return "";
   const std::vector<double> average = log.column("accuracy_bayes");
@@ -123,12 +124,16 @@ std::string inspect_log(const std::string& path) {
   const LogReader log(path);
   const LogHeader& header = log.header();
   std::string text = fmt::format("{}\n", path);
-  const auto line = [&](const char* what, const std::string& said) { text += fmt::format("  {:<10} {}\n", what, said); };
-  line("scenario", fmt::format("{}{}, seed {}", header.name, header.arm.empty() ? "" : ", arm " + header.arm, header.seed));
+  const auto line = [&](const char* what, const std::string& said) {
+    text += fmt::format("  {:<10} {}\n", what, said);
+  };
+  line("scenario",
+       fmt::format("{}{}, seed {}", header.name, header.arm.empty() ? "" : ", arm " + header.arm, header.seed));
   line("method", fmt::format("{} with {} clients{}", header.algorithm, header.optimizer,
                              header.has_posterior ? ", with a posterior" : ", without a posterior"));
   line("rounds", state_text(log));
-  line("data", fmt::format("{}, {} classes, checksum {}", header.data_description, header.classes, header.data_checksum));
+  line("data",
+       fmt::format("{}, {} classes, checksum {}", header.data_description, header.classes, header.data_checksum));
   line("clients", clients_text(log));
   line("parameters", fmt::format("{}: {}", header.parameters, slices_text(log.file())));
   if (header.rounds_complete > 0) {
@@ -146,11 +151,13 @@ std::string inspect_log(const std::string& path) {
     std::erase_if(rounds, [&](int round) { return round > header.rounds_complete; });
     line("sites", show_recorded(rounds));
   }
-  line("written by", fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));
+  line("written by",
+       fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));
   text += rounds_table(log);
-  text += fmt::format("\nThe attribute \"scenario\" holds the whole scenario; /rounds/accuracy and all others are arrays, in Python:\n"
-                      "  h5py.File(\"{}\")[\"rounds/accuracy\"][:{}]\n",
-                      path, header.rounds_complete);
+  text += fmt::format(
+      "\nThe attribute \"scenario\" holds the whole scenario; /rounds/accuracy and all others are arrays, in Python:\n"
+      "  h5py.File(\"{}\")[\"rounds/accuracy\"][:{}]\n",
+      path, header.rounds_complete);
   return text;
 }
 

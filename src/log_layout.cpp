@@ -18,8 +18,8 @@ class Group {
  public:
   Group(std::vector<LogDataset>& all, std::string path) : all_(all), path_(std::move(path)) {}
 
-  void scale(const std::string& name, const std::string& units, const std::string& long_name, std::vector<double> values,
-             Hdf5Type type = Hdf5Type::int32) {
+  void scale(const std::string& name, const std::string& units, const std::string& long_name,
+             std::vector<double> values, Hdf5Type type = Hdf5Type::int32) {
     LogDataset row;
     row.layout = {.path = path_ + name, .type = type, .shape = {values.size()}};
     row.units = units;
@@ -86,9 +86,10 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.count_scale("true_class", "class of the label", shape.classes);
   group.count_scale("predicted_class", "most probable class", shape.classes);
   std::vector<double> edges;
-  for (std::size_t b = 1; b <= shape.bins; ++b) edges.push_back(static_cast<double>(b) / static_cast<double>(shape.bins));
-  group.scale("bin", "1", "upper edge of the confidence bin; bins are of equal width and right-closed", std::move(edges),
-              Hdf5Type::float64);
+  for (std::size_t b = 1; b <= shape.bins; ++b)
+    edges.push_back(static_cast<double>(b) / static_cast<double>(shape.bins));
+  group.scale("bin", "1", "upper edge of the confidence bin; bins are of equal width and right-closed",
+              std::move(edges), Hdf5Type::float64);
   group.text_scale("bin_sum", "what is summed over the examples of a bin", {"examples", "confidence", "correct"});
 
   const struct {
@@ -101,13 +102,14 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
       group.data(std::string(column.name) + suffix, Hdf5Type::float64, {"round"}, column.units,
                  fmt::format("{} on the test set, {}", column.meaning, model), missing, kept);
     }
-    group.data(std::string("confusion") + suffix, Hdf5Type::float32, {"round", "true_class", "predicted_class"}, "examples",
-               fmt::format("test examples by true and predicted class, {}", model), missing, kept);
+    group.data(std::string("confusion") + suffix, Hdf5Type::float32, {"round", "true_class", "predicted_class"},
+               "examples", fmt::format("test examples by true and predicted class, {}", model), missing, kept);
     group.data(std::string("ece_bins") + suffix, Hdf5Type::float64, {"round", "bin", "bin_sum"}, "examples",
                fmt::format("sums over the test examples of each confidence bin, {}", model), missing, kept);
     for (const MetricColumn& column : metric_columns) {
-      group.data(fmt::format("class_{}{}", column.name, suffix), Hdf5Type::float64, {"round", "true_class"}, column.units,
-                 fmt::format("{} on the test examples of one class, {}", column.meaning, model), missing, kept);
+      group.data(fmt::format("class_{}{}", column.name, suffix), Hdf5Type::float64, {"round", "true_class"},
+                 column.units, fmt::format("{} on the test examples of one class, {}", column.meaning, model), missing,
+                 kept);
     }
   }
   for (const MetricColumn& column : metric_columns) {
@@ -123,7 +125,8 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
   } columns[] = {
       {"negative_elbo", "nat", "negative evidence lower bound of the server's posterior on the training examples"},
       {"negative_elbo_se", "nat", "Monte-Carlo standard error of negative_elbo"},
-      {"train_loss", "nat", "training loss per example, mean over the steps of the participants weighted by their examples"},
+      {"train_loss", "nat",
+       "training loss per example, mean over the steps of the participants weighted by their examples"},
       {"seconds", "s", "wall time of the round"},
       {"seconds_training", "s", "wall time of the clients' training and the server's step"},
       {"seconds_evaluation", "s", "wall time of the evaluation"},
@@ -132,12 +135,14 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
       {"participants", "clients", "clients that trained and whose update counts"},
       {"refused", "clients", "clients that trained and whose update was not finite and was left out"},
       {"clamped", "parameters", "entries of the server's precision that were raised to their floor"},
-      {"precision_gap_closed", "1", "share of the way to its fixed point that local training moved the clients' precision"},
+      {"precision_gap_closed", "1",
+       "share of the way to its fixed point that local training moved the clients' precision"},
   };
   for (const auto& column : columns) {
     group.data(column.name, Hdf5Type::float64, {"round"}, column.units, column.long_name);
   }
-  group.data("state_hash", Hdf5Type::uint64, {"round"}, "1", "hash of the server's state after the round; 0: not yet", 0);
+  group.data("state_hash", Hdf5Type::uint64, {"round"}, "1", "hash of the server's state after the round; 0: not yet",
+             0);
 }
 
 void add_posterior(Group& group, const LogPlan& plan, const LogShape& shape) {
@@ -158,8 +163,8 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
   for (const auto& rows : plan.partition->train) examples.push_back(rows.size());
   for (std::size_t k = 0; k < plan.partition->holdout.size(); ++k) holdout[k] = plan.partition->holdout[k].size();
   group.constant("examples", Hdf5Type::int32, {"client"}, "examples", "training examples of the client", examples);
-  group.constant("holdout_examples", Hdf5Type::int32, {"client"}, "examples", "examples that the client never trains on",
-                 holdout);
+  group.constant("holdout_examples", Hdf5Type::int32, {"client"}, "examples",
+                 "examples that the client never trains on", holdout);
   group.data("participation", Hdf5Type::int8, {"round", "client"}, "1",
              "0: absent, 1: trained, 2: trained and refused (not finite), -1: round to come", -1);
   group.data("train_loss", Hdf5Type::float32, {"round", "client"}, "nat",
@@ -167,7 +172,8 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.data("steps", Hdf5Type::float32, {"round", "client"}, "steps", "minibatch steps of the visit; NaN: absent");
   for (const MetricColumn& column : metric_columns) {
     group.data(column.name, Hdf5Type::float32, {"evaluation_round", "client"}, column.units,
-               fmt::format("{} of the mean model on the client's own examples (evaluation.clients = \"{}\")", column.meaning, on),
+               fmt::format("{} of the mean model on the client's own examples (evaluation.clients = \"{}\")",
+                           column.meaning, on),
                missing, evaluated);
   }
   if (shape.site_rounds.empty()) return;
@@ -175,8 +181,8 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.count_scale("parameter", "index in the flat parameter vector", shape.parameters);
   const Axes axes = {"site_round", "client", "parameter"};
   group.data("mean", Hdf5Type::float32, axes, "1", "the client's parameters after its visit; NaN: absent");
-  group.data("precision", Hdf5Type::float32, axes, "1", "precision of the client's posterior after its visit; NaN: none",
-             missing, plan.clients_have_posterior);
+  group.data("precision", Hdf5Type::float32, axes, "1",
+             "precision of the client's posterior after its visit; NaN: none", missing, plan.clients_have_posterior);
   group.data("site_mean", Hdf5Type::float32, axes, "1",
              "natural mean (precision times mean) of the client's site; NaN: none", missing, plan.has_sites);
   group.data("site_precision", Hdf5Type::float32, axes, "1", "precision of the client's site; NaN: none", missing,
@@ -209,8 +215,8 @@ void add_partition(Group& group, const LogPlan& plan, const LogShape& shape) {
       counts[k * shape.classes + static_cast<std::size_t>(plan.train->labels[row])] += 1;
     }
   }
-  group.constant("class_counts", Hdf5Type::int32, {"client", "class"}, "examples", "training examples by client and class",
-                 counts);
+  group.constant("class_counts", Hdf5Type::int32, {"client", "class"}, "examples",
+                 "training examples by client and class", counts);
   add_assignment(group, "train", "rows of the training set that the client trains on, client after client",
                  plan.partition->train, shape.clients);
   add_assignment(group, "holdout", "rows of the training set that the client is only evaluated on, client after client",
@@ -235,7 +241,8 @@ void add_parameters(Group& group, const LogPlan& plan) {
   group.texts("name", "slice", "name of the slice, as in PyTorch", std::move(names));
   group.constant("offset", Hdf5Type::int64, {"slice"}, "parameters", "first element of the slice", offsets);
   group.constant("size", Hdf5Type::int64, {"slice"}, "parameters", "length of the slice", sizes);
-  group.constant("shape", Hdf5Type::int64, {"slice", "axis"}, "1", "row-major shape of the slice; 0: no such axis", shapes);
+  group.constant("shape", Hdf5Type::int64, {"slice", "axis"}, "1", "row-major shape of the slice; 0: no such axis",
+                 shapes);
 }
 
 std::string hexadecimal(std::uint64_t value) { return fmt::format("{:016x}", value); }
@@ -272,8 +279,8 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
   counter.units = "rounds";
   counter.long_name = "rounds whose rows are whole; written after them";
   all.push_back(std::move(counter));
-  Group rounds(all, "/rounds/"), posterior(all, "/posterior/"), clients(all, "/clients/"), partition(all, "/partition/"),
-      parameters(all, "/parameters/");
+  Group rounds(all, "/rounds/"), posterior(all, "/posterior/"), clients(all, "/clients/"),
+      partition(all, "/partition/"), parameters(all, "/parameters/");
   add_rounds(rounds, plan, shape);
   add_posterior(posterior, plan, shape);
   add_clients(clients, plan, shape);

@@ -24,10 +24,10 @@ LogShape shape_of(const LogPlan& plan);
 struct LogDataset {
   Hdf5Layout layout;
   std::string units, long_name;
-  std::vector<std::string> scales;    // path of the dimension scale of each axis
+  std::vector<std::string> scales;  // path of the dimension scale of each axis
   bool is_scale = false;
-  std::vector<double> values;         // known before round 1; empty: written later, or never
-  std::vector<std::string> texts;     // the same for strings
+  std::vector<double> values;      // known before round 1; empty: written later, or never
+  std::vector<std::string> texts;  // the same for strings
 };
 
 /// All datasets; the scales of a group stand before what uses them.

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <toml++/toml.h>
+#include <algorithm>
 
 #include "ivory/error.hpp"
 #include "src/hdf5_file.hpp"
@@ -14,17 +14,19 @@ namespace {
 
 LogHeader read_header(const Hdf5File& file) {
   if (!file.has_attribute("/", "format_version") || !file.has_dataset("/rounds_complete")) {
-    throw InputError(fmt::format("[log] a log of an Ivory run is needed, got another HDF5 file, {}; logs have the attribute "
-                                 "format_version and the dataset rounds_complete",
-                                 file.path()));
+    throw InputError(
+        fmt::format("[log] a log of an Ivory run is needed, got another HDF5 file, {}; logs have the attribute "
+                    "format_version and the dataset rounds_complete",
+                    file.path()));
   }
   LogHeader header;
   header.file = file.path();
   header.format_version = static_cast<int>(file.integer("/", "format_version"));
   if (header.format_version < 1 || header.format_version > log_format_version) {
-    throw InputError(fmt::format("[log] this version of Ivory reads logs of format 1 to {}, got format {}, in {}; use the "
-                                 "version that wrote it or a newer one",
-                                 log_format_version, header.format_version, file.path()));
+    throw InputError(
+        fmt::format("[log] this version of Ivory reads logs of format 1 to {}, got format {}, in {}; use the "
+                    "version that wrote it or a newer one",
+                    log_format_version, header.format_version, file.path()));
   }
   header.ivory_version = file.text("/", "ivory_version");
   header.name = file.text("/", "name");
@@ -39,7 +41,8 @@ LogHeader read_header(const Hdf5File& file) {
   header.seed = file.natural("/", "seed");
   const auto size = [&](const char* name) {
     const std::int64_t value = file.integer("/", name);
-    if (value < 0) throw InputError(fmt::format("[log] {} must not be negative, got {}, in {}", name, value, file.path()));
+    if (value < 0)
+      throw InputError(fmt::format("[log] {} must not be negative, got {}, in {}", name, value, file.path()));
     return static_cast<std::size_t>(value);
   };
   header.clients = size("clients");
@@ -68,7 +71,8 @@ std::vector<int> finished_rounds(const Hdf5File& file, const char* scale, int ro
 
 void check_row(const LogHeader& header, const char* what, std::size_t row, std::size_t rows) {
   if (row >= rows) {
-    throw InputError(fmt::format("[log] row {} of {} must be written, got {} rows, in {}", row, what, rows, header.file));
+    throw InputError(
+        fmt::format("[log] row {} of {} must be written, got {} rows, in {}", row, what, rows, header.file));
   }
 }
 
@@ -82,11 +86,13 @@ LogReader::LogReader(LogReader&&) noexcept = default;
 LogReader& LogReader::operator=(LogReader&&) noexcept = default;
 
 std::vector<double> LogReader::column(std::string_view name) const {
-  return file_->read_rows<double>(fmt::format("/rounds/{}", name), 0, static_cast<std::size_t>(header_.rounds_complete)).values;
+  return file_->read_rows<double>(fmt::format("/rounds/{}", name), 0, static_cast<std::size_t>(header_.rounds_complete))
+      .values;
 }
 
 std::vector<std::uint64_t> LogReader::state_hashes() const {
-  return file_->read_rows<std::uint64_t>("/rounds/state_hash", 0, static_cast<std::size_t>(header_.rounds_complete)).values;
+  return file_->read_rows<std::uint64_t>("/rounds/state_hash", 0, static_cast<std::size_t>(header_.rounds_complete))
+      .values;
 }
 
 std::vector<int> LogReader::posterior_rounds() const {
@@ -129,8 +135,8 @@ double LogReader::scenario_number(std::string_view table, std::string_view key) 
     const toml::table scenario = toml::parse(header_.scenario);
     return scenario[table][key].value<double>().value_or(no_value);
   } catch (const toml::parse_error& error) {
-    throw InputError(fmt::format("[log] the attribute scenario must be TOML, got an error ({}), in {}", error.description(),
-                                 header_.file));
+    throw InputError(fmt::format("[log] the attribute scenario must be TOML, got an error ({}), in {}",
+                                 error.description(), header_.file));
   }
 }
 

@@ -68,7 +68,8 @@ void ReservedFile::write(std::uint64_t offset, const void* data, std::size_t byt
   while (bytes > 0) {
     const ssize_t written = ::pwrite(descriptor_, from, bytes, static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail("the file must be writable", written < 0 ? errno : ENOSPC, "what was written before stays readable");
+    if (written <= 0)
+      fail("the file must be writable", written < 0 ? errno : ENOSPC, "what was written before stays readable");
     from += written;
     offset += static_cast<std::uint64_t>(written);
     bytes -= static_cast<std::size_t>(written);

@@ -60,7 +60,8 @@ void make_datasets(Hdf5File& file, const std::vector<LogDataset>& datasets) {
       file.make_scale(path, path.substr(path.rfind('/') + 1));
       continue;
     }
-    for (std::size_t axis = 0; axis < dataset.scales.size(); ++axis) file.attach_scale(path, axis, dataset.scales[axis]);
+    for (std::size_t axis = 0; axis < dataset.scales.size(); ++axis)
+      file.attach_scale(path, axis, dataset.scales[axis]);
   }
 }
 
@@ -86,12 +87,14 @@ T converted(Value value) {
 /// A row of the wrong length or place would overwrite others.
 void check_length(std::string_view path, std::size_t expected, std::size_t got) {
   if (got == expected) return;
-  throw RunError(fmt::format("[log] a row of {} has {} values, got {}; this is a defect of the program", path, expected, got));
+  throw RunError(
+      fmt::format("[log] a row of {} has {} values, got {}; this is a defect of the program", path, expected, got));
 }
 
 void check_round(bool expected, int round, const char* what) {
   if (expected) return;
-  throw RunError(fmt::format("[log] {} of round {} has no place in the log; this is a defect of the program", what, round));
+  throw RunError(
+      fmt::format("[log] {} of round {} has no place in the log; this is a defect of the program", what, round));
 }
 
 /// Row of `round` among the increasing `rounds`, or their number when it is not one of them.
@@ -105,15 +108,17 @@ void refuse_foreign_file(const std::string& path) {
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) return;
   if (!std::filesystem::is_regular_file(status) || !is_ivory_log(path)) {
-    throw RunError(fmt::format("[log] only a log may be replaced by a log, got {}, which is something else; move it away or "
-                               "choose another place (--out)",
-                               path));
+    throw RunError(
+        fmt::format("[log] only a log may be replaced by a log, got {}, which is something else; move it away or "
+                    "choose another place (--out)",
+                    path));
   }
   // Replacing needs the folder's permission only: a log that its owner made read-only is taken at its word.
   if (::access(path.c_str(), W_OK) != 0) {
-    throw RunError(fmt::format("[log] a log that is replaced must be writable, got {}: {}; change its permissions or choose "
-                               "another place (--out)",
-                               path, std::error_code(errno, std::generic_category()).message()));
+    throw RunError(
+        fmt::format("[log] a log that is replaced must be writable, got {}: {}; change its permissions or choose "
+                    "another place (--out)",
+                    path, std::error_code(errno, std::generic_category()).message()));
   }
 }
 
@@ -139,12 +144,18 @@ struct RunLog::Impl {
   template <class Values>
   void write(const Column& column, std::uint64_t first, const Values& values) {
     switch (column.type) {
-      case Hdf5Type::int8: return write_as<std::int8_t>(column, first, values);
-      case Hdf5Type::int32: return write_as<std::int32_t>(column, first, values);
-      case Hdf5Type::int64: return write_as<std::int64_t>(column, first, values);
-      case Hdf5Type::uint64: return write_as<std::uint64_t>(column, first, values);
-      case Hdf5Type::float32: return write_as<float>(column, first, values);
-      case Hdf5Type::float64: return write_as<double>(column, first, values);
+      case Hdf5Type::int8:
+        return write_as<std::int8_t>(column, first, values);
+      case Hdf5Type::int32:
+        return write_as<std::int32_t>(column, first, values);
+      case Hdf5Type::int64:
+        return write_as<std::int64_t>(column, first, values);
+      case Hdf5Type::uint64:
+        return write_as<std::uint64_t>(column, first, values);
+      case Hdf5Type::float32:
+        return write_as<float>(column, first, values);
+      case Hdf5Type::float64:
+        return write_as<double>(column, first, values);
     }
   }
   /// A row of the first axis. Nothing happens for a dataset without a place (it reads as missing) and for no values.
@@ -155,7 +166,9 @@ struct RunLog::Impl {
     check_length(path, column->second.row_values, values.size());
     write(column->second, row * column->second.row_values, values);
   }
-  void write_value(std::string_view path, std::size_t row, double value) { write_row(path, row, std::vector<double>{value}); }
+  void write_value(std::string_view path, std::size_t row, double value) {
+    write_row(path, row, std::vector<double>{value});
+  }
   void write_vector(std::string_view path, std::size_t row, std::span<const float> values) {
     const auto column = columns.find(path);
     if (column == columns.end() || values.empty()) return;
@@ -164,9 +177,11 @@ struct RunLog::Impl {
   }
 
   void write_metrics(const std::string& before, const std::string& after, std::size_t row, const Metrics& metrics) {
-    for (const MetricColumn& column : metric_columns) write_value(before + column.name + after, row, metrics.*column.value);
+    for (const MetricColumn& column : metric_columns)
+      write_value(before + column.name + after, row, metrics.*column.value);
   }
-  void write_table(const std::string& before, const std::string& after, std::size_t row, const std::vector<Metrics>& table) {
+  void write_table(const std::string& before, const std::string& after, std::size_t row,
+                   const std::vector<Metrics>& table) {
     std::vector<double> values(table.size());
     for (const MetricColumn& column : metric_columns) {
       std::transform(table.begin(), table.end(), values.begin(), [&](const Metrics& m) { return m.*column.value; });

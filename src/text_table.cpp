@@ -31,8 +31,9 @@ std::vector<std::size_t> TextTable::widths() const {
         const std::size_t end = column + span.columns;
         if (widths.size() < end) widths.resize(end, 0);
         const auto from = widths.begin() + static_cast<std::ptrdiff_t>(column);
-        const std::size_t there = std::accumulate(from, from + static_cast<std::ptrdiff_t>(span.columns), std::size_t{0}) +
-                                  gap * (span.columns - 1);
+        const std::size_t there =
+            std::accumulate(from, from + static_cast<std::ptrdiff_t>(span.columns), std::size_t{0}) +
+            gap * (span.columns - 1);
         const std::size_t wanted = columns_of(span.text);
         if ((span.columns == 1) == single && wanted > there) widths[end - 1] += wanted - there;
         column = end;

@@ -22,7 +22,7 @@ probe() {
     libcli11-dev) pkg-config CLI11 ;;
     libfmt-dev) pkg-config fmt ;;
     zlib1g-dev) pkg-config zlib ;;
-    libboost-test-dev) echo '#include <boost/test/included/unit_test.hpp>' | "${CXX:-c++}" -E -x c++ - ;;
+    libboost-test-dev) echo '#include <boost/test/unit_test.hpp>' | "${CXX:-c++}" -E -x c++ - ;;
     python3-*) python3 -c "import ${1#python3-}" ;;
     *) false ;; # only the package itself would tell
   esac >/dev/null 2>&1

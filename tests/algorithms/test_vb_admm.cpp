@@ -1,7 +1,7 @@
 // VB-ADMM on diagonal quadratics with exact client solves: the identities T1 to T6 of docs/methods 2.1, PVI (3.1) and Bregman
 // ADMM (3.2). All is double and the algebra is exact: tolerances are a few hundred roundings of the numbers' sizes.
 #define BOOST_TEST_MODULE vb_admm
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <fmt/core.h>
 
 #include "ivory/error.hpp"

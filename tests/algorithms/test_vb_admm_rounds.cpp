@@ -1,7 +1,7 @@
 // VB-ADMM against a second, plain model of the server (with the duals' opposite sign), with partial participation, refused
 // updates and precision floors; and with IVON as its client.
 #define BOOST_TEST_MODULE vb_admm_rounds
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "tests/support/client_problem.hpp"
 #include "tests/support/compare.hpp"

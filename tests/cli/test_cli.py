@@ -180,15 +180,16 @@ def test_run(ivory, file):
         check(f'{arm}: the thread count changes no bit',
               hashes(ivory.folder / f'one/small-{arm}-seed4.h5') == hashes(logs[arm]) != [])
 
-    for words in (('--set', 'rounds=1', 'clients.batch=8', file), (file, '--set', 'rounds=1', '--set', 'clients.batch=8'),
+    for words in (('--set', 'rounds=1', 'clients.batch=8', file),
+                  (file, '--set', 'rounds=1', '--set', 'clients.batch=8'),
                   (file, '--set=rounds=1', '--set=clients.batch=8')):
         done = ivory('run', *words, '--out', 'set', '--only', 'average')
         text = root_of(ivory.folder / 'set/small-average-seed4.h5')[0]['scenario']
         check(f'--set in the order {" ".join(map(str, words)).replace(str(file), "FILE")}',
               done.returncode == 0 and 'rounds = 1\n' in text and 'batch = 8\n' in text, said(done))
     quiet = ivory('run', file, '--out', 'quiet', '--quiet')
-    check('--quiet prints the table alone', quiet.returncode == 0 and quiet.stderr == '' and 'average' in quiet.stdout and
-          not ROUND_LINE.search(quiet.stdout) and '.h5' not in quiet.stdout, said(quiet))
+    check('--quiet prints the table alone', quiet.returncode == 0 and quiet.stderr == '' and
+          'average' in quiet.stdout and not ROUND_LINE.search(quiet.stdout) and '.h5' not in quiet.stdout, said(quiet))
 
 
 def test_json(ivory, file):
@@ -253,7 +254,8 @@ def test_failures(ivory, file):
           root_of(ivory.folder / 'blocked/small-bayes-seed4.h5')[1] == 3 and 'bayes' in done.stdout, said(done))
     done = ivory('run', file, '--out', 'init', '--set', 'model.init="nowhere.h5"')
     exits('both arms lack a file', done, 2, 'nowhere.h5')
-    check('a message that both share is said once', done.stderr.count('[model] init') == 1 and 'failed like' in done.stderr,
+    check('a message that both share is said once',
+          done.stderr.count('[model] init') == 1 and 'failed like' in done.stderr,
           done.stderr)
     exits('the output folder cannot be made', ivory('run', file, '--out', file / 'under'), 1, 'under', '--out')
     with open('/dev/full', 'w') as full:
@@ -269,7 +271,8 @@ def test_failures(ivory, file):
         with h5py.File(ivory.folder / 'diverging/small-average-seed4.h5', 'r') as log:
             refused = float(log['rounds/refused'][()].sum())
     check('refused clients: the run goes on, and one warning has the log\'s count', refused > 0 and
-          diverging.stderr.count('ivory: warning') == 1 and f'{refused:.0f} client visit' in diverging.stderr, said(diverging))
+          diverging.stderr.count('ivory: warning') == 1 and f'{refused:.0f} client visit' in diverging.stderr,
+          said(diverging))
 
 
 def test_compare(ivory, file):
@@ -277,7 +280,8 @@ def test_compare(ivory, file):
     done = ivory('compare', file, '--seeds', 2, '--out', 'cmp')
     exits('compare', done, 0)
     logs = [f'cmp/small-{arm}-seed{seed}.h5' for seed in (4, 5) for arm in ('average', 'bayes')]
-    check('every arm ran with seeds 4 and 5', sorted(os.listdir(ivory.folder / 'cmp')) == sorted(l[4:] for l in logs) and
+    check('every arm ran with seeds 4 and 5',
+          sorted(os.listdir(ivory.folder / 'cmp')) == sorted(l[4:] for l in logs) and
           [root_of(ivory.folder / log)[0]['seed'] for log in logs] == [4, 4, 5, 5])
     single = ivory('run', file, '--out', 'single', '--seed', 5, '--quiet')
     check('a seed in compare gives the bits of run with that seed', single.returncode == 0 and
@@ -308,13 +312,15 @@ def test_compare(ivory, file):
             final.append(float(log['rounds/accuracy'][2]))
     mean = sum(final) / 2
     numbers = {float(cell) for row in rows[1:] if 'bayes' in row for cell in row if re.fullmatch(r'[-+0-9.e]+', cell)}
-    check('the csv has the mean over seeds of the final accuracy', any(abs(n - mean) < 1e-5 for n in numbers), (mean, rows))
+    check('the csv has the mean over seeds of the final accuracy',
+          any(abs(n - mean) < 1e-5 for n in numbers), (mean, rows))
     replayed = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--json')
     fresh = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--json', '--fresh')
     check('--fresh runs again', fresh.returncode == 0 and all(a != b for a, b in zip(stamps(), before)), said(fresh))
 
     def timeless(text):
-        return [{k: v for k, v in json.loads(line).items() if not k.startswith('seconds')} for line in text.splitlines()]
+        return [{key: value for key, value in json.loads(line).items() if not key.startswith('seconds')}
+                for line in text.splitlines()]
 
     check('--json of reused logs and of fresh runs is the same but for times',
           len(timeless(fresh.stdout)) == 12 and timeless(fresh.stdout) == timeless(replayed.stdout), said(replayed))
@@ -326,10 +332,13 @@ def test_compare(ivory, file):
     (ivory.folder / logs[0]).write_bytes(b'not a log')
     repaired = ivory('compare', file, '--seeds', 2, '--out', 'cmp')
     check('an unfinished log is run again; the file that is no log is named and kept', repaired.returncode == 1 and
-          'average seed 4 failed' in repaired.stderr and logs[0] in repaired.stderr and repaired.stdout.count('reused') == 1 and
-          (ivory.folder / logs[0]).read_bytes() == b'not a log' and root_of(ivory.folder / logs[1])[1] == 3, said(repaired))
+          'average seed 4 failed' in repaired.stderr and logs[0] in repaired.stderr and
+          repaired.stdout.count('reused') == 1 and
+          (ivory.folder / logs[0]).read_bytes() == b'not a log' and root_of(ivory.folder / logs[1])[1] == 3,
+          said(repaired))
     logs = logs[1:]
-    exits('a --csv that cannot be written', ivory('compare', '--from', *logs, '--csv', 'no/where.csv'), 1, 'no/where.csv')
+    exits('a --csv that cannot be written', ivory('compare', '--from', *logs, '--csv', 'no/where.csv'), 1,
+          'no/where.csv')
     exits('--from with something else', ivory('compare', '--from', file), 2, file.name)
 
 
@@ -365,7 +374,8 @@ def test_validate(ivory, file, source):
     bad = ivory('validate', file, '--set', 'clients.optimizer.lr=-1')
     exits('a bad value', bad, 2, 'lr')
     absent = ('--set', 'data={kind="idx",directory="absent"}')
-    exits('data that are not there: the rest is checked', ivory('validate', file, *absent), 0, 'ok', 'warning', 'absent')
+    exits('data that are not there: the rest is checked', ivory('validate', file, *absent), 0,
+          'ok', 'warning', 'absent')
     exits('data that are not there, --partition', ivory('validate', file, '--partition', *absent), 2, 'absent')
     for scenario in sorted((source / 'scenarios').glob('*.toml')):
         exits(f'scenarios/{scenario.name}', ivory('validate', scenario), 0, 'ok')
@@ -375,21 +385,25 @@ def test_list(ivory, source):
     print('-- list')
     topics = ivory('list')
     exits('list', topics, 0, 'algorithms', 'optimizers', 'layers', 'datasets', 'partitions', 'scenario')
-    for topic, folder in (('algorithms', 'server/algorithms'), ('optimizers', 'clients/optimizers'), ('layers', 'clients/layers')):
+    for topic, folder in (('algorithms', 'server/algorithms'), ('optimizers', 'clients/optimizers'),
+                          ('layers', 'clients/layers')):
         names = sorted(path.stem for path in (source / folder).glob('*.cpp'))
         done = ivory('list', topic)
         heads = re.findall(r'^(\w+)$', done.stdout, re.MULTILINE)
         check(f'list {topic}: {", ".join(names)}', done.returncode == 0 and sorted(heads) == names, said(done))
-    exits('list optimizers', ivory('list', 'optimizers'), 0, 'lr', 'default', 'range', 'unit', '0.99999', 'price | gradsq')
+    exits('list optimizers', ivory('list', 'optimizers'), 0, 'lr', 'default', 'range', 'unit', '0.99999',
+          'price | gradsq')
     exits('list algorithms', ivory('list', 'algorithms'), 0, 'temperature', 'damping', 'bregman_ref_sign')
     exits('list datasets', ivory('list', 'datasets'), 0, 'idx', 'hdf5', 'synthetic', 'blobs', 'divide_by', 'required')
     exits('list partitions', ivory('list', 'partitions'), 0, 'iid', 'dirichlet', 'classes', 'natural', 'on_shortage')
-    exits('list scenario', ivory('list', 'scenario'), 0, 'rounds', 'participation', 'target_accuracy', 'posterior_every', 'algorithm')
+    exits('list scenario', ivory('list', 'scenario'), 0, 'rounds', 'participation', 'target_accuracy',
+          'posterior_every', 'algorithm')
     one = ivory('list', 'optimizers', 'adam')
     exits('list optimizers adam', one, 0, 'epsilon')
     check('that one only', 'momentum' not in one.stdout, one.stdout)
-    check('tables stay within 120 columns', max(len(line) for topic in ('algorithms', 'optimizers', 'datasets', 'partitions')
-                                                for line in ivory('list', topic).stdout.splitlines()) <= 120)
+    lines = [line for topic in ('algorithms', 'optimizers', 'datasets', 'partitions')
+             for line in ivory('list', topic).stdout.splitlines()]
+    check('tables stay within 120 columns', max(map(len, lines)) <= 120, max(lines, key=len))
     exits('a misspelt topic', ivory('list', 'optimiser'), 2, 'optimizers')
     exits('a misspelt name', ivory('list', 'optimizers', 'adan'), 2, 'did you mean "adam"')
 

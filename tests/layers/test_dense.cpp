@@ -1,6 +1,6 @@
 // The dense layer: y = x W^T + b with W [out, in], PyTorch's layout and default initialisation.
 #define BOOST_TEST_MODULE dense
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "clients/network.hpp"
 #include "ivory/error.hpp"

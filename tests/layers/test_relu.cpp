@@ -1,6 +1,6 @@
 // The rectifier max(x, 0).
 #define BOOST_TEST_MODULE relu
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <limits>
 
 #include "ivory/error.hpp"

@@ -1,6 +1,6 @@
 // The logistic sigmoid 1 / (1 + exp(-x)).
 #define BOOST_TEST_MODULE sigmoid
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <limits>
 
 #include "ivory/error.hpp"

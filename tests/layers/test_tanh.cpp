@@ -1,6 +1,6 @@
 // The hyperbolic tangent.
 #define BOOST_TEST_MODULE tanh
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <limits>
 
 #include "ivory/error.hpp"

@@ -1,6 +1,6 @@
 // Adam as PyTorch defines it (bias corrections, epsilon outside the root, coupled weight decay), on the whole objective of a client.
 #define BOOST_TEST_MODULE adam
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "tests/support/client_problem.hpp"

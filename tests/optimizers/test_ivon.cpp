@@ -1,6 +1,6 @@
 // IVON against a plain reference for every combination of its options, and the exact statements of docs/methods, 1.1.
 #define BOOST_TEST_MODULE ivon
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cstring>
 #include <fmt/core.h>
 

@@ -1,6 +1,6 @@
 // IVON as a client of a server: prior, site terms, visits one after the other and side by side (docs/methods, 1.2).
 #define BOOST_TEST_MODULE ivon_site
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "tests/support/compare.hpp"
 #include "tests/support/client_problem.hpp"

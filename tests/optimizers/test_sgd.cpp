@@ -1,6 +1,6 @@
 // SGD with PyTorch's momentum (buf = mu buf + g) and coupled weight decay, on the whole objective of a client.
 #define BOOST_TEST_MODULE sgd
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "tests/support/client_problem.hpp"

@@ -1,7 +1,7 @@
 // The golden reference files: where they lie, reading them, and their measure of agreement. Every size, seed and hyperparameter
 // comes from the files, so that another folder of the same structure can be tested with IVORY_REFERENCE_DIR.
 #pragma once
-#include <boost/test/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

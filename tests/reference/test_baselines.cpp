@@ -1,6 +1,6 @@
 // Point-estimate methods on softmax regression (baselines.h5), through the trainer, with SGD and Adam.
 #define BOOST_TEST_MODULE reference_baselines
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <numeric>
 
 #include "clients/network.hpp"

@@ -1,6 +1,6 @@
 // IVON's trajectories step by step (ivon_steps.h5), and with prior and dual (ivon_admm_steps.h5), in double and float.
 #define BOOST_TEST_MODULE reference_ivon_steps
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "tests/reference/reference_files.hpp"
 #include "tests/support/plugins.hpp"

@@ -1,6 +1,6 @@
 // Classification metrics, calibration, the average over posterior samples and KL divergences (metrics.h5).
 #define BOOST_TEST_MODULE reference_metrics
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "clients/loss.hpp"
 #include "ivory/gaussian.hpp"

@@ -1,6 +1,6 @@
 // Logits, loss and gradients of multilayer perceptrons (mlp_grad.h5), in double and float.
 #define BOOST_TEST_MODULE reference_mlp_gradients
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "clients/network.hpp"
 #include "ivory/registry.hpp"

@@ -1,6 +1,6 @@
 // Whole rounds of VB-ADMM, PVI, damped PVI and Bregman ADMM on softmax regression: network, IVON and server together.
 #define BOOST_TEST_MODULE reference_rounds
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <numeric>
 
 #include "clients/network.hpp"

@@ -1,7 +1,7 @@
 // Checks that every layer must pass: gradients against finite differences, clients of a block apart from each other, rows that
 // are not live without influence.
 #pragma once
-#include <boost/test/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

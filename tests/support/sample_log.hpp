@@ -94,15 +94,16 @@ struct SampleRun {
 inline double mark(int round, int kind, int index = 0) { return round * 64.0 + kind + index / 32.0; }
 
 inline Metrics sample_metrics(int round, int kind, int index = 0) {
-  return {mark(round, kind, index), mark(round, kind + 1, index), mark(round, kind + 2, index), mark(round, kind + 3, index),
-          mark(round, kind + 4, index)};
+  return {mark(round, kind, index), mark(round, kind + 1, index), mark(round, kind + 2, index),
+          mark(round, kind + 3, index), mark(round, kind + 4, index)};
 }
 
 inline Evaluation sample_evaluation(int round, int kind) {
   Evaluation evaluation;
   evaluation.metrics = sample_metrics(round, kind);
   for (int c = 0; c < SampleRun::classes; ++c) evaluation.classes.rows.push_back(sample_metrics(round, kind, c + 1));
-  for (int i = 0; i < SampleRun::classes * SampleRun::classes; ++i) evaluation.confusion.push_back(mark(round, kind + 5, i));
+  for (int i = 0; i < SampleRun::classes * SampleRun::classes; ++i)
+    evaluation.confusion.push_back(mark(round, kind + 5, i));
   for (int b = 0; b < SampleRun::bins; ++b) {
     evaluation.bins.count.push_back(mark(round, kind + 6, b));
     evaluation.bins.confidence.push_back(mark(round, kind + 7, b));

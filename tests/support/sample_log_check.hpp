@@ -2,7 +2,7 @@
 #pragma once
 #include <fmt/format.h>
 
-#include <boost/test/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <functional>
 #include <string>
@@ -89,7 +89,8 @@ inline void check_rounds(const LogReader& log, int rounds, bool posterior, bool 
     }
     for (auto [name, values] : sample_rows(record)) {
       if (!written) values.assign(values.size(), no_value);
-      check_same(fmt::format("{} of round {}", name, round), file.read_rows<double>("/rounds/" + name, r, 1).values, values);
+      check_same(fmt::format("{} of round {}", name, round), file.read_rows<double>("/rounds/" + name, r, 1).values,
+                 values);
     }
     const std::uint64_t hash = file.read_rows<std::uint64_t>("/rounds/state_hash", r, 1).values.at(0);
     BOOST_TEST(hash == (written ? record.state_hash : 0U));

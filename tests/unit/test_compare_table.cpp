@@ -1,6 +1,6 @@
 // The comparison of logs: every number against one worked out by hand.
 #define BOOST_TEST_MODULE compare_table
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <sstream>
 
@@ -77,11 +77,19 @@ std::string csv_line(const std::string& csv, const std::string& key) {
 const double never = no_value;
 
 Course first_seed() {
-  return {.arm = "avg", .seed = 1, .accuracy = {.5, .8, never, .7, .6}, .nll = {2, 1, 9, 1.5, never}, .accuracy_bayes = {},
+  return {.arm = "avg",
+          .seed = 1,
+          .accuracy = {.5, .8, never, .7, .6},
+          .nll = {2, 1, 9, 1.5, never},
+          .accuracy_bayes = {},
           .clients = {}};
 }
 Course second_seed() {
-  return {.arm = "avg", .seed = 2, .accuracy = {.4, .6, never, .7, .74}, .nll = {2, 1.5, 9, 1.2, 1.1}, .accuracy_bayes = {},
+  return {.arm = "avg",
+          .seed = 2,
+          .accuracy = {.4, .6, never, .7, .74},
+          .nll = {2, 1.5, 9, 1.2, 1.1},
+          .accuracy_bayes = {},
           .clients = {}};
 }
 
@@ -180,8 +188,8 @@ BOOST_AUTO_TEST_CASE(seeds_of_an_arm_become_mean_and_deviation) {
 
   const std::string table = comparison_table(logs);
   for (const char* part :
-       {"67.00 ±9.90  69.00 ±1.41", "1.1000 (1/2)", "1.2667 (1/2)", "77.00 ±4.24", "1.0500 ±0.0707", "2.0 (1/2)", "3.0 (1/2)",
-        "sent [kB]", "to 75 % accuracy", "10.0 ±0.0", "avg: 6 client updates were refused"}) {
+       {"67.00 ±9.90  69.00 ±1.41", "1.1000 (1/2)", "1.2667 (1/2)", "77.00 ±4.24", "1.0500 ±0.0707", "2.0 (1/2)",
+        "3.0 (1/2)", "sent [kB]", "to 75 % accuracy", "10.0 ±0.0", "avg: 6 client updates were refused"}) {
     BOOST_TEST(contains(table, part), part << " is not in\n" << table);
   }
   BOOST_TEST(!contains(table, "posterior average"));  // no arm has one
@@ -208,10 +216,13 @@ BOOST_AUTO_TEST_CASE(arms_stand_below_each_other) {
       "     posterior average      -       -       -       -      -       -       -       -\n"
       "\n"
       "                        best over rounds                          to 75 % accuracy       worst 10 %\n"
-      "arm  model              accuracy [%]  NLL [nat]  ECE [%]   Brier  rounds  sent [kB]  of clients [%]  time [s]  rounds run  seeds\n"
-      "vb   mean model                74.00     1.1000     4.00  0.2000       -          -           50.00      10.0           5      1\n"
+      "arm  model              accuracy [%]  NLL [nat]  ECE [%]   Brier  rounds  sent [kB]  of clients [%]  time [s]  "
+      "rounds run  seeds\n"
+      "vb   mean model                74.00     1.1000     4.00  0.2000       -          -           50.00      10.0   "
+      "        5      1\n"
       "     posterior average         90.00     0.2500     1.00  0.1250     4.0        6.0\n"
-      "avg  mean model                80.00     1.0000     4.00  0.2000     2.0        3.0               -      10.0           5      1\n"
+      "avg  mean model                80.00     1.0000     4.00  0.2000     2.0        3.0               -      10.0   "
+      "        5      1\n"
       "     posterior average             -          -        -       -       -          -\n"
       "\n"
       "vb: 3 client updates were refused (not finite)\n"

@@ -1,6 +1,6 @@
 // load_data: search, scaling, splits, checksum, generated data, the user's own HDF5 files and the shipped digits.
 #define BOOST_TEST_MODULE data
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <limits>
 #include <numeric>

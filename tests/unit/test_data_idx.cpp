@@ -1,6 +1,6 @@
 // IDX files: what is read, and that every damaged file ends in a message and nothing else.
 #define BOOST_TEST_MODULE data_idx
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <bit>
 #include <cmath>
 #include <limits>

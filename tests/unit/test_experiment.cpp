@@ -1,7 +1,7 @@
 // Whole runs on the shipped data: any number of threads gives the same bits, failures of one client do not end a run, and the
 // bounds (pooled, local) and partial participation work end to end.
 #define BOOST_TEST_MODULE experiment
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <filesystem>
 #include <set>

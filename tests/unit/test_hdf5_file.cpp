@@ -3,7 +3,7 @@
 #include <hdf5.h>
 #include <hdf5_hl.h>
 
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <fstream>
 #include <iterator>
@@ -83,13 +83,15 @@ std::string foreign_file(const TemporaryFolder& folder) {
   H5Dcreate2(file, "records", record, line, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
 
   const hsize_t huge[] = {1ULL << 40, 1ULL << 20};
-  H5Dcreate2(file, "huge", H5T_NATIVE_DOUBLE, H5Screate_simple(2, huge, nullptr), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  H5Dcreate2(file, "huge", H5T_NATIVE_DOUBLE, H5Screate_simple(2, huge, nullptr), H5P_DEFAULT, H5P_DEFAULT,
+             H5P_DEFAULT);
   H5Dcreate2(file, "null", H5T_NATIVE_DOUBLE, H5Screate(H5S_NULL), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
   H5Lcreate_soft("/nowhere", file, "dangling", H5P_DEFAULT, H5P_DEFAULT);
   H5Lcreate_external("other.h5", "/x", file, "outside", H5P_DEFAULT, H5P_DEFAULT);
   const double pair[] = {0.25, std::numeric_limits<double>::infinity()};
   const hsize_t two = 2;
-  const hid_t pairs = H5Acreate2(file, "pair", H5T_IEEE_F64BE, H5Screate_simple(1, &two, nullptr), H5P_DEFAULT, H5P_DEFAULT);
+  const hid_t pairs =
+      H5Acreate2(file, "pair", H5T_IEEE_F64BE, H5Screate_simple(1, &two, nullptr), H5P_DEFAULT, H5P_DEFAULT);
   H5Awrite(pairs, H5T_NATIVE_DOUBLE, pair);
   H5Fclose(file);
   H5close();  // with everything that is still open
@@ -116,7 +118,11 @@ BOOST_AUTO_TEST_CASE(written_numbers_read_back) {
     file.set_text("deep", "empty", "");
     file.set_text("deep", "title", "replaced");
     file.make_dataset({.path = "filled", .type = Hdf5Type::int32, .shape = {2}, .fill = -1});
-    file.make_dataset({.path = "unallocated", .type = Hdf5Type::float32, .shape = {1000, 1000}, .fill = std::nan(""), .allocated = false});
+    file.make_dataset({.path = "unallocated",
+                       .type = Hdf5Type::float32,
+                       .shape = {1000, 1000},
+                       .fill = std::nan(""),
+                       .allocated = false});
     file.set_fill_attribute("filled", -1);
     file.close();
   }
@@ -198,7 +204,8 @@ BOOST_AUTO_TEST_CASE(what_is_not_there_is_named) {
   BOOST_TEST(contains(message([&] { file.read_text("booleans"); }), "got numbers"));
   BOOST_TEST(contains(message([&] { file.read<float>("huge"); }), "[1099511627776, 1048576]"));
   BOOST_TEST(contains(message([&] { file.read_rows<float>("big_endian", 2, 2); }), "shape [3, 2]"));
-  BOOST_TEST(contains(message([&] { file.read_rows<float>("big_endian", 1, std::numeric_limits<std::size_t>::max()); }), "[3, 2]"));
+  BOOST_TEST(contains(message([&] { file.read_rows<float>("big_endian", 1, std::numeric_limits<std::size_t>::max()); }),
+                      "[3, 2]"));
   BOOST_TEST(contains(message([&] { file.real("/", "pear"); }), "\"pear\""));
   BOOST_TEST(contains(message([&] { file.real("/", "pair"); }), "one value is needed, got 2"));
   BOOST_TEST(contains(message([&] { file.integer("/", "pair"); }), "integer"));

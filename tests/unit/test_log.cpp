@@ -4,7 +4,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -142,7 +142,8 @@ BOOST_AUTO_TEST_CASE(header_partition_and_parameters_read_back) {
   check_same("holdout_examples", file.read<double>("/clients/holdout_examples").values, std::vector<int>{1, 0, 2});
   check_same("train_offset", file.read<double>("/partition/train_offset").values, std::vector<int>{0, 4, 5});
   check_same("train_count", file.read<double>("/partition/train_count").values, std::vector<int>{4, 1, 3});
-  check_same("train_index", file.read<double>("/partition/train_index").values, std::vector<int>{0, 2, 4, 9, 1, 7, 8, 5});
+  check_same("train_index", file.read<double>("/partition/train_index").values,
+             std::vector<int>{0, 2, 4, 9, 1, 7, 8, 5});
   check_same("holdout_offset", file.read<double>("/partition/holdout_offset").values, std::vector<int>{0, 1, 1});
   check_same("holdout_count", file.read<double>("/partition/holdout_count").values, std::vector<int>{1, 0, 2});
   check_same("holdout_index", file.read<double>("/partition/holdout_index").values, std::vector<int>{3, 6, 2});
@@ -308,7 +309,8 @@ BOOST_AUTO_TEST_CASE(a_place_that_cannot_be_written_is_named) {
   BOOST_TEST(contains(refused(folder / "file/a.h5"), std::strerror(ENOTDIR)));
 
   std::filesystem::create_directory(folder / "locked");
-  std::filesystem::permissions(folder / "locked", std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  std::filesystem::permissions(folder / "locked",
+                               std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
   std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
   const int result = in_child([&] {
     constexpr unsigned nobody = 65534;
@@ -374,8 +376,8 @@ BOOST_AUTO_TEST_CASE(inspect_tells_what_there_is) {
   write_log(folder / "a.h5", run, 5);
   const std::string text = inspect_log(folder / "a.h5");
   for (const char* part : {"sample, arm vb, seed 18446744073709551615", "5 of 6 finished", "checksum 0123456789abcdef",
-                           "0.weight [4, 7], 0.bias [4]", "3 with 1 to 4 examples (2.7 on average)", "recorded after round 4",
-                           "5 client updates", "posterior average", "32000.00"}) {
+                           "0.weight [4, 7], 0.bias [4]", "3 with 1 to 4 examples (2.7 on average)",
+                           "recorded after round 4", "5 client updates", "posterior average", "32000.00"}) {
     BOOST_TEST(contains(text, part), part << " is not in\n" << text);
   }
   SampleRun point(6, "none", false);

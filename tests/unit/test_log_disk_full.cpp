@@ -6,7 +6,7 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cstring>
 #include <fstream>
 
@@ -109,7 +109,9 @@ BOOST_AUTO_TEST_CASE(a_disk_that_fills_up_during_the_run_does_not_stop_it) {
     for (int round = 2; round <= 6; ++round) write_round(log, run, round);
     log.close();
     check_log(folder / "a.h5", run, 6);
-    return boost::unit_test::results_collector.results(boost::unit_test::framework::current_test_case_id()).passed() ? 0 : 3;
+    return boost::unit_test::results_collector.results(boost::unit_test::framework::current_test_case_id()).passed()
+               ? 0
+               : 3;
   });
   BOOST_TEST(result == 0);
 }

@@ -1,7 +1,7 @@
 // Elementary functions against long double over their whole range. For float every 397th bit pattern is tried, which is
 // some million arguments per function; the double versions are the standard library's and get a short check.
 #define BOOST_TEST_MODULE math
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <limits>
 

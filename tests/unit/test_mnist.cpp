@@ -1,8 +1,7 @@
 // The paper's MNIST setting on the real data, for as many rounds as a test may take. Skipped, visibly, where MNIST is not found.
 #define BOOST_TEST_MODULE mnist
 #define BOOST_TEST_NO_MAIN
-#define BOOST_TEST_ALTERNATIVE_INIT_API
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <filesystem>
 #include <iostream>
 

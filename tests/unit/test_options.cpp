@@ -1,7 +1,7 @@
 // Options: what is taken, what is refused with which words, and that values survive being written.
 #define BOOST_TEST_MODULE options
 #include <bit>
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <cstdlib>
 #include <limits>

@@ -2,7 +2,7 @@
 // scalar code and both instruction sets agree to the last bit.
 #define BOOST_TEST_MODULE rng
 #include <boost/math/special_functions/gamma.hpp>
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

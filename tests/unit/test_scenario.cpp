@@ -1,6 +1,6 @@
 // Scenario files: what is read, and that a resolved scenario reads back.
 #define BOOST_TEST_MODULE scenario
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <filesystem>
 #include <fstream>

@@ -1,6 +1,6 @@
 // [[compare]] arms and --set: what they override, what they drop, and their mistakes.
 #define BOOST_TEST_MODULE scenario_arms
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "tests/support/scenario_text.hpp"
 

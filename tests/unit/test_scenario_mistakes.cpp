@@ -1,6 +1,6 @@
 // What every kind of mistake in a scenario file is told: the place, the rule, the value and what to do.
 #define BOOST_TEST_MODULE scenario_mistakes
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 
 #include "tests/support/scenario_text.hpp"
 

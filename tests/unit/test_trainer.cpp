@@ -1,6 +1,6 @@
 // Local training in blocks: a visit's result depends on that visit alone, whatever shares its block.
 #define BOOST_TEST_MODULE trainer
-#include <boost/test/included/unit_test.hpp>
+#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <numbers>
 #include <numeric>

@@ -1,0 +1,5 @@
+// Boost.Test from its shared library (link with -lboost_unit_test_framework): the header-only form costs every test program
+// 16 s of compilation. Define BOOST_TEST_MODULE first.
+#pragma once
+#define BOOST_TEST_DYN_LINK
+#include <boost/test/unit_test.hpp>
