@@ -36,7 +36,7 @@ double LearningRate::at(std::uint64_t round, std::uint64_t step, std::uint64_t s
     }
     return 1.0;
   };
-  const auto warmup = [](double t, double length) { return length > 0 ? std::min(1.0, (t + 1.0) / (length + 1.0)) : 1.0; };
+  const auto warmup = [](double t, double length) { return length > 0 ? std::min(1.0, (t + 1.0) / length) : 1.0; };
   const auto r = static_cast<double>(round), s = static_cast<double>(step), n = static_cast<double>(steps);
   return base_ * shaped(over_rounds_, r, rounds_) * warmup(r, warmup_rounds_) * shaped(inside_, s, n) *
          warmup(s, warmup_steps_);

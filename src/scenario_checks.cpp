@@ -72,6 +72,19 @@ void check_model(const Options& model, Problems& problems) {
   }
 }
 
+// Plug-ins check what a single option cannot say (hess_init + weight_decay > 0) where they are made.
+void check_plugins(const Scenario& scenario, Problems& problems) {
+  const auto attempt = [&](const auto& make) {
+    try {
+      make();
+    } catch (const InputError& error) {
+      problems.push_back(error.what());
+    }
+  };
+  attempt([&] { find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer); });
+  attempt([&] { find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm); });
+}
+
 void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   const AlgorithmPlugin* algorithm = find_algorithm(scenario.algorithm_name);
   const OptimizerPlugin* optimizer = find_optimizer(scenario.optimizer_name);
@@ -94,6 +107,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_cohort(scenario.clients, scenario.partition, problems);
   check_model(scenario.model, problems);
   check_posterior(scenario, algorithm_place, problems);
+  check_plugins(scenario, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {
     problems.push_back(fmt::format("[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got {}{}",
                                    shown(scenario.partition.rows().find("holdout")->second.value),

@@ -24,6 +24,7 @@ std::vector<Scenario> read_scenario(const std::string& path, std::span<const std
                                     std::span<const std::string> only = {});
 /// The same from text; `name` stands for the file in messages and its directory for relative paths.
 std::vector<Scenario> parse_scenario(const std::string& text, const std::string& name,
-                                     std::span<const std::string> overrides = {}, std::span<const std::string> only = {});
+                                     std::span<const std::string> overrides = {},
+                                     std::span<const std::string> only = {});
 
 }  // namespace ivory

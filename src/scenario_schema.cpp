@@ -95,7 +95,7 @@ Specs clients_keys() {
       count("schedule_step_rounds", 0, 0, most_rounds, "rounds", "schedule = \"step\": rounds between two steps"),
       step_factor,
       count("warmup_rounds", 0, 0, most_rounds, "rounds",
-            "rounds r = 0.. of linear rise: factor (r+1)/(warmup_rounds+1) on top of the schedule"),
+            "rounds r = 0.. of linear rise: factor (r+1)/warmup_rounds on top of the schedule"),
       choice(
           "inner_schedule", "constant", {"constant", "cosine", "linear"},
           "learning rate over the steps of one visit, on top of the schedule over rounds; cosine and linear fall to 0"),

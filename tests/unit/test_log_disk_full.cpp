@@ -121,5 +121,5 @@ int main(int argc, char** argv) {
     std::puts("skipped: this process may not mount a file system");
     return may_not_mount;
   }
-  return boost::unit_test::unit_test_main(&init_unit_test_suite, argc, argv);
+  return boost::unit_test::unit_test_main(&init_unit_test, argc, argv);
 }

@@ -111,5 +111,5 @@ int main(int argc, char** argv) {
     std::puts("skipped: this process may not watch a child (ptrace)");
     return 77;
   }
-  return boost::unit_test::unit_test_main(&init_unit_test_suite, argc, argv);
+  return boost::unit_test::unit_test_main(&init_unit_test, argc, argv);
 }

@@ -1,12 +1,12 @@
 // Options: what is taken, what is refused with which words, and that values survive being written.
 #define BOOST_TEST_MODULE options
 #include <bit>
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <random>
 #include <stdexcept>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "ivory/options.hpp"

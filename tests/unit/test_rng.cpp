@@ -15,7 +15,9 @@
 
 #include "ivory/elementwise.hpp"
 #include "ivory/rng.hpp"
+#include "tests/support/plugins.hpp"
 #include "tests/support/statistics.hpp"
+#include "tests/support/visit.hpp"
 
 using namespace ivory;
 using namespace ivory::test;
@@ -46,27 +48,36 @@ std::uint64_t fnv1a(const void* data, std::size_t bytes, std::uint64_t hash = 0x
   return hash;
 }
 
-// A loop with noise and every elementary function, as optimizers and activations use them.
-struct Mix {
-  const float* x;
-  float* y;
-  void operator()(std::size_t i, float z) const {
-    const float e = math::exp(-math::abs(x[i] * z));
-    y[i] = math::fma(z, math::sigmoid(x[i]), math::tanh(z)) / math::sqrt(1.0F + e) + math::log(e + 1e-3F);
-  }
-};
-
-// Bits of normals and of an elementwise loop on the instruction set in use.
+// Bits of normals, activations and optimizer steps (the library's vectorised loops) on the instruction set in use.
 std::uint64_t hash_of_loops() {
   const auto device = make_cpu_device();
-  const Stream stream = make_stream(7, {Purpose::training_noise, 3, 2, 1, 4});
-  const std::vector<float> z = draw(stream, 513, 1000);
+  const std::vector<float> z = draw(make_stream(7, {Purpose::training_noise, 3, 2, 1, 4}), 513, 1000);
   std::uint64_t hash = fnv1a(z.data(), z.size() * sizeof(float));
+  const auto add = [&hash](const std::vector<float>& x) { hash = fnv1a(x.data(), x.size() * sizeof(float), hash); };
   constexpr std::size_t count = 20011;  // odd: the last vector and the last chunk are incomplete
-  std::vector<float> x(count), y(count);
-  for (std::size_t i = 0; i < count; ++i) x[i] = 1e-3F * static_cast<float>(i) - 10.0F;
-  for_each_with_noise(*device, count, NoiseSource<float>{stream, nullptr}, Mix{x.data(), y.data()});
-  hash = fnv1a(y.data(), y.size() * sizeof(float), hash);
+  const std::vector<float> x(z.begin(), z.begin() + count), ones(count, 1.0F);
+  for (const char* const name : {"relu", "sigmoid", "tanh"}) {
+    const auto layer = make_layer<float>(name, {}, count);
+    std::vector<float> y(count), slope(count);
+    layer->forward(*device, {1, 1, nullptr, 0}, nullptr, x.data(), y.data());
+    layer->backward(*device, {1, 1, nullptr, 0}, nullptr, x.data(), y.data(), ones.data(), slope.data(), nullptr);
+    add(y);
+    add(slope);
+  }
+  const std::vector<float> start(z.begin() + count, z.begin() + static_cast<std::ptrdiff_t>(count + round_up_to_tile(count)));
+  for (const char* const name : {"sgd", "adam", "ivon"}) {
+    const auto optimizer = make_optimizer<float>(name, {{"lr", 0.01}});
+    DrivenVisit<float> visit(*device, *optimizer, count);
+    visit.block.clients[0].terms.start = start.data();
+    visit.block.clients[0].examples = 40;
+    visit.rate = [](std::size_t) { return 0.01; };
+    visit.gradient = [](std::size_t, const float* theta, float* g) {
+      for (std::size_t i = 0; i < count; ++i) g[i] = 0.5F * theta[i] * theta[i] - 0.25F;
+    };
+    visit.run(5);
+    add(visit.mean());
+    for (std::size_t i = 0; i < visit.block.slots.size(); ++i) add(visit.slot(i));
+  }
   return hash;
 }
 

@@ -1,11 +1,11 @@
 // Scenario files: what is read, and that a resolved scenario reads back.
 #define BOOST_TEST_MODULE scenario
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <set>
+#include "tests/support/boost_test.hpp"
 
 #include <unistd.h>
 
@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(shipped_mnist_is_the_published_setting) {
   const auto arms = read_scenario(shipped("mnist-100-clients.toml"));
   BOOST_REQUIRE_EQUAL(arms.size(), 4U);
   for (const Scenario& arm : arms) {
-    BOOST_TEST(arm.rounds == 100);
+    BOOST_TEST(arm.rounds == (arm.arm == "fedavg" || arm.arm == "vb-admm" ? 100 : 20));  // the bounds stop early
     BOOST_TEST(arm.data.real("divide_by") == 255.0);
     BOOST_TEST(arm.partition.text("kind") == "classes");
     BOOST_TEST(arm.partition.integer("classes_per_client") == 2);
