@@ -58,6 +58,7 @@ LayerPlugin activation_plugin(const char* help) {
   return {.name = Formula::name,
           .help = help,
           .options = {},
+          .activation = true,
           .make_float = make_activation<float, Formula>,
           .make_double = make_activation<double, Formula>};
 }

@@ -12,48 +12,58 @@ enum class TermKind { none, anchor, anchor_and_site };
 
 /// For coordinate i, on the mean-loss scale: `precision` is the anchor's weight d_i, `curvature` what the site subtracts from
 /// the Hessian (V'_i), `gradient` the derivative of all terms. Without an anchor it is plain weight decay: d = `decay`, m = 0.
+/// An array that is absent has another one's address and the factor 0, which costs less than a branch in the loop.
 template <class Real, TermKind kind>
 struct TermsView {
   const Real* IVORY_RESTRICT anchor_mean;
   const Real* IVORY_RESTRICT anchor_precision;
   const Real* IVORY_RESTRICT site_mean;
   const Real* IVORY_RESTRICT site_precision;
-  Real anchor_weight, site_weight, decay;
+  Real anchor_mean_factor, anchor_weight, site_mean_weight, site_precision_weight, decay;
 
   IVORY_HD Real precision(std::size_t i) const {
     if constexpr (kind == TermKind::none) return decay;
-    return anchor_precision[i] * anchor_weight;
+    return anchor_precision[i] * anchor_weight + decay;
   }
   IVORY_HD Real curvature(std::size_t i) const {
-    if constexpr (kind == TermKind::anchor_and_site) return site_precision[i] * site_weight;
+    if constexpr (kind == TermKind::anchor_and_site) return site_precision[i] * site_precision_weight;
     return Real(0);
   }
   IVORY_HD Real gradient(std::size_t i, Real theta) const {
     if constexpr (kind == TermKind::none) {
       return decay * theta;
     } else {
-      const Real anchor = precision(i) * (theta - anchor_mean[i]);
+      const Real anchor = precision(i) * (theta - anchor_mean_factor * anchor_mean[i]);
       if constexpr (kind == TermKind::anchor) return anchor;
-      return anchor + site_weight * (site_mean[i] - site_precision[i] * theta);
+      return anchor + (site_mean_weight * site_mean[i] - site_precision_weight * site_precision[i] * theta);
     }
   }
 };
 
 template <class Real>
 TermKind kind_of(const LocalTerms<Real>& terms) {
-  if (terms.anchor_precision == nullptr) return TermKind::none;
-  return terms.site_mean == nullptr ? TermKind::anchor : TermKind::anchor_and_site;
+  if (terms.site_mean != nullptr || terms.site_precision != nullptr) return TermKind::anchor_and_site;
+  return terms.anchor_precision != nullptr ? TermKind::anchor : TermKind::none;
 }
 
+/// `decay` is the weight decay of an optimizer that has no anchor.
 template <class Real, TermKind kind>
 TermsView<Real, kind> view_of(const LocalTerms<Real>& terms, double decay) {
-  return {terms.anchor_mean,
-          terms.anchor_precision,
-          terms.site_mean,
-          terms.site_precision,
-          static_cast<Real>(terms.anchor_weight),
-          static_cast<Real>(terms.site_weight),
-          static_cast<Real>(decay)};
+  const Real* const some = terms.anchor_precision != nullptr ? terms.anchor_precision
+                           : terms.site_mean != nullptr      ? terms.site_mean
+                                                             : terms.site_precision;
+  const auto array = [some](const Real* wanted) { return wanted != nullptr ? wanted : some; };
+  const auto factor = [](const Real* wanted, double value) { return static_cast<Real>(wanted != nullptr ? value : 0.0); };
+  const bool anchored = terms.anchor_precision != nullptr;
+  return {array(terms.anchor_mean),
+          array(terms.anchor_precision),
+          array(terms.site_mean),
+          array(terms.site_precision),
+          factor(anchored ? terms.anchor_mean : nullptr, 1.0),
+          factor(terms.anchor_precision, terms.anchor_weight),
+          factor(terms.site_mean, terms.site_weight),
+          factor(terms.site_precision, terms.site_weight),
+          static_cast<Real>(anchored ? 0.0 : decay)};
 }
 
 /// Calls `run` with the TermKind of `terms` as a compile-time constant: run.template operator()<kind>().

@@ -85,9 +85,10 @@ struct ByteSource::Impl {
       member_ended = code == Z_STREAM_END;
       // Without input inflate may still hand out what it holds; only when it cannot is the file cut off.
       if (at_end && code == Z_BUF_ERROR) {
-        throw InputError(fmt::format("[data] a gzip file ends with its checksum, got the end after {} bytes, {}; is the "
-                                     "download complete?",
-                                     size, path));
+        throw InputError(
+            fmt::format("[data] a gzip file ends with its checksum, got the end after {} bytes, {}; is the "
+                        "download complete?",
+                        size, path));
       }
       if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
         throw InputError(fmt::format("[data] gzip data must be intact, got \"{}\" near byte {}, {}; download it again",
@@ -123,8 +124,6 @@ std::size_t ByteSource::read(void* to, std::size_t bytes) {
 
 bool ByteSource::packed() const { return impl_->packed; }
 
-std::uint64_t ByteSource::most_bytes() const {
-  return impl_->packed ? impl_->size * best_deflate_ratio : impl_->size;
-}
+std::uint64_t ByteSource::most_bytes() const { return impl_->packed ? impl_->size * best_deflate_ratio : impl_->size; }
 
 }  // namespace ivory

@@ -15,7 +15,8 @@ class ByteSource {
   ByteSource(const ByteSource&) = delete;
   ByteSource& operator=(const ByteSource&) = delete;
 
-  /// Up to `bytes` bytes; fewer only at the end. Throws InputError, naming the byte, for gzip data that is cut off or damaged.
+  /// Up to `bytes` bytes; fewer only at the end. Throws InputError, naming the byte, for gzip data that is cut off or
+  /// damaged.
   std::size_t read(void* to, std::size_t bytes);
 
   bool packed() const;

@@ -44,11 +44,12 @@ struct LogSummary {
 LogSummary read_summary(const std::string& path);
 std::vector<LogSummary> read_summaries(std::span<const std::string> paths);
 
-/// The comparison as text, ending with a newline; arms in order of their first log. Unfinished runs are marked and kept;
-/// logs that are not comparable (other data, rounds or target) get a warning line. `±` is the standard deviation over seeds.
+/// The comparison as text, ending with a newline; arms in order of their first log. Unfinished runs are marked and
+/// kept; logs that are not comparable (other data, rounds or target) get a warning line. `±` is the standard deviation
+/// over seeds.
 std::string comparison_table(std::span<const LogSummary> logs);
-/// The same numbers for programs: one line per arm, model, metric and summary, with mean, standard deviation, number of seeds
-/// that have a value, and the values by seed. Fractions, nats, bytes and seconds; what is missing is empty.
+/// The same numbers for programs: one line per arm, model, metric and summary, with mean, standard deviation, number of
+/// seeds that have a value, and the values by seed. Fractions, nats, bytes and seconds; what is missing is empty.
 std::string comparison_csv(std::span<const LogSummary> logs);
 
 }  // namespace ivory

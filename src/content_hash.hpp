@@ -7,8 +7,8 @@
 
 namespace ivory {
 
-/// Order and boundaries count: add("ab"), add("c") differs from add("a"), add("bc"). Reads eight bytes at a time in four
-/// lanes, so it runs at the speed of memory.
+/// Order and boundaries count: add("ab"), add("c") differs from add("a"), add("bc"). Reads eight bytes at a time in
+/// four lanes, so it runs at the speed of memory.
 class ContentHash {
  public:
   void add(std::uint64_t value) { state_ = mix(state_, value); }
@@ -38,8 +38,8 @@ class ContentHash {
     std::memcpy(&word, from, bytes);
     return word;
   }
-  // Multiply, rotate, multiply, as in xxHash. With one product the change of a word's top bit (a float's sign) would stay one
-  // bit, and one bit of the next word would undo it.
+  // Multiply, rotate, multiply, as in xxHash. With one product the change of a word's top bit (a float's sign) would
+  // stay one bit, and one bit of the next word would undo it.
   static std::uint64_t mix(std::uint64_t h, std::uint64_t word) {
     return std::rotl(h + word * 0xD6E8FEB86659FD93U, 31) * 0x9E3779B97F4A7C15U;
   }

@@ -70,7 +70,8 @@ std::uint64_t data_seed(const Scenario& scenario) {
 std::vector<fs::path> search_places(const Scenario& scenario, const fs::path& path) {
   if (path.is_absolute()) return {fs::path()};
   std::vector<fs::path> places = {fs::path(scenario.file).parent_path()};
-  if (const char* folder = std::getenv("IVORY_DATA_DIR"); folder != nullptr && *folder != '\0') places.emplace_back(folder);
+  if (const char* folder = std::getenv("IVORY_DATA_DIR"); folder != nullptr && *folder != '\0')
+    places.emplace_back(folder);
   places.emplace_back("data");
 #ifdef IVORY_SOURCE_DIR
   places.push_back(fs::path(IVORY_SOURCE_DIR) / "data");
@@ -91,7 +92,8 @@ fs::path find_data_file(const Scenario& scenario, std::string_view key) {
       key, path.string(), written_at(scenario.data, key), fmt::join(looked, "\n  ")));
 }
 
-std::vector<fs::path> find_data_files(const Scenario& scenario, std::string_view key, std::span<const std::string> files) {
+std::vector<fs::path> find_data_files(const Scenario& scenario, std::string_view key,
+                                      std::span<const std::string> files) {
   const fs::path directory = scenario.data.text(key);
   std::vector<std::string> looked;
   for (const fs::path& place : search_places(scenario, directory)) {
@@ -112,17 +114,17 @@ std::vector<fs::path> find_data_files(const Scenario& scenario, std::string_view
     add_once(looked, full_path(place / directory) +
                          (exists ? fmt::format(": no {}", fmt::join(missing, ", ")) : std::string(": no such folder")));
   }
-  throw MissingFileError(fmt::format(
-      "[data] {} must be a folder with {} (each plain or .gz), got \"{}\"{}; looked in\n  {}\n"
-      "public download: {}; data/README.md says how to get each",
-      key, fmt::join(files, ", "), directory.string(), written_at(scenario.data, key), fmt::join(looked, "\n  "),
-      public_source(directory.string())));
+  throw MissingFileError(
+      fmt::format("[data] {} must be a folder with {} (each plain or .gz), got \"{}\"{}; looked in\n  {}\n"
+                  "public download: {}; data/README.md says how to get each",
+                  key, fmt::join(files, ", "), directory.string(), written_at(scenario.data, key),
+                  fmt::join(looked, "\n  "), public_source(directory.string())));
 }
 
 std::int32_t checked_label(std::int64_t label, const std::string& file, std::size_t row, const std::string& position) {
   if (label < 0 || label >= max_classes) {
-    throw InputError(fmt::format("[data] a label is a class number from 0 to {}, got {}, {} example {} ({})", max_classes - 1,
-                                 label, file, row, position));
+    throw InputError(fmt::format("[data] a label is a class number from 0 to {}, got {}, {} example {} ({})",
+                                 max_classes - 1, label, file, row, position));
   }
   return static_cast<std::int32_t>(label);
 }
@@ -133,9 +135,10 @@ void set_classes(DataSplit& data, std::int64_t given, const std::string& train_f
     for (std::size_t i = 0; i < part->size(); ++i) {
       largest = std::max(largest, part->labels[i]);
       if (given > 0 && part->labels[i] >= given) {
-        throw InputError(fmt::format("[data] labels must be below classes = {}, got {}, {} example {}; leave classes out to "
-                                     "take it from the data",
-                                     given, part->labels[i], part == &data.train ? train_file : test_file, i));
+        throw InputError(
+            fmt::format("[data] labels must be below classes = {}, got {}, {} example {}; leave classes out to "
+                        "take it from the data",
+                        given, part->labels[i], part == &data.train ? train_file : test_file, i));
       }
     }
   }
@@ -153,8 +156,8 @@ void check_finite(const Dataset& data, const std::string& what) {
     if (sum == 0.0F) continue;
     for (std::size_t i = begin; i < end; ++i) {
       if (!std::isfinite(data.x[i])) {
-        throw InputError(fmt::format("[data] inputs must be finite numbers, got {}, {} row {} column {}", data.x[i], what,
-                                     i / data.features, i % data.features));
+        throw InputError(fmt::format("[data] inputs must be finite numbers, got {}, {} row {} column {}", data.x[i],
+                                     what, i / data.features, i % data.features));
       }
     }
   }
@@ -164,8 +167,9 @@ void check_memory(double values, const std::string& what) {
   const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
   const double bytes = values * static_cast<double>(sizeof(float));
   if (machine > 0 && bytes > machine) {
-    throw InputError(fmt::format("[memory] a run must fit into memory, got {:.3g} GB on a machine with {:.3g} GB for {}",
-                                 bytes * 1e-9, machine * 1e-9, what));
+    throw InputError(
+        fmt::format("[memory] a run must fit into memory, got {:.3g} GB on a machine with {:.3g} GB for {}",
+                    bytes * 1e-9, machine * 1e-9, what));
   }
 }
 
@@ -173,7 +177,8 @@ std::vector<std::uint8_t> draw_fraction(const Dataset& data, double fraction, St
   const std::size_t n = data.size();
   std::vector<std::uint8_t> marked(n, 0);
   if (n < 2) return marked;
-  const auto wanted = std::clamp<std::size_t>(static_cast<std::size_t>(std::llround(fraction * static_cast<double>(n))), 1, n - 1);
+  const auto wanted =
+      std::clamp<std::size_t>(static_cast<std::size_t>(std::llround(fraction * static_cast<double>(n))), 1, n - 1);
   std::map<std::int32_t, std::size_t> left;
   for (const std::int32_t client : data.client) ++left[client];
 

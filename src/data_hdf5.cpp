@@ -27,8 +27,8 @@ std::string dataset_in(const Hdf5File& file, const std::string& group, const std
     throw InputError(fmt::format("[data] {} must have the group {}, got the groups {}", file.path(), folder,
                                  fmt::join(file.groups(), ", ")));
   }
-  throw InputError(fmt::format("[data] examples are the data sets x and y, got no {} in {} {}, which has {}", name, file.path(),
-                               folder, fmt::join(file.datasets(folder), ", ")));
+  throw InputError(fmt::format("[data] examples are the data sets x and y, got no {} in {} {}, which has {}", name,
+                               file.path(), folder, fmt::join(file.datasets(folder), ", ")));
 }
 
 /// A data set of integers, one per example.
@@ -41,8 +41,8 @@ std::vector<std::int64_t> read_column(const Hdf5File& file, const std::string& d
   const bool column = !shape.empty() && shape[0] == examples &&
                       std::all_of(shape.begin() + 1, shape.end(), [](std::size_t extent) { return extent == 1; });
   if (!column) {
-    throw InputError(fmt::format("[data] {} must have one value for each of the {} rows of x, got shape {}, {}", dataset,
-                                 examples, shape_text(shape), file.path()));
+    throw InputError(fmt::format("[data] {} must have one value for each of the {} rows of x, got shape {}, {}",
+                                 dataset, examples, shape_text(shape), file.path()));
   }
   return file.read<std::int64_t>(dataset).values;
 }
@@ -89,8 +89,8 @@ Dataset read_examples(const Hdf5File& file, const std::string& group) {
     for (std::size_t i = 0; i < shape[0]; ++i) {
       const auto id = static_cast<std::int32_t>(clients[i]);
       if (id != clients[i]) {
-        throw InputError(fmt::format("[data] a client is a 32-bit integer, got {}, {} {} row {}", clients[i], file.path(), client,
-                                     i));
+        throw InputError(fmt::format("[data] a client is a 32-bit integer, got {}, {} {} row {}", clients[i],
+                                     file.path(), client, i));
       }
       data.client.push_back(id);
     }
@@ -110,8 +110,12 @@ const Kind& hdf5_kind() {
            .help = "file with the training examples; a relative path is looked for beside the scenario, then in "
                    "IVORY_DATA_DIR, then in data/",
            .required = true},
-          {.name = "train_group", .default_value = std::string(), .help = "group of the training examples; empty: the root"},
-          {.name = "test_file", .default_value = std::string(), .help = "file with the test examples; empty: the same file"},
+          {.name = "train_group",
+           .default_value = std::string(),
+           .help = "group of the training examples; empty: the root"},
+          {.name = "test_file",
+           .default_value = std::string(),
+           .help = "file with the test examples; empty: the same file"},
           {.name = "test_group",
            .default_value = std::string(),
            .help = "group of the test examples; without it and test_file, test_fraction of the examples is put aside"},
@@ -139,8 +143,9 @@ DataSplit load_hdf5(const Scenario& scenario) {
   const bool own_file = !options.text("test_file").empty();
   const bool has_test = own_file || !test_group.empty();
   if (has_test && options.given("test_fraction")) {
-    throw InputError(fmt::format("[data] test_fraction is for data without a test set, got it beside {}{}; drop one of them",
-                                 own_file ? "test_file" : "test_group", written_at(options, "test_fraction")));
+    throw InputError(
+        fmt::format("[data] test_fraction is for data without a test set, got it beside {}{}; drop one of them",
+                    own_file ? "test_file" : "test_group", written_at(options, "test_fraction")));
   }
   const std::string train_path = find_data_file(scenario, "file").string();
   const std::string test_path = own_file ? find_data_file(scenario, "test_file").string() : train_path;
@@ -153,14 +158,15 @@ DataSplit load_hdf5(const Scenario& scenario) {
   if (has_test) {
     data.test = read_examples(Hdf5File::open(test_path), test_group);
     if (data.train.features != data.test.features) {
-      throw InputError(fmt::format("[data] training and test examples must have one size, got {} values each in {} and {} in {}",
-                                   data.train.features, train_path, data.test.features, test_path));
+      throw InputError(
+          fmt::format("[data] training and test examples must have one size, got {} values each in {} and {} in {}",
+                      data.train.features, train_path, data.test.features, test_path));
     }
   }
   set_classes(data, options.integer("classes"), train_path, test_path);
   if (!has_test) {
-    const StreamReader reader(data_seed(scenario), {.purpose = Purpose::data,
-                                                    .sample = static_cast<std::uint64_t>(DataDraw::test_split)});
+    const StreamReader reader(data_seed(scenario),
+                              {.purpose = Purpose::data, .sample = static_cast<std::uint64_t>(DataDraw::test_split)});
     data.test = take_out(data.train, draw_fraction(data.train, options.real("test_fraction"), reader));
   }
   data.description = "hdf5 " + train_path + (own_file ? ", " + test_path : std::string());

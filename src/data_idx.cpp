@@ -30,11 +30,15 @@ struct Header {
 std::size_t bytes_of(ValueType type) {
   switch (type) {
     case ValueType::u8:
-    case ValueType::i8: return 1;
-    case ValueType::i16: return 2;
+    case ValueType::i8:
+      return 1;
+    case ValueType::i16:
+      return 2;
     case ValueType::i32:
-    case ValueType::f32: return 4;
-    case ValueType::f64: return 8;
+    case ValueType::f32:
+      return 4;
+    case ValueType::f64:
+      return 8;
   }
   return 0;
 }
@@ -56,12 +60,18 @@ void for_values(ValueType type, const unsigned char* from, std::size_t count, co
     for (std::size_t i = 0; i < count; ++i) f(i, std::bit_cast<T>(big_endian<Word>(from + i * sizeof(Word))));
   };
   switch (type) {
-    case ValueType::u8: return loop(std::uint8_t{}, std::uint8_t{});
-    case ValueType::i8: return loop(std::int8_t{}, std::uint8_t{});
-    case ValueType::i16: return loop(std::int16_t{}, std::uint16_t{});
-    case ValueType::i32: return loop(std::int32_t{}, std::uint32_t{});
-    case ValueType::f32: return loop(float{}, std::uint32_t{});
-    case ValueType::f64: return loop(double{}, std::uint64_t{});
+    case ValueType::u8:
+      return loop(std::uint8_t{}, std::uint8_t{});
+    case ValueType::i8:
+      return loop(std::int8_t{}, std::uint8_t{});
+    case ValueType::i16:
+      return loop(std::int16_t{}, std::uint16_t{});
+    case ValueType::i32:
+      return loop(std::int32_t{}, std::uint32_t{});
+    case ValueType::f32:
+      return loop(float{}, std::uint32_t{});
+    case ValueType::f64:
+      return loop(double{}, std::uint64_t{});
   }
 }
 
@@ -72,24 +82,26 @@ Header read_header(ByteSource& source, const std::string& path) {
   const auto need = [&](unsigned char* to, std::size_t bytes, std::size_t at) {
     const std::size_t got = source.read(to, bytes);
     if (got < bytes) {
-      throw InputError(fmt::format("[data] an IDX header has its type and every extent, got the end of the file at byte {}, "
-                                   "{}; is the download complete?",
-                                   at + got, path));
+      throw InputError(
+          fmt::format("[data] an IDX header has its type and every extent, got the end of the file at byte {}, "
+                      "{}; is the download complete?",
+                      at + got, path));
     }
   };
   unsigned char start[4];
   need(start, 4, 0);
   if (start[0] != 0 || start[1] != 0) {
-    throw InputError(fmt::format("[data] an IDX file starts with two zero bytes, got {:02x} {:02x}, {} byte 0; is this the "
-                                 "right file, and not a web page saved under its name?",
-                                 start[0], start[1], path));
+    throw InputError(
+        fmt::format("[data] an IDX file starts with two zero bytes, got {:02x} {:02x}, {} byte 0; is this the "
+                    "right file, and not a web page saved under its name?",
+                    start[0], start[1], path));
   }
   Header header;
   header.type = static_cast<ValueType>(start[2]);
   header.value_bytes = bytes_of(header.type);
   if (header.value_bytes == 0) {
-    throw InputError(fmt::format("[data] the type byte of an IDX file is 08, 09, 0b, 0c, 0d or 0e, got {:02x}, {} byte 2",
-                                 start[2], path));
+    throw InputError(fmt::format(
+        "[data] the type byte of an IDX file is 08, 09, 0b, 0c, 0d or 0e, got {:02x}, {} byte 2", start[2], path));
   }
   if (start[3] == 0) throw InputError(fmt::format("[data] IDX data have a dimension, got 0 of them, {} byte 3", path));
   std::vector<unsigned char> extents(std::size_t{4} * start[3]);
@@ -100,15 +112,16 @@ Header read_header(ByteSource& source, const std::string& path) {
     const auto extent = big_endian<std::uint32_t>(&extents[4 * d]);
     header.shape.push_back(extent);
     if (extent == 0) {
-      throw InputError(fmt::format("[data] a data set must not be empty, got extent 0 in dimension {}, {} byte {}", d, path,
-                                   4 + 4 * d));
+      throw InputError(fmt::format("[data] a data set must not be empty, got extent 0 in dimension {}, {} byte {}", d,
+                                   path, 4 + 4 * d));
     }
     overflow |= __builtin_mul_overflow(bytes, std::uint64_t{extent}, &bytes);
   }
   const std::uint64_t most = source.most_bytes();
   if (overflow || bytes > most || (!source.packed() && header.bytes() + bytes != most)) {
     throw InputError(fmt::format(
-        "[data] an IDX file holds as many values as its header says, got {} values of {} bytes in a file {} {} bytes, {}; "
+        "[data] an IDX file holds as many values as its header says, got {} values of {} bytes in a file {} {} bytes, "
+        "{}; "
         "the file is cut off, damaged, or not IDX",
         product_text(header.shape), header.value_bytes, source.packed() ? "unpacking to at most" : "of", most, path));
   }
@@ -119,26 +132,27 @@ Header read_header(ByteSource& source, const std::string& path) {
 /// Hands out the values in chunks: f(bytes, count), then checks that nothing follows them.
 template <class F>
 void read_values(ByteSource& source, const Header& header, const std::string& path, const F& f) {
-  std::vector<unsigned char> chunk(static_cast<std::size_t>(
-      std::min<std::uint64_t>(chunk_bytes, header.values * header.value_bytes)));
+  std::vector<unsigned char> chunk(
+      static_cast<std::size_t>(std::min<std::uint64_t>(chunk_bytes, header.values * header.value_bytes)));
   std::uint64_t left = header.values * header.value_bytes;
   while (left > 0) {
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left, chunk.size()));
     const std::size_t got = source.read(chunk.data(), wanted);
     if (got < wanted) {
-      throw InputError(fmt::format("[data] an IDX file holds as many values as its header says ({}), got the end of the data "
-                                   "at byte {}, {}; is the download complete?",
-                                   product_text(header.shape),
-                                   header.bytes() + header.values * header.value_bytes - left + got, path));
+      throw InputError(fmt::format(
+          "[data] an IDX file holds as many values as its header says ({}), got the end of the data "
+          "at byte {}, {}; is the download complete?",
+          product_text(header.shape), header.bytes() + header.values * header.value_bytes - left + got, path));
     }
     f(chunk.data(), wanted / header.value_bytes);
     left -= wanted;
   }
   // Also makes the gzip checksum come up.
   if (source.read(chunk.data(), 1) != 0) {
-    throw InputError(fmt::format("[data] an IDX file ends with the last value its header promises ({}), got more at byte {}, "
-                                 "{}; the file is damaged",
-                                 product_text(header.shape), header.bytes() + header.values * header.value_bytes, path));
+    throw InputError(
+        fmt::format("[data] an IDX file ends with the last value its header promises ({}), got more at byte {}, "
+                    "{}; the file is damaged",
+                    product_text(header.shape), header.bytes() + header.values * header.value_bytes, path));
   }
 }
 
@@ -148,13 +162,14 @@ Dataset read_idx_images(const std::string& path) {
   ByteSource source(path);
   const Header header = read_header(source, path);
   if (header.shape.size() < 2) {
-    throw InputError(fmt::format("[data] a file of inputs has two or more dimensions, got 1, {} byte 3; is it a label file?",
-                                 path));
+    throw InputError(
+        fmt::format("[data] a file of inputs has two or more dimensions, got 1, {} byte 3; is it a label file?", path));
   }
   check_memory(static_cast<double>(header.values), fmt::format("{} values, {}", product_text(header.shape), path));
   Dataset data;
   data.features = static_cast<std::size_t>(header.values / header.shape[0]);
-  // A packed file's header may still promise far more than comes: beyond the usual ratio memory grows with what is read.
+  // A packed file's header may still promise far more than comes: beyond the usual ratio memory grows with what is
+  // read.
   const std::uint64_t likely = source.packed() ? source.most_bytes() / 16 + chunk_bytes : header.values;
   data.x.reserve(static_cast<std::size_t>(std::min(header.values, likely)));
   read_values(source, header, path, [&](const unsigned char* from, std::size_t count) {
@@ -199,13 +214,22 @@ const Kind& idx_kind() {
       {
           {.name = "directory",
            .default_value = std::string(),
-           .help = "folder with the four files, such as \"digits\" or \"mnist\"; a relative path is looked for beside the "
-                   "scenario, then in IVORY_DATA_DIR, then in data/",
+           .help =
+               "folder with the four files, such as \"digits\" or \"mnist\"; a relative path is looked for beside the "
+               "scenario, then in IVORY_DATA_DIR, then in data/",
            .required = true},
-          {.name = "train_images", .default_value = std::string("train-images-idx3-ubyte"), .help = "file of training inputs"},
-          {.name = "train_labels", .default_value = std::string("train-labels-idx1-ubyte"), .help = "file of training labels"},
-          {.name = "test_images", .default_value = std::string("t10k-images-idx3-ubyte"), .help = "file of test inputs"},
-          {.name = "test_labels", .default_value = std::string("t10k-labels-idx1-ubyte"), .help = "file of test labels"},
+          {.name = "train_images",
+           .default_value = std::string("train-images-idx3-ubyte"),
+           .help = "file of training inputs"},
+          {.name = "train_labels",
+           .default_value = std::string("train-labels-idx1-ubyte"),
+           .help = "file of training labels"},
+          {.name = "test_images",
+           .default_value = std::string("t10k-images-idx3-ubyte"),
+           .help = "file of test inputs"},
+          {.name = "test_labels",
+           .default_value = std::string("t10k-labels-idx1-ubyte"),
+           .help = "file of test labels"},
           {.name = "classes",
            .default_value = std::int64_t{0},
            .help = "number of classes; 0: one more than the largest label",
@@ -236,8 +260,9 @@ DataSplit load_idx(const Scenario& scenario) {
   data.train = read(files[0], files[1]);
   data.test = read(files[2], files[3]);
   if (data.train.features != data.test.features) {
-    throw InputError(fmt::format("[data] training and test images must have one size, got {} values each in {} and {} in {}",
-                                 data.train.features, files[0], data.test.features, files[2]));
+    throw InputError(
+        fmt::format("[data] training and test images must have one size, got {} values each in {} and {} in {}",
+                    data.train.features, files[0], data.test.features, files[2]));
   }
   set_classes(data, options.integer("classes"), files[1], files[3]);
   data.description = "idx " + std::filesystem::path(files[0]).parent_path().lexically_normal().string();

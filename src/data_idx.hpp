@@ -10,12 +10,12 @@
 
 namespace ivory {
 
-/// An IDX file starts with two zero bytes, a type byte (8 ubyte, 9 byte, 11 int16, 12 int32, 13 float32, 14 float64) and the
-/// number of dimensions, then each extent as a big-endian 32-bit number, then the values, big-endian, row-major. A file that
-/// starts with the bytes 1f 8b is unpacked on the way, whatever its name.
+/// An IDX file starts with two zero bytes, a type byte (8 ubyte, 9 byte, 11 int16, 12 int32, 13 float32, 14 float64)
+/// and the number of dimensions, then each extent as a big-endian 32-bit number, then the values, big-endian,
+/// row-major. A file that starts with the bytes 1f 8b is unpacked on the way, whatever its name.
 ///
-/// Both readers throw InputError naming file and position: wrong magic, unknown type, absurd extents (before any memory is
-/// taken for them), too few or too many values, gzip damage (its checksum included), empty data.
+/// Both readers throw InputError naming file and position: wrong magic, unknown type, absurd extents (before any memory
+/// is taken for them), too few or too many values, gzip damage (its checksum included), empty data.
 
 /// Values of a file with two or more dimensions: [examples x features], every dimension after the first flattened. Sets
 /// `features` and `x` only; throws InputError for NaN and infinities too.

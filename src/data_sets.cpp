@@ -54,14 +54,15 @@ void split_validation(DataSplit& data, const Scenario& scenario) {
   data.validation.classes = data.train.classes;
   const double fraction = scenario.data.real("validation");
   if (fraction == 0) return;
-  const StreamReader reader(data_seed(scenario), {.purpose = Purpose::data,
-                                                  .sample = static_cast<std::uint64_t>(DataDraw::validation)});
+  const StreamReader reader(data_seed(scenario),
+                            {.purpose = Purpose::data, .sample = static_cast<std::uint64_t>(DataDraw::validation)});
   data.validation = take_out(data.train, draw_fraction(data.train, fraction, reader));
   if (data.validation.size() == 0) {
-    throw InputError(fmt::format("[data] validation needs an example to put aside, got {} training examples{}{}; set "
-                                 "validation = 0",
-                                 data.train.size(), data.train.client.empty() ? "" : ", one per client",
-                                 written_at(scenario.data, "validation")));
+    throw InputError(
+        fmt::format("[data] validation needs an example to put aside, got {} training examples{}{}; set "
+                    "validation = 0",
+                    data.train.size(), data.train.client.empty() ? "" : ", one per client",
+                    written_at(scenario.data, "validation")));
   }
 }
 
@@ -88,7 +89,8 @@ struct Scaling {
   }
 };
 
-/// Mean and standard deviation (of the population) of every feature of x / divisor; std is 1 where a feature is constant.
+/// Mean and standard deviation (of the population) of every feature of x / divisor; std is 1 where a feature is
+/// constant.
 void measure(Scaling& scaling, const Dataset& data) {
   const std::size_t n = data.size(), features = data.features;
   scaling.mean.assign(features, 0);
@@ -119,8 +121,8 @@ std::vector<double> per_feature(const Options& options, std::string_view key, st
   const std::vector<double>& values = options.reals(key);
   if (values.size() == 1) return std::vector<double>(features, values[0]);
   if (values.size() != features) {
-    throw InputError(fmt::format("[data] {} has one value, or one for each of the {} features, got {} values{}", key, features,
-                                 values.size(), written_at(options, key)));
+    throw InputError(fmt::format("[data] {} has one value, or one for each of the {} features, got {} values{}", key,
+                                 features, values.size(), written_at(options, key)));
   }
   return values;
 }
@@ -135,8 +137,9 @@ Scaling make_scaling(const DataSplit& data, const Options& options) {
                                    written_at(options, "normalise")));
     }
     if (normalise != "fixed" && !options.reals(key).empty()) {
-      throw InputError(fmt::format("[data] {} belongs to normalise = \"fixed\", got normalise = \"{}\"{}; drop one of them",
-                                   key, normalise, written_at(options, key)));
+      throw InputError(
+          fmt::format("[data] {} belongs to normalise = \"fixed\", got normalise = \"{}\"{}; drop one of them", key,
+                      normalise, written_at(options, key)));
     }
   }
   if (normalise == "standard") measure(scaling, data.train);
@@ -202,8 +205,9 @@ const std::vector<OptionSpec>& common_data_options() {
        .low_open = true},
       {.name = "normalise",
        .default_value = std::string("none"),
-       .help = "after divide_by; standard: each feature to mean 0 and standard deviation 1 on the training set (constant "
-               "features to 0); fixed: (x - mean) / std with the numbers given",
+       .help =
+           "after divide_by; standard: each feature to mean 0 and standard deviation 1 on the training set (constant "
+           "features to 0); fixed: (x - mean) / std with the numbers given",
        .choices = {"none", "standard", "fixed"}},
       {.name = "mean",
        .default_value = std::vector<double>(),
@@ -250,8 +254,9 @@ DataSplit load_data(const Scenario& scenario) {
   try {
     return load(scenario);
   } catch (const std::bad_alloc&) {
-    throw RunError("[data] the data must fit into memory, got no more of it; limit_train takes part of a data set only after "
-                   "reading it, so use a smaller file or a larger machine");
+    throw RunError(
+        "[data] the data must fit into memory, got no more of it; limit_train takes part of a data set only after "
+        "reading it, so use a smaller file or a larger machine");
   }
 }
 

@@ -56,7 +56,8 @@ struct LinearModel {
     double best_logit = -std::numeric_limits<double>::infinity();
     for (std::size_t c = 0; c < bias.size(); ++c) {
       double logit = bias[c];
-      for (std::size_t j = 0; j < centre.size(); ++j) logit += weight[c * centre.size() + j] * static_cast<double>(x[j]);
+      for (std::size_t j = 0; j < centre.size(); ++j)
+        logit += weight[c * centre.size() + j] * static_cast<double>(x[j]);
       if (logit > best_logit) best_logit = logit, best = static_cast<std::int32_t>(c);
     }
     return best;
@@ -97,11 +98,13 @@ std::vector<std::size_t> draw_sizes(const Options& options, std::uint64_t seed, 
 const Kind& synthetic_kind() {
   static const Kind kind = {
       "synthetic",
-      "synthetic(alpha, beta) of FedProx and LEAF: each client its own linear model and inputs; the examples know their client",
+      "synthetic(alpha, beta) of FedProx and LEAF: each client its own linear model and inputs; the examples know "
+      "their client",
       {
           {.name = "alpha",
            .default_value = 1.0,
-           .help = "standard deviation over clients of the mean u_k of a client's weights and biases; as published u_k is one "
+           .help = "standard deviation over clients of the mean u_k of a client's weights and biases; as published u_k "
+                   "is one "
                    "number, adds the same to every logit and so changes no label (see alpha_per_class)",
            .unit = "1",
            .low = 0,
@@ -114,9 +117,17 @@ const Kind& synthetic_kind() {
            .high = 1e6},
           {.name = "alpha_per_class",
            .default_value = false,
-           .help = "draw u_k for every class anew, so that clients with larger alpha favour different classes; not as published"},
-          {.name = "iid", .default_value = false, .help = "one model and one distribution of inputs for all; alpha and beta rest"},
-          {.name = "clients", .default_value = std::int64_t{30}, .help = "clients", .unit = "clients", .low = 1, .high = 1 << 24},
+           .help = "draw u_k for every class anew, so that clients with larger alpha favour different classes; not as "
+                   "published"},
+          {.name = "iid",
+           .default_value = false,
+           .help = "one model and one distribution of inputs for all; alpha and beta rest"},
+          {.name = "clients",
+           .default_value = std::int64_t{30},
+           .help = "clients",
+           .unit = "clients",
+           .low = 1,
+           .high = 1 << 24},
           {.name = "features",
            .default_value = std::int64_t{60},
            .help = "inputs of an example; input j = 1, 2 ... has variance j^-1.2",
@@ -157,7 +168,8 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed) {
   std::vector<std::size_t> train_sizes;
   std::size_t examples = 0, train_examples = 0;
   for (const std::size_t size : sizes) {
-    train_sizes.push_back(std::max<std::size_t>(1, static_cast<std::size_t>(std::floor(kept * static_cast<double>(size)))));
+    train_sizes.push_back(
+        std::max<std::size_t>(1, static_cast<std::size_t>(std::floor(kept * static_cast<double>(size)))));
     examples += size;
     train_examples += train_sizes.back();
   }
@@ -167,7 +179,8 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed) {
   check_memory(2 * static_cast<double>(classes) * width, "classes x features weights of a client; lower one of them");
 
   std::vector<float> scale;
-  for (std::size_t j = 0; j < features; ++j) scale.push_back(static_cast<float>(std::pow(static_cast<double>(j + 1), -0.6)));
+  for (std::size_t j = 0; j < features; ++j)
+    scale.push_back(static_cast<float>(std::pow(static_cast<double>(j + 1), -0.6)));
 
   DataSplit data;
   reserve(data.train, train_examples, features, static_cast<int>(classes), true);
@@ -180,54 +193,59 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed) {
     Normals noise(make_stream(seed, key(DataDraw::features, k)));
     for (std::size_t i = 0; i < sizes[k]; ++i) {
       Dataset& part = i < train_sizes[k] ? data.train : data.test;
-      for (std::size_t j = 0; j < features; ++j) part.x.push_back(static_cast<float>(model.centre[j]) + scale[j] * noise.next());
+      for (std::size_t j = 0; j < features; ++j)
+        part.x.push_back(static_cast<float>(model.centre[j]) + scale[j] * noise.next());
       part.labels.push_back(model.label(part.x.data() + part.x.size() - features));
       part.client.push_back(static_cast<std::int32_t>(k));
     }
   }
   data.description = iid ? fmt::format("synthetic iid, {} clients, seed {}", clients, seed)
-                         : fmt::format("synthetic({}, {}), {} clients, seed {}", options.real("alpha"), options.real("beta"),
-                                       clients, seed);
+                         : fmt::format("synthetic({}, {}), {} clients, seed {}", options.real("alpha"),
+                                       options.real("beta"), clients, seed);
   return data;
 }
 
 const Kind& blobs_kind() {
-  static const Kind kind = {
-      "blobs",
-      "Gaussian blobs, one per class, in equal numbers",
-      {
-          {.name = "classes", .default_value = std::int64_t{4}, .help = "classes", .unit = "classes", .low = 2, .high = 4096},
-          {.name = "features",
-           .default_value = std::int64_t{2},
-           .help = "inputs of an example",
-           .unit = "features",
-           .low = 1,
-           .high = 1 << 20},
-          {.name = "train",
-           .default_value = std::int64_t{2000},
-           .help = "training examples",
-           .unit = "examples",
-           .low = 1,
-           .high = 0x1p31},
-          {.name = "test",
-           .default_value = std::int64_t{1000},
-           .help = "test examples",
-           .unit = "examples",
-           .low = 1,
-           .high = 0x1p31},
-          {.name = "separation",
-           .default_value = 4.0,
-           .help = "distance of the two closest class centres",
-           .unit = "1",
-           .low = 0,
-           .high = 1e6},
-          {.name = "spread",
-           .default_value = 1.0,
-           .help = "standard deviation of every input around its class centre",
-           .unit = "1",
-           .low = 0,
-           .high = 1e6},
-      }};
+  static const Kind kind = {"blobs",
+                            "Gaussian blobs, one per class, in equal numbers",
+                            {
+                                {.name = "classes",
+                                 .default_value = std::int64_t{4},
+                                 .help = "classes",
+                                 .unit = "classes",
+                                 .low = 2,
+                                 .high = 4096},
+                                {.name = "features",
+                                 .default_value = std::int64_t{2},
+                                 .help = "inputs of an example",
+                                 .unit = "features",
+                                 .low = 1,
+                                 .high = 1 << 20},
+                                {.name = "train",
+                                 .default_value = std::int64_t{2000},
+                                 .help = "training examples",
+                                 .unit = "examples",
+                                 .low = 1,
+                                 .high = 0x1p31},
+                                {.name = "test",
+                                 .default_value = std::int64_t{1000},
+                                 .help = "test examples",
+                                 .unit = "examples",
+                                 .low = 1,
+                                 .high = 0x1p31},
+                                {.name = "separation",
+                                 .default_value = 4.0,
+                                 .help = "distance of the two closest class centres",
+                                 .unit = "1",
+                                 .low = 0,
+                                 .high = 1e6},
+                                {.name = "spread",
+                                 .default_value = 1.0,
+                                 .help = "standard deviation of every input around its class centre",
+                                 .unit = "1",
+                                 .low = 0,
+                                 .high = 1e6},
+                            }};
   return kind;
 }
 
@@ -239,7 +257,8 @@ DataSplit make_blobs(const Options& options, std::uint64_t seed) {
   const double separation = options.real("separation");
   const auto spread = static_cast<float>(options.real("spread"));
   const auto width = static_cast<double>(features);
-  check_memory(static_cast<double>(sizes[0] + sizes[1]) * width, "train + test examples of `features` values; lower one of them");
+  check_memory(static_cast<double>(sizes[0] + sizes[1]) * width,
+               "train + test examples of `features` values; lower one of them");
   check_memory(2 * static_cast<double>(classes) * width, "classes x features centres; lower one of them");
 
   std::vector<double> centre;  // [classes x features]

@@ -52,7 +52,8 @@ void silence();
 /// The innermost entry of HDF5's error stack, as ": text"; empty when there is none.
 std::string reason();
 
-/// Access properties of every file: no locking (a log is read while it is written), old format, closing closes everything.
+/// Access properties of every file: no locking (a log is read while it is written), old format, closing closes
+/// everything.
 Hdf5Id file_access();
 
 /// "rounds/accuracy" and "/rounds/accuracy/" name the same object.

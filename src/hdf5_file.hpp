@@ -1,6 +1,6 @@
-// HDF5 files as values and names: a small RAII layer over the C API, for the log, data files and tests. File locking is off
-// and HDF5's own error prints are silenced; every failure is an InputError (reading) or a RunError (writing) that names the
-// file, the object in it and what to do.
+// HDF5 files as values and names: a small RAII layer over the C API, for the log, data files and tests. File locking is
+// off and HDF5's own error prints are silenced; every failure is an InputError (reading) or a RunError (writing) that
+// names the file, the object in it and what to do.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -59,8 +59,8 @@ class Hdf5File {
   bool is_integer(std::string_view dataset) const;  // integers and booleans
   bool is_text(std::string_view dataset) const;
 
-  // Reading; all throw InputError. T: float, double, std::int8_t, std::uint8_t, std::int32_t, std::int64_t, std::uint64_t;
-  // any numeric dataset converts (reals to integers by truncation).
+  // Reading; all throw InputError. T: float, double, std::int8_t, std::uint8_t, std::int32_t, std::int64_t,
+  // std::uint64_t; any numeric dataset converts (reals to integers by truncation).
   template <class T>
   Hdf5Array<T> read(std::string_view dataset) const;
   /// Rows [first, first + count) of the first axis.
@@ -79,7 +79,8 @@ class Hdf5File {
   // Writing; all throw RunError. Missing parent groups are made.
   void make_group(std::string_view group);
   void make_dataset(const Hdf5Layout& layout);
-  /// Makes the dataset and writes `values` to it. T: float, double, std::int8_t, std::int32_t, std::int64_t, std::uint64_t.
+  /// Makes the dataset and writes `values` to it. T: float, double, std::int8_t, std::int32_t, std::int64_t,
+  /// std::uint64_t.
   template <class T>
   void write(std::string_view dataset, const std::vector<std::size_t>& shape, std::span<const T> values);
   template <class T>

@@ -132,8 +132,7 @@ std::string inspect_log(const std::string& path) {
   line("method", fmt::format("{} with {} clients{}", header.algorithm, header.optimizer,
                              header.has_posterior ? ", with a posterior" : ", without a posterior"));
   line("rounds", state_text(log));
-  line("data",
-       fmt::format("{}, {} classes, checksum {}", header.data_description, header.classes, header.data_checksum));
+  line("data", fmt::format("{}, checksum {}", header.data_description, header.data_checksum));
   line("clients", clients_text(log));
   line("parameters", fmt::format("{}: {}", header.parameters, slices_text(log.file())));
   if (header.rounds_complete > 0) {

@@ -13,7 +13,8 @@ using Axes = std::vector<std::string>;
 
 constexpr double missing = no_value;
 
-/// Collects the datasets of one group. Axes are named by scales of the same group, so that a reader of one group finds them.
+/// Collects the datasets of one group. Axes are named by scales of the same group, so that a reader of one group finds
+/// them.
 class Group {
  public:
   Group(std::vector<LogDataset>& all, std::string path) : all_(all), path_(std::move(path)) {}

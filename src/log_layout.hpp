@@ -1,4 +1,5 @@
-// What a log holds: every dataset with its axes, unit and meaning, as one table. docs/log-format.md says the same in words.
+// What a log holds: every dataset with its axes, unit and meaning, as one table. docs/log-format.md says the same in
+// words.
 #pragma once
 #include <cstddef>
 #include <string>

@@ -45,12 +45,14 @@ class LogReader {
   std::vector<double> column(std::string_view name) const;
   std::vector<std::uint64_t> state_hashes() const;
 
-  /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond them.
+  /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond
+  /// them.
   std::vector<int> posterior_rounds() const;
   std::vector<float> posterior_mean(std::size_t row) const;
   std::vector<float> posterior_precision(std::size_t row) const;  // NaN for methods without a posterior
 
-  /// Rounds (1-based) with metrics per client that are written, and one of those rows; a client without examples is NaN.
+  /// Rounds (1-based) with metrics per client that are written, and one of those rows; a client without examples is
+  /// NaN.
   std::vector<int> client_evaluation_rounds() const;
   std::vector<Metrics> client_metrics(std::size_t row) const;  // [K]
   std::vector<double> client_examples() const;                 // [K]

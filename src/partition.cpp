@@ -17,9 +17,9 @@ namespace {
 constexpr std::uint32_t nobody = 0xFFFFFFFFU;
 
 StreamReader order_reader(const PartitionTask& task, std::uint64_t list) {
-  return StreamReader(task.seed, {.purpose = Purpose::partition,
-                                  .client = list,
-                                  .sample = static_cast<std::uint64_t>(PartitionDraw::order)});
+  return StreamReader(
+      task.seed,
+      {.purpose = Purpose::partition, .client = list, .sample = static_cast<std::uint64_t>(PartitionDraw::order)});
 }
 
 IndexLists divide(const std::string& kind, const PartitionTask& task) {
@@ -85,7 +85,8 @@ IndexLists shuffled_classes(const PartitionTask& task) {
   for (std::size_t i = 0; i < task.train.size(); ++i) {
     examples[static_cast<std::size_t>(task.train.labels[i])].push_back(static_cast<std::uint32_t>(i));
   }
-  for (std::size_t c = 0; c < examples.size(); ++c) order_reader(task, c).shuffle(examples[c].begin(), examples[c].size());
+  for (std::size_t c = 0; c < examples.size(); ++c)
+    order_reader(task, c).shuffle(examples[c].begin(), examples[c].size());
   return examples;
 }
 
@@ -111,17 +112,19 @@ IndexLists divide_equally(const PartitionTask& task) {
 IndexLists divide_naturally(const PartitionTask& task) {
   const std::vector<std::int32_t>& column = task.train.client;
   if (column.empty()) {
-    throw InputError(fmt::format("[partition] kind = \"natural\" needs data that know their clients (kind \"synthetic\", or "
-                                 "\"hdf5\" with a data set client), got data without{}; choose another kind",
-                                 written_at(task.options, "kind")));
+    throw InputError(
+        fmt::format("[partition] kind = \"natural\" needs data that know their clients (kind \"synthetic\", or "
+                    "\"hdf5\" with a data set client), got data without{}; choose another kind",
+                    written_at(task.options, "kind")));
   }
   std::vector<std::int32_t> ids = column;
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   if (task.count != 0 && task.count != ids.size()) {
-    throw InputError(fmt::format("[partition] clients.count must be the number of clients in the data, {}, or 0 to take it from "
-                                 "there, got {}{}",
-                                 ids.size(), task.count, written_at(task.clients, "count")));
+    throw InputError(
+        fmt::format("[partition] clients.count must be the number of clients in the data, {}, or 0 to take it from "
+                    "there, got {}{}",
+                    ids.size(), task.count, written_at(task.clients, "count")));
   }
   IndexLists lists(ids.size());
   for (std::size_t i = 0; i < column.size(); ++i) {
@@ -167,17 +170,21 @@ std::span<const Kind> partition_kinds() {
             .high = max_classes},
            {.name = "examples_per_class",
             .default_value = std::int64_t{0},
-            .help = "examples of each of its classes that a client gets; 0: every class in equal shares, nothing left over",
+            .help =
+                "examples of each of its classes that a client gets; 0: every class in equal shares, nothing left over",
             .unit = "examples",
             .low = 0,
             .high = 1 << 30},
            {.name = "on_shortage",
             .default_value = std::string("refuse"),
-            .help = "when a class has too few examples for all its clients; repeat: clients share examples (counted in the "
-                    "log); shrink: fewer examples per class, the same for all",
+            .help =
+                "when a class has too few examples for all its clients; repeat: clients share examples (counted in the "
+                "log); shrink: fewer examples per class, the same for all",
             .choices = {"refuse", "repeat", "shrink"}},
        }},
-      {"natural", "the clients that the data name (synthetic data, HDF5 with a data set client), in increasing order", {}},
+      {"natural",
+       "the clients that the data name (synthetic data, HDF5 with a data set client), in increasing order",
+       {}},
   };
   return kinds;
 }
@@ -186,7 +193,8 @@ const std::vector<OptionSpec>& common_partition_options() {
   static const std::vector<OptionSpec> options = {
       {.name = "holdout",
        .default_value = 0.0,
-       .help = "share of each client's examples that it never trains on, for its own metrics; at least one stays for training",
+       .help = "share of each client's examples that it never trains on, for its own metrics; at least one stays for "
+               "training",
        .unit = "1",
        .low = 0,
        .high = 0.9,
@@ -204,7 +212,8 @@ Partition make_partition(const Scenario& scenario, const Dataset& train) {
   const Options& options = scenario.partition;
   const auto own_seed = static_cast<std::uint64_t>(options.integer("seed"));
   const std::string& kind = options.text("kind");
-  const PartitionTask task{options, scenario.clients, train, static_cast<std::size_t>(scenario.clients.integer("count")),
+  const PartitionTask task{options, scenario.clients, train,
+                           static_cast<std::size_t>(scenario.clients.integer("count")),
                            own_seed != 0 ? own_seed : scenario.seed};
   Partition partition;
   partition.train = divide(kind, task);

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::size_t classes_in_a_message = 10;
 
-/// "class 0: 19 of 20, class 5: 18 of 20" for the classes with too few disjoint parts of `size` examples for their holders.
+/// "class 0: 19 of 20, class 5: 18 of 20" for the classes with too few disjoint parts of `size` examples for their
+/// holders.
 std::string shortage(const IndexLists& examples, const std::vector<std::size_t>& holders, std::size_t size) {
   std::string text;
   std::size_t found = 0;
@@ -28,7 +29,8 @@ std::string shortage(const IndexLists& examples, const std::vector<std::size_t>&
   return text;
 }
 
-[[noreturn]] void refuse(const PartitionTask& task, const std::string& rule, const std::string& got, const std::string& advice) {
+[[noreturn]] void refuse(const PartitionTask& task, const std::string& rule, const std::string& got,
+                         const std::string& advice) {
   const char* key = task.options.given("examples_per_class") ? "examples_per_class" : "classes_per_client";
   throw InputError(fmt::format("[partition] {}, got {}{}; {}", rule, got, written_at(task.options, key), advice));
 }
@@ -68,12 +70,14 @@ std::size_t part_size(const PartitionTask& task, const IndexLists& examples, con
 
 std::vector<std::vector<int>> deal_classes(std::size_t clients, std::size_t each, const std::vector<int>& classes,
                                            std::uint64_t seed) {
-  // As from packs of cards: a shuffled pack of all classes is dealt to the end before the next is opened. A card that a client
-  // holds already stays in the pack for the next client.
-  StreamReader reader(seed, {.purpose = Purpose::partition, .sample = static_cast<std::uint64_t>(PartitionDraw::classes)});
+  // As from packs of cards: a shuffled pack of all classes is dealt to the end before the next is opened. A card that a
+  // client holds already stays in the pack for the next client.
+  StreamReader reader(seed,
+                      {.purpose = Purpose::partition, .sample = static_cast<std::uint64_t>(PartitionDraw::classes)});
   std::vector<std::vector<int>> hands(clients);
   std::vector<int> pack;  // dealt from the back
-  std::vector<std::size_t> last_holder(static_cast<std::size_t>(*std::max_element(classes.begin(), classes.end())) + 1, clients);
+  std::vector<std::size_t> last_holder(static_cast<std::size_t>(*std::max_element(classes.begin(), classes.end())) + 1,
+                                       clients);
   for (std::size_t k = 0; k < clients; ++k) {
     std::vector<int>& hand = hands[k];
     std::vector<int> kept_back;
@@ -107,8 +111,9 @@ IndexLists divide_by_classes(const PartitionTask& task) {
     if (!examples[c].empty()) present.push_back(static_cast<int>(c));
   }
   if (each > present.size()) {
-    throw InputError(fmt::format("[partition] classes_per_client may not exceed the {} classes of the training set, got {}{}",
-                                 present.size(), each, written_at(task.options, "classes_per_client")));
+    throw InputError(
+        fmt::format("[partition] classes_per_client may not exceed the {} classes of the training set, got {}{}",
+                    present.size(), each, written_at(task.options, "classes_per_client")));
   }
   const auto wanted = static_cast<double>(std::max<std::int64_t>(1, task.options.integer("examples_per_class")));
   check_memory(static_cast<double>(task.count) * static_cast<double>(each) * wanted,

@@ -1,6 +1,6 @@
-// Dirichlet label skew with Dirichlet sizes: client k gets n_kc = round(n_c p_k q_kc / sum_j p_j q_jc) examples of class c,
-// p ~ Dir(alpha_sizes) over clients, q_k ~ Dir(alpha_labels) over classes, as in the experiments of "Bayesian ADMM"
-// (arXiv 2506.13150).
+// Dirichlet label skew with Dirichlet sizes: client k gets n_kc = round(n_c p_k q_kc / sum_j p_j q_jc) examples of
+// class c, p ~ Dir(alpha_sizes) over clients, q_k ~ Dir(alpha_labels) over classes, as in the experiments of "Bayesian
+// ADMM" (arXiv 2506.13150).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -17,8 +17,8 @@ namespace ivory {
 namespace {
 
 constexpr int most_draws = 100;
-// A draw that leaves m clients short would have to be lucky m times over. Where several draws all left this many short, none
-// of a hundred will do, and a partition of 10,000 clients is refused in seconds.
+// A draw that leaves m clients short would have to be lucky m times over. Where several draws all left this many short,
+// none of a hundred will do, and a partition of 10,000 clients is refused in seconds.
 constexpr int hopeless_draws = 5;
 constexpr std::size_t hopeless_clients = 50;
 
@@ -42,10 +42,9 @@ void draw_log_dirichlet(StreamReader reader, double alpha, std::span<double> out
 std::vector<std::uint32_t> draw_counts(const PartitionTask& task, const IndexLists& examples, std::uint64_t draw) {
   const std::size_t clients = task.count, classes = examples.size();
   const auto stream = [&](PartitionDraw use, std::uint64_t client) {
-    return StreamReader(task.seed, {.purpose = Purpose::partition,
-                                    .client = client,
-                                    .step = draw,
-                                    .sample = static_cast<std::uint64_t>(use)});
+    return StreamReader(
+        task.seed,
+        {.purpose = Purpose::partition, .client = client, .step = draw, .sample = static_cast<std::uint64_t>(use)});
   };
   std::vector<double> size(clients);
   draw_log_dirichlet(stream(PartitionDraw::sizes, 0), task.options.real("alpha_sizes"), size);
@@ -94,11 +93,12 @@ IndexLists divide_by_dirichlet(const PartitionTask& task) {
   const auto least = static_cast<std::size_t>(task.options.integer("min_examples"));
   const std::size_t clients = task.count, n = task.train.size();
   if (clients > n / least) {
-    throw InputError(fmt::format("[partition] {} clients with min_examples = {} need {} training examples, got {}{}", clients,
-                                 least, clients * least, n, written_at(task.clients, "count")));
+    throw InputError(fmt::format("[partition] {} clients with min_examples = {} need {} training examples, got {}{}",
+                                 clients, least, clients * least, n, written_at(task.clients, "count")));
   }
   const IndexLists examples = shuffled_classes(task);
-  check_memory(4.0 * static_cast<double>(clients) * static_cast<double>(examples.size()), "the clients' shares of the classes");
+  check_memory(4.0 * static_cast<double>(clients) * static_cast<double>(examples.size()),
+               "the clients' shares of the classes");
   const std::size_t classes = examples.size();
   std::vector<std::uint32_t> counts;
   std::size_t fewest_short = clients;
@@ -115,7 +115,8 @@ IndexLists divide_by_dirichlet(const PartitionTask& task) {
   }
   if (fewest_short > 0) {
     throw InputError(fmt::format(
-        "[partition] every client needs at least min_examples = {}, got {} of {} clients below that in the best of {} draws "
+        "[partition] every client needs at least min_examples = {}, got {} of {} clients below that in the best of {} "
+        "draws "
         "with alpha_sizes = {} and alpha_labels = {} from {} examples{}; raise alpha_sizes, or use fewer clients",
         least, fewest_short, clients, draw, task.options.real("alpha_sizes"), task.options.real("alpha_labels"), n,
         written_at(task.options, "kind")));

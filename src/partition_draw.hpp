@@ -32,13 +32,13 @@ IndexLists divide_naturally(const PartitionTask& task);
 /// The examples of every class, shuffled by key.
 IndexLists shuffled_classes(const PartitionTask& task);
 
-/// Whole numbers that add up to `total` and are proportional to `shares` (>= 0, not all 0): every total * share / sum is
-/// rounded to the nearest, and where the sum is off by some, so many of the closest calls go the other way (this is the method
-/// of largest remainders). Ties go to the lower index.
+/// Whole numbers that add up to `total` and are proportional to `shares` (>= 0, not all 0): every total * share / sum
+/// is rounded to the nearest, and where the sum is off by some, so many of the closest calls go the other way (this is
+/// the method of largest remainders). Ties go to the lower index.
 std::vector<std::uint32_t> round_to_total(std::span<const double> shares, std::size_t total);
 
-/// `each` distinct classes out of `classes` for every client; over all clients the classes come up equally often, give or take
-/// one. Needs each <= classes.
+/// `each` distinct classes out of `classes` for every client; over all clients the classes come up equally often, give
+/// or take one. Needs each <= classes.
 std::vector<std::vector<int>> deal_classes(std::size_t clients, std::size_t each, const std::vector<int>& classes,
                                            std::uint64_t seed);
 

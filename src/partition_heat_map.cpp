@@ -26,9 +26,9 @@ std::string range_label(std::size_t r, std::size_t ranges, std::size_t n) {
 
 struct Table {
   std::size_t clients = 0, classes = 0, rows = 0, columns = 0;
-  std::vector<std::size_t> cells;    // [rows x columns] examples
+  std::vector<std::size_t> cells;  // [rows x columns] examples
   std::vector<std::size_t> columns_total, rows_total;
-  std::vector<std::size_t> sizes;    // [clients]
+  std::vector<std::size_t> sizes;  // [clients]
   double classes_per_client = 0;
   std::size_t largest = 0, total = 0;
 };
@@ -45,7 +45,8 @@ Table count(const Partition& partition, const Dataset& train, std::size_t max_ro
   std::vector<std::size_t> column_of(table.classes), last_client(table.classes, table.clients);
   for (std::size_t j = 0; j < table.columns; ++j) {
     const auto [first, end] = range(j, table.columns, table.classes);
-    std::fill(column_of.begin() + static_cast<std::ptrdiff_t>(first), column_of.begin() + static_cast<std::ptrdiff_t>(end), j);
+    std::fill(column_of.begin() + static_cast<std::ptrdiff_t>(first),
+              column_of.begin() + static_cast<std::ptrdiff_t>(end), j);
   }
   std::size_t client_classes = 0;
   for (std::size_t r = 0; r < table.rows; ++r) {
@@ -63,7 +64,8 @@ Table count(const Partition& partition, const Dataset& train, std::size_t max_ro
       }
     }
   }
-  if (table.clients > 0) table.classes_per_client = static_cast<double>(client_classes) / static_cast<double>(table.clients);
+  if (table.clients > 0)
+    table.classes_per_client = static_cast<double>(client_classes) / static_cast<double>(table.clients);
   if (!table.cells.empty()) table.largest = *std::max_element(table.cells.begin(), table.cells.end());
   return table;
 }
@@ -81,10 +83,11 @@ std::string summary(const Table& table, const Partition& partition) {
   const double median = n == 0 ? 0 : (static_cast<double>(sizes[(n - 1) / 2]) + static_cast<double>(sizes[n / 2])) / 2;
   std::size_t held_out = 0;
   for (const auto& list : partition.holdout) held_out += list.size();
-  return fmt::format("{} clients of {} to {} examples (median {}), {:.1f} classes per client on average; {} held out, {} repeated, "
-                     "{} unused\n",
-                     n, n == 0 ? 0 : sizes.front(), n == 0 ? 0 : sizes.back(), median, table.classes_per_client, held_out,
-                     partition.repeated, partition.unused);
+  return fmt::format(
+      "{} clients of {} to {} examples (median {}), {:.1f} classes per client on average; {} held out, {} repeated, "
+      "{} unused\n",
+      n, n == 0 ? 0 : sizes.front(), n == 0 ? 0 : sizes.back(), median, table.classes_per_client, held_out,
+      partition.repeated, partition.unused);
 }
 
 /// Class labels written downwards, one digit to a line, for columns one character wide.
@@ -119,7 +122,8 @@ std::string heat_map(const Partition& partition, const Dataset& train, std::size
   }
   const std::size_t size_width = std::max<std::size_t>(4, fmt::format("{}", table.total).size());
   std::size_t cell_width = 1;
-  for (const std::size_t value : table.columns_total) cell_width = std::max(cell_width, fmt::format("{}", value).size());
+  for (const std::size_t value : table.columns_total)
+    cell_width = std::max(cell_width, fmt::format("{}", value).size());
 
   const char* what = table.rows < table.clients ? "clients" : "client";
   std::string text;
@@ -137,8 +141,9 @@ std::string heat_map(const Partition& partition, const Dataset& train, std::size
     for (std::size_t j = 0; j < table.columns; ++j) {
       const std::size_t value = table.cells[r * table.columns + j];
       const char mark = shade(value, table.largest);
-      line += counted ? fmt::format(" {}{:>{}}", mark, value == 0 ? std::string() : fmt::format("{}", value), cell_width)
-                      : std::string(1, mark);
+      line += counted
+                  ? fmt::format(" {}{:>{}}", mark, value == 0 ? std::string() : fmt::format("{}", value), cell_width)
+                  : std::string(1, mark);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
@@ -154,7 +159,9 @@ std::string heat_map(const Partition& partition, const Dataset& train, std::size
   text += "\n";
   if (table.rows < table.clients) text += "rows add up the clients they stand for; ";
   text += fmt::format("shades {} go up to {} examples{}\n", shades, table.largest,
-                      counted ? "" : table.columns < table.classes ? ", columns are ranges of classes" : ", columns are classes");
+                      counted                         ? ""
+                      : table.columns < table.classes ? ", columns are ranges of classes"
+                                                      : ", columns are classes");
   return text + summary(table, partition);
 }
 

@@ -1,4 +1,5 @@
-// A file whose whole space is taken before the first number is computed, so that a full disk shows at once and not in round 80.
+// A file whose whole space is taken before the first number is computed, so that a full disk shows at once and not in
+// round 80.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +16,8 @@ class ReservedFile {
   ReservedFile(ReservedFile&& other) noexcept;
   ReservedFile& operator=(ReservedFile&& other) noexcept;
 
-  /// Takes the space of the first `bytes` bytes; the error says how many are needed and how many are free. `advice` ends it.
+  /// Takes the space of the first `bytes` bytes; the error says how many are needed and how many are free. `advice`
+  /// ends it.
   void reserve(std::uint64_t bytes, const std::string& advice);
   void write(std::uint64_t offset, const void* data, std::size_t bytes);
   std::uint64_t size() const;

@@ -34,7 +34,7 @@ std::uint64_t values_of(const Hdf5Layout& layout) {
   return count;
 }
 
-/// Upper bound of the file's size: raw data, and what HDF5 writes about each dataset (at most 2 KiB were seen).
+/// Upper bound of the file's size: raw data, and what HDF5 writes about each dataset (about 1 KiB was seen).
 std::uint64_t bytes_needed(const std::vector<LogDataset>& datasets, std::size_t scenario_bytes) {
   constexpr std::uint64_t about_file = 1 << 17, about_dataset = 1 << 13;
   std::uint64_t bytes = about_file + 2 * scenario_bytes;
@@ -124,8 +124,8 @@ void refuse_foreign_file(const std::string& path) {
 
 }  // namespace
 
-/// After the constructor HDF5 no longer holds the file: every dataset has its place, and rows are written to it directly.
-/// So no write can damage the file's structure, and whoever opens it between two writes finds it whole.
+/// After the constructor HDF5 no longer holds the file: every dataset has its place, and rows are written to it
+/// directly. So no write can damage the file's structure, and whoever opens it between two writes finds it whole.
 struct RunLog::Impl {
   LogShape shape;
   ReservedFile file;

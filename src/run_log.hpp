@@ -1,6 +1,6 @@
-// Writing a run's HDF5 log. docs/log-format.md is its contract; architecture.md's "The log survives" says why it is built so:
-// every dataset is created at full size before round 0 (contiguous, allocated early, NaN or -1 in rounds to come), old
-// superblock, file locking off, and `rounds_complete` is written last.
+// Writing a run's HDF5 log. docs/log-format.md is its contract; architecture.md's "The log survives" says why it is
+// built so: every dataset is created at full size before round 0 (contiguous, allocated early, NaN or -1 in rounds to
+// come), old superblock, file locking off, and `rounds_complete` is written last.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -25,9 +25,9 @@ struct LogPlan {
   std::uint64_t data_checksum = 0;
   std::string data_description;
   int classes = 0;
-  bool has_posterior = false;       // the server has a precision
+  bool has_posterior = false;  // the server has a precision
   bool clients_have_posterior = false;
-  bool has_sites = false;           // clients have (v, V)
+  bool has_sites = false;  // clients have (v, V)
 };
 
 /// One client's arrays, each of length P or empty.
@@ -38,8 +38,8 @@ struct ClientArrays {
 
 class RunLog {
  public:
-  /// Creates `path` (replacing a log of that name), reserves its whole size and writes the header.
-  /// Throws RunError when it cannot: no permission, disk full.
+  /// Creates `path` (replacing a log of that name, and nothing but a log), reserves its whole size and writes the
+  /// header. Throws RunError when it cannot: no permission, disk full, another kind of file there.
   RunLog(const std::string& path, const LogPlan& plan);
   ~RunLog();
   RunLog(RunLog&&) noexcept;
@@ -51,10 +51,11 @@ class RunLog {
 
   /// Server mean and precision (empty without a posterior) after `round`; call before `append` of the round.
   void write_posterior(int round, std::span<const float> mean, std::span<const float> precision);
+  /// Also before `append` of the round; several threads may write different clients.
   void write_client(int round, const ClientArrays& arrays);
   /// Writes the row of record.round and then `rounds_complete`, and flushes. Rounds come in order, starting with 1.
   void append(const RoundRecord& record);
-  /// Marks the log as finished and closes it.
+  /// Closes the log; nothing else is left to write. Throws RunError where the system reports a late failure.
   void close();
 
  private:

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ivory/error.hpp"
 #include "ivory/registry.hpp"
 #include "src/option_messages.hpp"
 

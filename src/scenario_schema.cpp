@@ -62,8 +62,12 @@ Specs model_keys() {
                   .help =
                       "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; "
                       "empty: PyTorch's default initialisation from the seed"};
+  std::vector<std::string> activations;
+  for (const LayerPlugin& layer : layer_plugins()) {
+    if (layer.activation) activations.push_back(layer.name);
+  }
   return {choice("kind", "mlp", {"mlp"}, "mlp: dense layers with an activation between them, logits at the end"),
-          hidden, choice("activation", "relu", {"relu", "sigmoid", "tanh"}, "between the dense layers"),
+          hidden, choice("activation", "relu", activations, "between the dense layers"),
           flag("bias", true, "dense layers add a bias"), init};
 }
 

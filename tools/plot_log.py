@@ -59,6 +59,8 @@ def main():
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
     axes[1].set_yscale('log')
+    for ticks in (axes[1].yaxis.set_major_formatter, axes[1].yaxis.set_minor_formatter):
+        ticks('{x:g}')
     axes[0].legend(fontsize=8, loc='lower right')
     figure.suptitle(', '.join(dict.fromkeys(log['name'] for log in logs)), fontsize=10)
     figure.savefig(options.output, dpi=120)

@@ -57,7 +57,7 @@ class Adam final : public Optimizer<Real> {
                  AdamStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
                                       block.row(block.slots[0], b), block.row(block.slots[1], b),
                                       block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
-                                      real(kind == TermKind::none ? 0.0 : decay_), real(beta1_), real(1.0 - beta1_),
+                                      real(client.terms.anchor_precision != nullptr ? decay_ : 0.0), real(beta1_), real(1.0 - beta1_),
                                       real(beta2_), real(1.0 - beta2_), real(client.learning_rate / correction1),
                                       real(1.0 / std::sqrt(correction2)), real(epsilon_)});
       });

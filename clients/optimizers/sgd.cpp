@@ -47,7 +47,7 @@ class Sgd final : public Optimizer<Real> {
                  SgdStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
                                      block.row(block.slots[0], b), block.row(block.point, b),
                                      view_of<Real, kind>(client.terms, decay_),
-                                     static_cast<Real>(kind == TermKind::none ? 0.0 : decay_),
+                                     static_cast<Real>(client.terms.anchor_precision != nullptr ? decay_ : 0.0),
                                      static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)});
       });
     }

@@ -47,6 +47,7 @@ struct LayerPlugin {
   std::string name;
   std::string help;
   std::vector<OptionSpec> options;
+  bool activation = false;  // elementwise, without options: may stand between the dense layers of an mlp
   std::unique_ptr<Layer<float>> (*make_float)(const Options&, std::size_t inputs) = nullptr;
   std::unique_ptr<Layer<double>> (*make_double)(const Options&, std::size_t inputs) = nullptr;
 };

@@ -73,8 +73,11 @@ IVORY_HD float exp(float x) {
 }
 IVORY_HD double exp(double x) { return std::exp(x); }
 
-/// log(x) for x > 0; tiny and subnormal arguments are read as the smallest normal number.
-IVORY_HD float log(float x) { return log_positive(x < 1.17549435e-38F ? 1.17549435e-38F : x); }
+/// log(x) for x > 0; tiny and subnormal arguments are read as the smallest normal number; NaN gives NaN.
+IVORY_HD float log(float x) {
+  const float y = log_positive(x < 1.17549435e-38F ? 1.17549435e-38F : x);
+  return x == x ? y : x;
+}
 IVORY_HD double log(double x) { return std::log(x); }
 
 template <class Real>

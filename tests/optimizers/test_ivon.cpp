@@ -41,6 +41,7 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
   constexpr std::size_t steps = 30;
   const double lambda = 60.0, batch = 12.0;
   const Problem<double> problem(size);
+  const std::vector<LocalTerms<double>> kinds = kinds_of_terms(problem, lambda);
   int combinations = 0;
   for (const bool gradsq : {false, true})
     for (const int samples : {1, 3})
@@ -48,8 +49,9 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
         for (const bool debias : {false, true})
           for (const bool rescale : {false, true})
             for (const bool times_lambda : {false, true})
-              for (const int kind : {0, 1, 2, 3}) {  // no terms, anchor, anchor without a mean, anchor and site
+              for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
                 if (times_lambda && !gradsq) continue;
+                const LocalTerms<double>& terms = kinds[kind];
                 ++combinations;
                 OptionValues options = base(lambda);
                 options["samples"] = samples;
@@ -62,8 +64,7 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
                 BOOST_TEST_REQUIRE(optimizer->samples() == samples);
                 BOOST_TEST(optimizer->gives_posterior());
                 DrivenVisit<double> visit(*device, *optimizer, size);
-                visit.block.clients[0].terms = problem.terms(kind > 0, kind == 3, lambda);
-                if (kind == 2) visit.block.clients[0].terms.anchor_mean = nullptr;  // documented as m = 0
+                visit.block.clients[0].terms = terms;
                 visit.block.clients[0].batch = batch;
                 visit.rate = [](std::size_t step) { return 0.05 / (1.0 + 0.1 * static_cast<double>(step)); };
                 visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
@@ -87,12 +88,11 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
                 reference.site_gradient.assign(size, 0.0);
                 reference.site_curvature.assign(size, 0.0);
                 for (std::size_t i = 0; i < size; ++i) {
-                  if (kind > 0) reference.decay[i] = problem.anchor_precision[i] / lambda;
-                  if (kind == 1 || kind == 3) reference.prior_mean[i] = problem.anchor_mean[i];
-                  if (kind == 3) {
-                    reference.site_gradient[i] = 0.07 * problem.site_mean[i];
-                    reference.site_curvature[i] = 0.07 * problem.site_precision[i];
-                  }
+                  if (terms.anchor_precision != nullptr) reference.decay[i] = terms.anchor_precision[i] / lambda;
+                  if (terms.anchor_mean != nullptr) reference.prior_mean[i] = terms.anchor_mean[i];
+                  if (terms.site_mean != nullptr) reference.site_gradient[i] = terms.site_weight * terms.site_mean[i];
+                  if (terms.site_precision != nullptr)
+                    reference.site_curvature[i] = terms.site_weight * terms.site_precision[i];
                 }
                 reference.start(wide(problem.start, size), 0.7);
                 Vector precision(size);
@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
                 BOOST_TEST(relative_difference(visit.slot(momentum_slot), reference.momentum) < 1e-11, "g: " << what);
                 BOOST_TEST(relative_difference(visit.precision(), precision) < 1e-11, "precision: " << what);
               }
-  BOOST_TEST(combinations == 192);
+  BOOST_TEST(combinations == 288);
 }
 
 BOOST_AUTO_TEST_CASE(retraction_keeps_the_precision_at_least_at_half) {

@@ -25,7 +25,7 @@ TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 
 NUMBERS = ('format_version', 'seed', 'rounds', 'clients', 'classes', 'bins', 'parameters', 'has_posterior')
 
 
-def expected_datasets(attributes, with_sites):
+def expected_datasets(with_sites):
     """Path -> (axes, kind of number), as docs/log-format.md has them."""
     rounds, per_round = {}, ('round',)
     for suffix in ('', '_bayes'):
@@ -63,8 +63,9 @@ def expected_datasets(attributes, with_sites):
 
 def axis_lengths(attributes):
     size = {name: int(attributes[name]) for name in NUMBERS if name != 'seed'}
-    return {'true_class': size['classes'], 'predicted_class': size['classes'], 'class': size['classes'], 'bin': size['bins'],
-            'bin_sum': 3, 'client': size['clients'], 'parameter': size['parameters']}
+    classes = size['classes']
+    return {'true_class': classes, 'predicted_class': classes, 'class': classes, 'bin': size['bins'], 'bin_sum': 3,
+            'client': size['clients'], 'parameter': size['parameters']}
 
 
 def is_fixed_text(attribute_id):
@@ -74,7 +75,7 @@ def is_fixed_text(attribute_id):
 
 
 def text_of(item, name):
-    assert is_fixed_text(h5py.h5a.open(item.id, name.encode())), f'{item.name}: {name} is no fixed-length, null-padded text'
+    assert is_fixed_text(h5py.h5a.open(item.id, name.encode())), f'{item.name}: {name} is no fixed-length text'
     return item.attrs[name].decode('utf-8')
 
 
@@ -106,7 +107,8 @@ def check_plain(dataset):
 
 def check_scale(group, name, attributes):
     scale = group[name]
-    assert h5py.h5ds.is_scale(scale.id) and h5py.h5ds.get_scale_name(scale.id).decode() == name, f'{scale.name} is no scale'
+    assert h5py.h5ds.is_scale(scale.id), f'{scale.name} is no scale'
+    assert h5py.h5ds.get_scale_name(scale.id).decode() == name, scale.name
     check_plain(scale)
     expected = axis_lengths(attributes).get(name)
     if name == 'round' and group.name != '/posterior':
@@ -208,7 +210,7 @@ def check_xarray(path, expected):
 def check(path):
     with h5py.File(path, 'r') as file:
         check_header(file)
-        expected = expected_datasets(file.attrs, 'site_round' in file['clients'])
+        expected = expected_datasets('site_round' in file['clients'])
         assert set(file) == set(expected) | {'rounds_complete'}
         check_plain(file['rounds_complete'])
         for name, datasets in expected.items():

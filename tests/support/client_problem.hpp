@@ -104,7 +104,7 @@ inline Vector full_gradient(const Vector& theta, const LocalTerms<double>& terms
   return g;
 }
 
-// Every way of switching terms on and off that messages.hpp allows for a point client.
+// Every way of switching terms on and off that messages.hpp allows.
 inline std::vector<LocalTerms<double>> kinds_of_terms(const Problem<double>& problem, double lambda) {
   std::vector<LocalTerms<double>> kinds{problem.terms(false, false, lambda), problem.terms(true, false, lambda),
                                         problem.terms(true, true, lambda), problem.terms(true, false, lambda),

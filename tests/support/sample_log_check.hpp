@@ -2,7 +2,6 @@
 #pragma once
 #include <fmt/format.h>
 
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <functional>
 #include <string>
@@ -11,6 +10,7 @@
 #include "src/hdf5_file.hpp"
 #include "src/log_layout.hpp"
 #include "src/log_reader.hpp"
+#include "tests/support/boost_test.hpp"
 #include "tests/support/sample_log.hpp"
 
 namespace ivory::test {

@@ -1,5 +1,5 @@
-// write_sample_log LOG [ROUNDS [posterior|point]]: a log of made-up numbers for tests in other languages. Its run is planned
-// for 6 rounds.
+// write_sample_log LOG [ROUNDS [posterior|point]]: a log of made-up numbers for tests in other languages. Its run is
+// planned for 6 rounds.
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

@@ -1,12 +1,12 @@
 // The comparison of logs: every number against one worked out by hand.
 #define BOOST_TEST_MODULE compare_table
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <sstream>
 
 #include "ivory/error.hpp"
 #include "src/compare_table.hpp"
 #include "src/text_table.hpp"
+#include "tests/support/boost_test.hpp"
 #include "tests/support/sample_log.hpp"
 
 namespace {
@@ -128,6 +128,9 @@ BOOST_AUTO_TEST_CASE(a_log_is_summarised) {
   BOOST_TEST(log.seconds == 10.0);
   BOOST_TEST(log.bytes == 7500.0);
   BOOST_TEST(log.refused == 3.0);
+
+  course.target = 0.8;  // reached by being equal
+  BOOST_TEST(read_summary(write_course(folder, course)).mean.rounds_to_target == 2.0);
 }
 
 BOOST_AUTO_TEST_CASE(what_never_happened_is_missing) {

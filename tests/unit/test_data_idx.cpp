@@ -1,9 +1,9 @@
 // IDX files: what is read, and that every damaged file ends in a message and nothing else.
 #define BOOST_TEST_MODULE data_idx
-#include "tests/support/boost_test.hpp"
 #include <bit>
 #include <cmath>
 #include <limits>
+#include "tests/support/boost_test.hpp"
 
 #include "src/data_idx.hpp"
 #include "tests/support/data_files.hpp"
@@ -14,7 +14,8 @@ using namespace ivory::test;
 namespace {
 
 // 3 images of 2 x 2, with every bit of a byte in use somewhere.
-const std::string image_bytes = {'\x00', '\x01', '\x7F', '\x80', '\xFF', '\x10', '\x08', '\x2A', '\x55', '\xAA', '\x03', '\x04'};
+const std::string image_bytes = {'\x00', '\x01', '\x7F', '\x80', '\xFF', '\x10',
+                                 '\x08', '\x2A', '\x55', '\xAA', '\x03', '\x04'};
 const std::vector<float> image_values = {0, 1, 127, 128, 255, 16, 8, 42, 85, 170, 3, 4};
 const std::string images = idx(0x08, {3, 2, 2}, image_bytes);
 const std::string labels = idx(0x08, {3}, {'\x02', '\x00', '\x01'});
@@ -44,8 +45,12 @@ const TypedValues typed_values[] = {
     {0x09, {'\x80', '\x7F'}, {-128, 127}},
     {0x0B, big_endian(0xFFFE, 2) + big_endian(0x0102, 2), {-2, 258}},
     {0x0C, big_endian(0xFFFFFFFD, 4) + big_endian(0x00010000, 4), {-3, 65536}},
-    {0x0D, big_endian(std::bit_cast<std::uint32_t>(-1.5F), 4) + big_endian(std::bit_cast<std::uint32_t>(0.1F), 4), {-1.5F, 0.1F}},
-    {0x0E, big_endian(std::bit_cast<std::uint64_t>(2.25), 8) + big_endian(std::bit_cast<std::uint64_t>(-1e10), 8), {2.25F, -1e10F}},
+    {0x0D,
+     big_endian(std::bit_cast<std::uint32_t>(-1.5F), 4) + big_endian(std::bit_cast<std::uint32_t>(0.1F), 4),
+     {-1.5F, 0.1F}},
+    {0x0E,
+     big_endian(std::bit_cast<std::uint64_t>(2.25), 8) + big_endian(std::bit_cast<std::uint64_t>(-1e10), 8),
+     {2.25F, -1e10F}},
 };
 
 }  // namespace
@@ -53,7 +58,8 @@ const TypedValues typed_values[] = {
 BOOST_AUTO_TEST_CASE(plain_and_packed_files_give_the_same_values) {
   const Files files;
   // The name does not decide: an unpacked file that kept its ".gz" is read too.
-  for (const std::string& path : {files.put(images), files.put(gzip(images), "packed.gz"), files.put(images, "unpacked.gz")}) {
+  for (const std::string& path :
+       {files.put(images), files.put(gzip(images), "packed.gz"), files.put(images, "unpacked.gz")}) {
     const Dataset data = read_idx_images(path);
     BOOST_TEST(data.features == 4U);
     BOOST_TEST(data.x == image_values, boost::test_tools::per_element());
@@ -86,7 +92,8 @@ BOOST_AUTO_TEST_CASE(files_larger_than_the_buffers_are_read_whole) {
     const Dataset data = read_idx_images(files.put(content));
     BOOST_REQUIRE(data.x.size() == bytes.size());
     std::size_t wrong = 0;
-    for (std::size_t i = 0; i < bytes.size(); ++i) wrong += data.x[i] != static_cast<float>(static_cast<unsigned char>(bytes[i]));
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+      wrong += data.x[i] != static_cast<float>(static_cast<unsigned char>(bytes[i]));
     BOOST_TEST(wrong == 0U);
   }
 }
@@ -127,7 +134,8 @@ BOOST_AUTO_TEST_CASE(a_changed_byte_is_refused_or_harmless) {
       refused += message.empty() ? 0 : 1;
     }
   }
-  // Time stamp and system in the gzip header (6 bytes), its text flag and the bits that fill deflate's last byte mean nothing.
+  // Time stamp and system in the gzip header (6 bytes), its text flag and the bits that fill deflate's last byte mean
+  // nothing.
   BOOST_TEST(refused >= 4 * (packed.size() - 8));
 
   for (std::size_t at = 0; at < 16; ++at) {
@@ -160,20 +168,25 @@ BOOST_AUTO_TEST_CASE(messages_name_the_defect_and_its_place) {
   expect(label_error(files.put(images)), {"one dimension, got 3"});
   expect(label_error(files.put(idx(0x0D, {1}, big_endian(0, 4)))), {"integers", "0d"});
   expect(label_error(files.put(idx(0x09, {3}, {'\x01', '\x00', '\xFF'}))), {"got -1", "example 2", "byte 10"});
-  expect(label_error(files.put(idx(0x0C, {2}, big_endian(1, 4) + big_endian(65536, 4)))), {"65536", "example 1", "byte 12"});
-  expect(image_error(files.put(idx(0x0D, {2, 3}, big_endian(0, 16) + big_endian(0x7FC00000, 4) + big_endian(0, 4)))),
-         {"finite", "nan", "row 1 column 1"});
-  expect(image_error(files.put(idx(0x0E, {1, 2}, big_endian(0, 8) +
-                                                    big_endian(std::bit_cast<std::uint64_t>(1e300), 8)))),
-         {"finite", "inf", "row 0 column 1"});
+  expect(label_error(files.put(idx(0x0C, {2}, big_endian(1, 4) + big_endian(65536, 4)))),
+         {"65536", "example 1", "byte 12"});
+  expect(
+      image_error(files.put(idx(0x0D, {2, 3}, std::string(16, '\0') + big_endian(0x7FC00000, 4) + big_endian(0, 4)))),
+      {"finite", "nan", "row 1 column 1"});
+  expect(
+      image_error(files.put(idx(0x0E, {1, 2}, big_endian(0, 8) + big_endian(std::bit_cast<std::uint64_t>(1e300), 8)))),
+      {"finite", "inf", "row 0 column 1"});
   expect(image_error(files / "none"), {"cannot open", "none"});
   expect(image_error(files.string()), {"cannot open"});
 }
 
 BOOST_AUTO_TEST_CASE(absurd_headers_are_refused_before_memory_is_taken) {
   const Files files;
-  const std::vector<std::vector<std::uint32_t>> shapes = {
-      {0xFFFFFFFF, 0xFFFFFFFF}, {0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, {0x80000000, 0x80000000, 4}, {60000, 28, 28}, {0x10000, 0x10000}};
+  const std::vector<std::vector<std::uint32_t>> shapes = {{0xFFFFFFFF, 0xFFFFFFFF},
+                                                          {0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF},
+                                                          {0x80000000, 0x80000000, 4},
+                                                          {60000, 28, 28},
+                                                          {0x10000, 0x10000}};
   for (const auto& shape : shapes) {
     for (const unsigned char type : {'\x08', '\x0E'}) {
       const std::string bytes = idx(type, shape, "abcd");
@@ -182,7 +195,8 @@ BOOST_AUTO_TEST_CASE(absurd_headers_are_refused_before_memory_is_taken) {
     }
   }
   // 255 dimensions of 2^32 - 1 overflow 64 bits many times over.
-  BOOST_TEST(contains(image_error(files.put(idx(0x08, std::vector<std::uint32_t>(255, 0xFFFFFFFF), "x"))), "as its header says"));
+  BOOST_TEST(contains(image_error(files.put(idx(0x08, std::vector<std::uint32_t>(255, 0xFFFFFFFF), "x"))),
+                      "as its header says"));
 }
 
 BOOST_AUTO_TEST_CASE(data_sets_whose_files_do_not_fit_are_refused) {

@@ -4,13 +4,13 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "tests/support/boost_test.hpp"
 #include <csignal>
 #include <fstream>
 #include <iterator>
 
 #include "ivory/error.hpp"
 #include "src/inspect.hpp"
+#include "tests/support/boost_test.hpp"
 #include "tests/support/sample_log.hpp"
 #include "tests/support/sample_log_check.hpp"
 

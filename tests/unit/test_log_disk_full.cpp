@@ -6,13 +6,15 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
-#include "tests/support/boost_test.hpp"
 #include <cstring>
 #include <fstream>
 
 #include "ivory/error.hpp"
+#include "tests/support/boost_test.hpp"
 #include "tests/support/sample_log.hpp"
 #include "tests/support/sample_log_check.hpp"
+
+#include <boost/test/results_collector.hpp>  // after BOOST_TEST_DYN_LINK
 
 namespace {
 
@@ -21,8 +23,8 @@ using namespace ivory::test;
 
 constexpr int may_not_mount = 77;
 
-/// Runs `body(folder)` in a child whose folder is a file system of `kilobytes`, which goes away with the child. `body` returns
-/// 0 when all is as it should be. The child ends as a program does: with all exit handlers, HDF5's among them.
+/// Runs `body(folder)` in a child whose folder is a file system of `kilobytes`, which goes away with the child. `body`
+/// returns 0 when all is as it should be. The child ends as a program does: with all exit handlers, HDF5's among them.
 template <class Body>
 int on_small_disk(int kilobytes, const Body& body) {
   TemporaryFolder folder;

@@ -1,13 +1,13 @@
-// A run that dies at any instant: the file is looked at before and after every system call of the writing process, which is
-// what a kill at that point leaves behind. Skipped (77) where a process may not watch its child.
+// A run that dies at any instant: the file is looked at before and after every system call of the writing process,
+// which is what a kill at that point leaves behind. Skipped (77) where a process may not watch its child.
 #define BOOST_TEST_MODULE log_kill
 #define BOOST_TEST_NO_MAIN
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
-#include "tests/support/boost_test.hpp"
 #include <csignal>
 
+#include "tests/support/boost_test.hpp"
 #include "tests/support/sample_log.hpp"
 #include "tests/support/sample_log_check.hpp"
 
@@ -16,7 +16,8 @@ namespace {
 using namespace ivory;
 using namespace ivory::test;
 
-/// Runs `body` in a child that stops at every system call, and calls `look` at each stop. False when watching is not allowed.
+/// Runs `body` in a child that stops at every system call, and calls `look` at each stop. False when watching is not
+/// allowed.
 template <class Body, class Look>
 bool watched(const Body& body, const Look& look) {
   std::fflush(nullptr);

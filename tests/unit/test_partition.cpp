@@ -1,10 +1,10 @@
 // Partitions: who gets what, what is never broken, and what is refused.
 #define BOOST_TEST_MODULE partition
-#include "tests/support/boost_test.hpp"
 #include <chrono>
 #include <cmath>
 #include <numeric>
 #include <set>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/rng.hpp"
 #include "src/data_common.hpp"
@@ -24,7 +24,8 @@ Dataset labelled(const std::vector<std::size_t>& counts) {
   Dataset data;
   data.features = 1;
   data.classes = static_cast<int>(counts.size());
-  for (std::size_t c = 0; c < counts.size(); ++c) data.labels.insert(data.labels.end(), counts[c], static_cast<std::int32_t>(c));
+  for (std::size_t c = 0; c < counts.size(); ++c)
+    data.labels.insert(data.labels.end(), counts[c], static_cast<std::int32_t>(c));
   StreamReader(17, {.purpose = Purpose::shuffle}).shuffle(data.labels.begin(), data.labels.size());
   data.x.assign(data.labels.size(), 0.0F);
   return data;
@@ -34,7 +35,8 @@ using Lists = std::vector<std::vector<std::uint32_t>>;
 
 // Example counts [clients][classes].
 std::vector<std::vector<std::size_t>> class_counts(const Lists& lists, const Dataset& data) {
-  std::vector<std::vector<std::size_t>> counts(lists.size(), std::vector<std::size_t>(static_cast<std::size_t>(data.classes)));
+  std::vector<std::vector<std::size_t>> counts(lists.size(),
+                                               std::vector<std::size_t>(static_cast<std::size_t>(data.classes)));
   for (std::size_t k = 0; k < lists.size(); ++k) {
     for (const std::uint32_t i : lists[k]) ++counts[k][static_cast<std::size_t>(data.labels[i])];
   }
@@ -175,14 +177,14 @@ BOOST_AUTO_TEST_CASE(dirichlet_counts_follow_the_formula) {
 BOOST_AUTO_TEST_CASE(dirichlet_extremes_stay_finite) {
   const Dataset data = labelled({300, 300, 300, 300});
   // Equal sizes and label shares in the limit.
-  const Partition even = make_partition(partition_scenario("dirichlet", 6, {{"alpha_sizes", 1e12}, {"alpha_labels", 1e12}}), data);
+  const Partition even =
+      make_partition(partition_scenario("dirichlet", 6, {{"alpha_sizes", 1e12}, {"alpha_labels", 1e12}}), data);
   for (const auto& row : class_counts(even.train, data)) {
     for (const std::size_t n : row) BOOST_TEST(n == 50U);
   }
   // One class per client in the limit: q underflows by thousands of orders, and every example still has an owner.
   for (const std::uint64_t seed : {1U, 2U, 3U}) {
-    const Scenario scenario =
-        partition_scenario("dirichlet", 3, {{"alpha_sizes", 1e6}, {"alpha_labels", 1e-6}}, seed);
+    const Scenario scenario = partition_scenario("dirichlet", 3, {{"alpha_sizes", 1e6}, {"alpha_labels", 1e-6}}, seed);
     std::string message;
     Partition skewed;
     message = input_error([&] { skewed = make_partition(scenario, data); });
@@ -191,7 +193,8 @@ BOOST_AUTO_TEST_CASE(dirichlet_extremes_stay_finite) {
     BOOST_TEST(skewed.unused == 0U);
     // Each client has its one class, and a class that nobody chose goes to one client whole.
     std::size_t cells = 0;
-    for (const auto& row : class_counts(skewed.train, data)) cells += 4 - static_cast<std::size_t>(std::count(row.begin(), row.end(), 0U));
+    for (const auto& row : class_counts(skewed.train, data))
+      cells += 4 - static_cast<std::size_t>(std::count(row.begin(), row.end(), 0U));
     BOOST_TEST(cells <= 3U + 4U - 1U);
   }
 }
@@ -267,23 +270,29 @@ BOOST_AUTO_TEST_CASE(class_shortage_is_refused_with_numbers) {
   for (const std::size_t n : mnist_counts) parts += n / 300;
   BOOST_TEST(parts == 194U);
   const std::string message = refusal(partition_scenario("classes", 100, classes_values(2, 300)), data);
-  for (const char* part : {"disjoint part of 300", "class 0: 19 of 20", "class 2: 19 of 20", "class 4: 19 of 20", "class 5: 18 of 20",
-                           "class 6: 19 of 20", "class 8: 19 of 20", "class 9: 19 of 20", "repeat", "shrink", "271"}) {
+  for (const char* part :
+       {"disjoint part of 300", "class 0: 19 of 20", "class 2: 19 of 20", "class 4: 19 of 20", "class 5: 18 of 20",
+        "class 6: 19 of 20", "class 8: 19 of 20", "class 9: 19 of 20", "repeat", "shrink", "271"}) {
     BOOST_TEST(contains(message, part), message << "\n  lacks: " << part);
   }
   BOOST_TEST(!contains(message, "class 1:"));
   BOOST_TEST(refusal(partition_scenario("classes", 100, classes_values(2, 271)), data) == "");
 
   const Dataset tiny = labelled({3, 0, 2});
-  BOOST_TEST(contains(refusal(partition_scenario("classes", 2, classes_values(3, 1)), tiny), "the 2 classes of the training set, got 3"));
-  BOOST_TEST(contains(refusal(partition_scenario("classes", 3, classes_values(2, 3, "repeat")), tiny), "3 for a class of 2"));
-  BOOST_TEST(contains(refusal(partition_scenario("classes", 3, classes_values(2, 1, "shrink")), tiny), "class 2: 2 of 3"));
-  BOOST_TEST(contains(refusal(partition_scenario("classes", 3, classes_values(2, 0, "repeat")), tiny), "class 2: 2 of 3"));
+  BOOST_TEST(contains(refusal(partition_scenario("classes", 2, classes_values(3, 1)), tiny),
+                      "the 2 classes of the training set, got 3"));
+  BOOST_TEST(
+      contains(refusal(partition_scenario("classes", 3, classes_values(2, 3, "repeat")), tiny), "3 for a class of 2"));
+  BOOST_TEST(
+      contains(refusal(partition_scenario("classes", 3, classes_values(2, 1, "shrink")), tiny), "class 2: 2 of 3"));
+  BOOST_TEST(
+      contains(refusal(partition_scenario("classes", 3, classes_values(2, 0, "repeat")), tiny), "class 2: 2 of 3"));
 }
 
 BOOST_AUTO_TEST_CASE(class_shortage_may_repeat_examples) {
   const Dataset data = labelled(mnist_counts);
-  const Partition partition = make_partition(partition_scenario("classes", 100, classes_values(2, 300, "repeat")), data);
+  const Partition partition =
+      make_partition(partition_scenario("classes", 100, classes_values(2, 300, "repeat")), data);
   check_laws(partition, data);
   // Every class is asked for 20 parts of 300; what it lacks is repeated, what it has more is unused.
   std::size_t repeated = 0, unused = 0;
@@ -307,10 +316,12 @@ BOOST_AUTO_TEST_CASE(class_shortage_may_repeat_examples) {
 
 BOOST_AUTO_TEST_CASE(class_shortage_may_shrink_the_parts) {
   const Dataset data = labelled(mnist_counts);
-  const Partition partition = make_partition(partition_scenario("classes", 100, classes_values(2, 300, "shrink")), data);
+  const Partition partition =
+      make_partition(partition_scenario("classes", 100, classes_values(2, 300, "shrink")), data);
   check_laws(partition, data);
   BOOST_TEST(partition.repeated == 0U);
-  for (const auto& list : partition.train) BOOST_TEST(list.size() == 2U * 271U);  // floor(5421 / 20) of the smallest class
+  for (const auto& list : partition.train)
+    BOOST_TEST(list.size() == 2U * 271U);  // floor(5421 / 20) of the smallest class
   // Without a shortage no mode changes anything.
   const auto hash = [&](const std::string& mode) {
     return make_partition(partition_scenario("classes", 100, classes_values(2, 200, mode)), data).hash;
@@ -398,7 +409,9 @@ BOOST_AUTO_TEST_CASE(ten_thousand_clients_take_bounded_time) {
   check_laws(make_partition(partition_scenario("iid", 10000, {{"holdout", 0.3}}), data), data);
   check_laws(make_partition(partition_scenario("classes", 10000, classes_values(2, 2)), data), data);
   check_laws(make_partition(partition_scenario("classes", 10000, classes_values(2, 4, "repeat")), data), data);
-  check_laws(make_partition(partition_scenario("dirichlet", 10000, {{"alpha_sizes", 1e3}, {"alpha_labels", 1e3}}), large), large);
+  check_laws(
+      make_partition(partition_scenario("dirichlet", 10000, {{"alpha_sizes", 1e3}, {"alpha_labels", 1e3}}), large),
+      large);
   // Dir(1) sizes leave thousands without an example in every draw: refused without a hundred of them.
   const std::string hopeless = refusal(partition_scenario("dirichlet", 10000), data);
   BOOST_TEST(contains(hopeless, "best of 5 draws"), hopeless);
@@ -439,13 +452,16 @@ BOOST_AUTO_TEST_CASE(the_heat_map_of_many_clients_and_classes_stays_small) {
   const Dataset letters = labelled(std::vector<std::size_t>(62, 40));
   const Partition partition = make_partition(partition_scenario("classes", 500, classes_values(2, 1)), letters);
   const std::string map = heat_map(partition, letters);
-  BOOST_TEST(std::count(map.begin(), map.end(), '\n') == 2 + 1 + 40 + 1 + 2);  // labels, header, rows, totals, legend and summary
-  BOOST_TEST(contains(map, "          1111111111222222222233333333334444444444555555555566\n"), map);  // tens of the labels
+  BOOST_TEST(std::count(map.begin(), map.end(), '\n') ==
+             2 + 1 + 40 + 1 + 2);  // labels, header, rows, totals, legend and summary
+  BOOST_TEST(contains(map, "          1111111111222222222233333333334444444444555555555566\n"),
+             map);  // tens of the labels
   BOOST_TEST(contains(map, "500 clients of 2 to 2 examples (median 2), 2.0 classes per client"), map);
   const Dataset many = labelled(std::vector<std::size_t>(1000, 3));
   const std::string wide = heat_map(make_partition(partition_scenario("iid", 3), many), many);
   std::size_t longest = 0, begin = 0;
-  for (std::size_t end; (end = wide.find('\n', begin)) != std::string::npos; begin = end + 1) longest = std::max(longest, end - begin);
+  for (std::size_t end; (end = wide.find('\n', begin)) != std::string::npos; begin = end + 1)
+    longest = std::max(longest, end - begin);
   BOOST_TEST(longest <= 120U, wide);
   BOOST_TEST(contains(wide, "ranges of classes"), wide);
 }

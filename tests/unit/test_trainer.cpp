@@ -12,7 +12,7 @@ namespace {
 
 using namespace ivory;
 
-Dataset random_data(std::size_t examples, std::size_t features, int classes) {
+Dataset labelled_noise(std::size_t examples, std::size_t features, int classes) {
   Dataset data;
   data.features = features;
   data.classes = classes;
@@ -37,7 +37,7 @@ struct Outcome {
 
 // Trains clients of unequal size in blocks of `block`, and returns every client's result.
 std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const VisitPlan& plan, std::size_t block) {
-  const Dataset data = random_data(200, 7, 4);
+  const Dataset data = labelled_noise(200, 7, 4);
   const std::vector<std::size_t> hidden = {6, 5};
   const Network<float> network = make_mlp<float>(7, hidden, 4, "tanh", true);
   const auto device = make_cpu_device();
@@ -52,7 +52,7 @@ std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const Vi
   for (std::size_t first = 0; first < examples.size(); first += block) {
     std::vector<Visit<float>> visits;
     for (std::size_t k = first; k < std::min(first + block, examples.size()); ++k) {
-      Visit<float> visit{.task = {.client = static_cast<std::uint32_t>(k), .round = 4}, .examples = examples[k]};
+      Visit<float> visit{.task = {.client = static_cast<std::uint32_t>(k), .round = 4, .terms = {}}, .examples = examples[k]};
       visit.task.terms.start = start.data();
       visits.push_back(visit);
     }
@@ -101,7 +101,7 @@ BOOST_AUTO_TEST_CASE(epochs_count_the_last_partial_batch) {
 
 BOOST_AUTO_TEST_CASE(a_visit_uses_every_example_once_per_epoch) {
   // One epoch of batch 1 with a tiny rate is, to first order, one full-batch step: it needs every example exactly once.
-  const Dataset data = random_data(20, 3, 2);
+  const Dataset data = labelled_noise(20, 3, 2);
   const Network<float> network = make_mlp<float>(3, {}, 2, "relu", true);
   const auto device = make_cpu_device();
   const auto init = network.initialise(1);
