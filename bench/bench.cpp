@@ -28,7 +28,8 @@ Dataset random_data(std::size_t examples, std::size_t width, int class_count) {
   data.x.resize(examples * width);
   data.labels.resize(examples);
   for (float& x : data.x) x = static_cast<float>(random.uniform());
-  for (auto& label : data.labels) label = static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(class_count)));
+  for (auto& label : data.labels)
+    label = static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(class_count)));
   return data;
 }
 
@@ -52,8 +53,8 @@ Options vb_admm_options() {
 
 // A federation on random data: what a round of the simulator does, without evaluation and log.
 struct Federation {
-  Federation(Dataset data_, const std::vector<std::size_t>& widths, std::size_t clients, std::size_t examples, int threads,
-             const VisitPlan& plan)
+  Federation(Dataset data_, const std::vector<std::size_t>& widths, std::size_t clients, std::size_t examples,
+             int threads, const VisitPlan& plan)
       : data(std::move(data_)),
         network(make_mlp<float>(data.features, widths, static_cast<std::size_t>(data.classes), "sigmoid", true)),
         optimizer(find_optimizer("ivon")->make_float(ivon_options())),
@@ -68,8 +69,8 @@ struct Federation {
     }
     state.start.from_host(network.initialise(1));
     algorithm->initialise(state);
-    runner = std::make_unique<ClientRunner>(network, *optimizer, *algorithm, data, std::move(rows), plan, LearningRate(0.02),
-                                            threads);
+    runner = std::make_unique<ClientRunner>(network, *optimizer, *algorithm, data, std::move(rows), plan,
+                                            LearningRate(0.02), threads);
   }
   void round() {
     const CohortReport report = runner->run(state, cohort, {});
@@ -121,17 +122,40 @@ class Products {
     using Product = MatrixProduct<float>;
     for (std::size_t l = 0; l < shapes_.size(); ++l) {
       const auto [in, out] = shapes_[l];
-      device_->multiply(Product{.transpose_b = true, .accumulate = true, .m = rows, .n = out, .k = in,
-                                .a = activations_[l].data(), .b = weights_[l].data(), .c = activations_[l + 1].data(),
-                                .lda = in, .ldb = in, .ldc = out});
+      device_->multiply(Product{.transpose_b = true,
+                                .accumulate = true,
+                                .m = rows,
+                                .n = out,
+                                .k = in,
+                                .a = activations_[l].data(),
+                                .b = weights_[l].data(),
+                                .c = activations_[l + 1].data(),
+                                .lda = in,
+                                .ldb = in,
+                                .ldc = out});
     }
     for (std::size_t l = shapes_.size(); l-- > 0;) {
       const auto [in, out] = shapes_[l];
-      device_->multiply(Product{.transpose_a = true, .m = out, .n = in, .k = rows, .a = errors_[l + 1].data(),
-                                .b = activations_[l].data(), .c = gradients_[l].data(), .lda = out, .ldb = in, .ldc = in});
+      device_->multiply(Product{.transpose_a = true,
+                                .m = out,
+                                .n = in,
+                                .k = rows,
+                                .a = errors_[l + 1].data(),
+                                .b = activations_[l].data(),
+                                .c = gradients_[l].data(),
+                                .lda = out,
+                                .ldb = in,
+                                .ldc = in});
       if (l > 0) {
-        device_->multiply(Product{.m = rows, .n = in, .k = out, .a = errors_[l + 1].data(), .b = weights_[l].data(),
-                                  .c = errors_[l].data(), .lda = out, .ldb = in, .ldc = in});
+        device_->multiply(Product{.m = rows,
+                                  .n = in,
+                                  .k = out,
+                                  .a = errors_[l + 1].data(),
+                                  .b = weights_[l].data(),
+                                  .c = errors_[l].data(),
+                                  .lda = out,
+                                  .ldb = in,
+                                  .ldc = in});
       }
     }
   }
@@ -185,12 +209,18 @@ void parts(Report& report, int repetitions) {
   Products products;
 
   TrainingBlock<float> block(*device, 1, stride, one.optimizer->vectors());
-  Buffer<float> site(*device, 2 * stride), anchor(*device, stride), precision(*device, std::vector<float>(stride, 60.0F));
+  Buffer<float> site(*device, 2 * stride), anchor(*device, stride),
+      precision(*device, std::vector<float>(stride, 60.0F));
   auto& client = block.clients[0];
   const double lambda = examples_per_client / (0.01 * 5);
-  client.terms = {.start = anchor.data(), .anchor_mean = anchor.data(), .anchor_precision = precision.data(),
-                  .site_mean = site.data(), .site_precision = site.data() + stride, .anchor_weight = 1.0 / lambda,
-                  .site_weight = 0.01 / examples_per_client, .effective_samples = lambda};
+  client.terms = {.start = anchor.data(),
+                  .anchor_mean = anchor.data(),
+                  .anchor_precision = precision.data(),
+                  .site_mean = site.data(),
+                  .site_precision = site.data() + stride,
+                  .anchor_weight = 1.0 / lambda,
+                  .site_weight = 0.01 / examples_per_client,
+                  .effective_samples = lambda};
   client.learning_rate = 1e-3;
   client.examples = examples_per_client;
   one.optimizer->begin(block, false);
@@ -240,7 +270,8 @@ void round_of_mnist(Report& report, int threads, int repetitions) {
                                    {"products, one thread", [&] { products_of_a_round(clients, 1); }}},
                                   repetitions);
   report.number("threads", threads, "");
-  report.number("round_seconds", timings[0].median, "s", fmt::format("{:.2f} to {:.2f}", timings[0].fastest, timings[0].slowest));
+  report.number("round_seconds", timings[0].median, "s",
+                fmt::format("{:.2f} to {:.2f}", timings[0].fastest, timings[0].slowest));
   report.number("round_products_seconds", timings[1].median, "s",
                 fmt::format("{:.2f} to {:.2f}", timings[1].fastest, timings[1].slowest));
   report.number("round_over_products", timings[0].median / timings[1].median, "ratio", "target at most 1.8");

@@ -27,7 +27,8 @@ class Activation final : public Layer<Real> {
     if (input_gradient == nullptr) return;
     for (std::size_t b = 0; b < shape.clients; ++b) {
       const std::size_t at = b * shape.rows * features_;
-      for_each(device, shape.live_rows(b) * features_, Backward{output + at, output_gradient + at, input_gradient + at});
+      for_each(device, shape.live_rows(b) * features_,
+               Backward{output + at, output_gradient + at, input_gradient + at});
     }
   }
 

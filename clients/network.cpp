@@ -54,8 +54,8 @@ const Real* Network<Real>::forward(Device& device, const BatchShape& shape, cons
 
 template <class Real>
 void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                                      const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* loss,
-                                      Real* input_gradient) const {
+                                      const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient,
+                                      double* loss, Real* input_gradient) const {
   const Real* const logits = forward(device, shape, parameters, x, workspace);
   const std::size_t c = classes();
   for (std::size_t b = 0; b < shape.clients; ++b) {
@@ -66,14 +66,16 @@ void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, c
     for_each(device, rows,
              SoftmaxCrossEntropy<Real>{logits + at * c, labels + at, workspace.gradient.data() + at * c, nullptr,
                                        log_likelihood, c, Real(1) / static_cast<Real>(rows)});
-    loss[b] = -sum(device, rows, [log_likelihood](std::size_t r) { return log_likelihood[r]; }) / static_cast<double>(rows);
+    loss[b] =
+        -sum(device, rows, [log_likelihood](std::size_t r) { return log_likelihood[r]; }) / static_cast<double>(rows);
   }
   Real* output_gradient = workspace.gradient.data();
   Real* spare = workspace.next_gradient.data();
   for (std::size_t i = layers_.size(); i-- > 0;) {
     const Real* const input = i == 0 ? x : workspace.activations[i - 1].data();
     Real* const wanted = i == 0 ? input_gradient : spare;
-    layers_[i]->backward(device, shape, parameters, input, workspace.activations[i].data(), output_gradient, wanted, gradient);
+    layers_[i]->backward(device, shape, parameters, input, workspace.activations[i].data(), output_gradient, wanted,
+                         gradient);
     std::swap(output_gradient, spare);
   }
 }
@@ -83,7 +85,8 @@ Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, 
                        const std::string& activation, bool bias) {
   const auto make = [](const std::string& name, const GivenTable& given, std::size_t width) {
     const LayerPlugin* plugin = find_layer(name);
-    if (plugin == nullptr) throw InputError("[model] activation must name a layer, got '" + name + "'; see ivory list layers");
+    if (plugin == nullptr)
+      throw InputError("[model] activation must name a layer, got '" + name + "'; see ivory list layers");
     const Options options = resolve_options(plugin->options, given, "model", {});
     if constexpr (std::is_same_v<Real, float>) {
       return plugin->make_float(options, width);

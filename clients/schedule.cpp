@@ -29,10 +29,14 @@ double LearningRate::at(std::uint64_t round, std::uint64_t step, std::uint64_t s
   // Position t of n: cosine (1 + cos(pi t/n))/2 and linear 1 - t/n start at 1 and would reach 0 at t = n, one past the end.
   const auto shaped = [this](Shape shape, double t, double n) {
     switch (shape) {
-      case Shape::constant: return 1.0;
-      case Shape::cosine: return 0.5 * (1.0 + std::cos(std::numbers::pi * t / n));
-      case Shape::linear: return 1.0 - t / n;
-      case Shape::step: return std::pow(step_factor_, std::floor(t / step_rounds_));
+      case Shape::constant:
+        return 1.0;
+      case Shape::cosine:
+        return 0.5 * (1.0 + std::cos(std::numbers::pi * t / n));
+      case Shape::linear:
+        return 1.0 - t / n;
+      case Shape::step:
+        return std::pow(step_factor_, std::floor(t / step_rounds_));
     }
     return 1.0;
   };

@@ -53,7 +53,9 @@ TermsView<Real, kind> view_of(const LocalTerms<Real>& terms, double decay) {
                            : terms.site_mean != nullptr      ? terms.site_mean
                                                              : terms.site_precision;
   const auto array = [some](const Real* wanted) { return wanted != nullptr ? wanted : some; };
-  const auto factor = [](const Real* wanted, double value) { return static_cast<Real>(wanted != nullptr ? value : 0.0); };
+  const auto factor = [](const Real* wanted, double value) {
+    return static_cast<Real>(wanted != nullptr ? value : 0.0);
+  };
   const bool anchored = terms.anchor_precision != nullptr;
   return {array(terms.anchor_mean),
           array(terms.anchor_precision),
@@ -70,9 +72,12 @@ TermsView<Real, kind> view_of(const LocalTerms<Real>& terms, double decay) {
 template <class Real, class Run>
 void with_kind(const LocalTerms<Real>& terms, const Run& run) {
   switch (kind_of(terms)) {
-    case TermKind::none: return run.template operator()<TermKind::none>();
-    case TermKind::anchor: return run.template operator()<TermKind::anchor>();
-    case TermKind::anchor_and_site: return run.template operator()<TermKind::anchor_and_site>();
+    case TermKind::none:
+      return run.template operator()<TermKind::none>();
+    case TermKind::anchor:
+      return run.template operator()<TermKind::anchor>();
+    case TermKind::anchor_and_site:
+      return run.template operator()<TermKind::anchor_and_site>();
   }
 }
 

@@ -15,12 +15,14 @@ struct Trainer<Real>::Order {
 };
 
 template <class Real>
-Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optimizer<Real>& optimizer, const Dataset& data,
-                       const VisitPlan& plan, const LearningRate& learning_rate, std::size_t block_size)
-    : device_(device), network_(network), optimizer_(optimizer), data_(data), plan_(plan), learning_rate_(learning_rate),
-      block_(device, block_size, network.layout().stride(), optimizer.vectors()),
+Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optimizer<Real>& optimizer,
+                       const Dataset& data, const VisitPlan& plan, const LearningRate& learning_rate,
+                       std::size_t block_size)
+    : device_(device), network_(network), optimizer_(optimizer), data_(data), plan_(plan),
+      learning_rate_(learning_rate), block_(device, block_size, network.layout().stride(), optimizer.vectors()),
       workspace_(network.make_workspace(device, block_size, plan.batch)),
-      x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch), live_(block_size, 0) {}
+      x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch),
+      live_(block_size, 0) {}
 
 template <class Real>
 std::uint64_t Trainer<Real>::steps_of(std::size_t examples) const {
@@ -34,7 +36,8 @@ void Trainer<Real>::gather(std::size_t b, Order& order, std::span<const std::uin
                            std::uint32_t client) {
   if (order.next == order.shuffled.size()) {
     order.shuffled.assign(examples.begin(), examples.end());
-    StreamReader random(plan_.seed, {.purpose = Purpose::shuffle, .round = round, .client = client, .step = order.epoch});
+    StreamReader random(plan_.seed,
+                        {.purpose = Purpose::shuffle, .round = round, .client = client, .step = order.epoch});
     random.shuffle(order.shuffled.begin(), order.shuffled.size());
     order.next = 0;
     ++order.epoch;
@@ -59,8 +62,10 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   const auto noise_of = [&](std::size_t b, std::uint64_t step, int sample) -> NoiseSource<Real> {
     const auto& task = visits[b].task;
     if (noise) return noise(task.round, task.client, step, sample);
-    return {.stream = make_stream(plan_.seed, {.purpose = Purpose::training_noise, .round = task.round,
-                                               .client = task.client, .step = step,
+    return {.stream = make_stream(plan_.seed, {.purpose = Purpose::training_noise,
+                                               .round = task.round,
+                                               .client = task.client,
+                                               .step = step,
                                                .sample = static_cast<std::uint64_t>(sample)})};
   };
 
@@ -106,8 +111,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
       client.batch = live_[b];
       client.learning_rate = learning_rate_.at(visits[b].task.round, t, steps[b]);
     }
-    const BatchShape shape{.clients = block_.clients.size(), .rows = plan_.batch, .live = live_.data(),
-                           .parameter_stride = stride};
+    const BatchShape shape{
+        .clients = block_.clients.size(), .rows = plan_.batch, .live = live_.data(), .parameter_stride = stride};
     for (int sample = 0; sample < samples; ++sample) {
       network_.loss_and_gradient(device_, shape, block_.point.data(), x_.data(), labels_.data(), workspace_,
                                  block_.gradient.data(), loss.data());
@@ -125,8 +130,9 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   for (std::size_t b = 0; b < count; ++b) {
     block_.clients[b].active = true;
     results[b].steps = static_cast<double>(steps[b]);
-    results[b].train_loss = steps[b] > 0 ? loss_sum[b] / static_cast<double>(steps[b] * static_cast<std::uint64_t>(samples))
-                                         : std::numeric_limits<double>::quiet_NaN();
+    results[b].train_loss = steps[b] > 0
+                                ? loss_sum[b] / static_cast<double>(steps[b] * static_cast<std::uint64_t>(samples))
+                                : std::numeric_limits<double>::quiet_NaN();
   }
   return results;
 }

@@ -16,10 +16,10 @@ namespace ivory {
 /// How long and on what a visit trains.
 struct VisitPlan {
   std::uint64_t seed = 0;
-  std::int64_t epochs = 1;     // used when steps == 0
-  std::int64_t steps = 0;      // optimizer steps per visit
-  std::size_t batch = 64;      // examples; the last batch of an epoch holds the rest
-  bool keep_state = false;     // [clients] keep_opt_state
+  std::int64_t epochs = 1;  // used when steps == 0
+  std::int64_t steps = 0;   // optimizer steps per visit
+  std::size_t batch = 64;   // examples; the last batch of an epoch holds the rest
+  bool keep_state = false;  // [clients] keep_opt_state
 };
 
 /// One client of a block: its task and its examples, and the state it kept from its last visit (null or empty: none).
@@ -40,7 +40,8 @@ struct VisitResult {
 template <class Real>
 class Trainer {
  public:
-  using Noise = std::function<NoiseSource<Real>(std::uint64_t round, std::uint32_t client, std::uint64_t step, int sample)>;
+  using Noise =
+      std::function<NoiseSource<Real>(std::uint64_t round, std::uint32_t client, std::uint64_t step, int sample)>;
 
   Trainer(Device& device, const Network<Real>& network, const Optimizer<Real>& optimizer, const Dataset& data,
           const VisitPlan& plan, const LearningRate& learning_rate, std::size_t block_size = 1);
@@ -72,8 +73,8 @@ class Trainer {
   LearningRate learning_rate_;
   TrainingBlock<Real> block_;
   Workspace<Real> workspace_;
-  Buffer<Real> x_;                  // [block x batch x features]
-  Buffer<std::int32_t> labels_;     // [block x batch]
+  Buffer<Real> x_;               // [block x batch x features]
+  Buffer<std::int32_t> labels_;  // [block x batch]
   std::vector<int> live_;
 };
 

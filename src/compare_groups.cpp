@@ -167,7 +167,12 @@ std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, c
   const auto warn = [&](const char* what, const std::string& found) {
     if (!found.empty()) warnings.push_back(fmt::format("the logs have different {}: {}", what, found));
   };
-  warn("data", differing(logs, [](const LogSummary& log) { return "checksum " + log.data_checksum; }));
+  // A new seed may draw new data (generated sets, validation splits); within one seed all arms must see the same.
+  std::map<std::uint64_t, std::vector<LogSummary>> by_seed;
+  for (const LogSummary& log : logs) by_seed[log.seed].push_back(log);
+  for (const auto& [seed, same_seed] : by_seed) {
+    warn("data", differing(same_seed, [](const LogSummary& log) { return "checksum " + log.data_checksum; }));
+  }
   warn("numbers of rounds", differing(logs, [](const LogSummary& log) { return fmt::format("{}", log.rounds); }));
   warn("target accuracies", differing(logs, [](const LogSummary& log) { return fmt::format("{}", log.target); }));
   for (const ArmGroup& arm : arms) {

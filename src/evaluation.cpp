@@ -42,7 +42,7 @@ Predictor::~Predictor() = default;
 void Predictor::run(const float* parameters, const Dataset& data, float* probability, double* log_likelihood) const {
   const std::size_t n = data.size(), classes = network_.classes();
   const auto chunks = static_cast<std::ptrdiff_t>((n + chunk_rows - 1) / chunk_rows);
-#pragma omp parallel for num_threads(static_cast<int>(lanes_.size())) schedule(dynamic)
+#pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
   for (std::ptrdiff_t chunk = 0; chunk < chunks; ++chunk) {
     Lane& lane = *lanes_[static_cast<std::size_t>(omp_get_thread_num())];
     const std::size_t first = static_cast<std::size_t>(chunk) * chunk_rows;
@@ -68,8 +68,9 @@ Predictions Predictor::predict(const float* parameters, const Dataset& data) con
   return predictions;
 }
 
-PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data, int samples,
-                                              std::size_t bins, std::uint64_t seed, std::uint64_t round) const {
+PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data,
+                                              int samples, std::size_t bins, std::uint64_t seed,
+                                              std::uint64_t round) const {
   const std::size_t n = data.size(), classes = network_.classes(), values = n * classes;
   const int groups = std::min(samples, jackknife_groups);
   std::vector<std::vector<float>> group_sum(static_cast<std::size_t>(groups), std::vector<float>(values, 0.0F));
@@ -77,8 +78,10 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
   std::vector<float> theta(network_.layout().stride()), probability(values);
   std::vector<double> log_likelihood(n);
   for (int t = 0; t < samples; ++t) {
-    draw(mean, precision, make_stream(seed, {.purpose = Purpose::evaluation_noise, .round = round,
-                                             .sample = static_cast<std::uint64_t>(t)}), theta.data());
+    draw(mean, precision,
+         make_stream(seed,
+                     {.purpose = Purpose::evaluation_noise, .round = round, .sample = static_cast<std::uint64_t>(t)}),
+         theta.data());
     run(theta.data(), data, probability.data(), log_likelihood.data());
     const auto g = static_cast<std::size_t>(t % groups);
     for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += probability[i];
@@ -94,7 +97,7 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
   result.evaluation = evaluate_probabilities(average.data(), data.labels.data(), n, classes, bins);
 
   std::vector<Metrics> without(static_cast<std::size_t>(groups));
-#pragma omp parallel for num_threads(static_cast<int>(lanes_.size())) schedule(dynamic)
+#pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
   for (std::ptrdiff_t left_out = 0; left_out < (groups > 1 ? groups : 0); ++left_out) {
     const auto g = static_cast<std::size_t>(left_out);
     std::vector<double> rest(values);
@@ -107,8 +110,10 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
     for (const Metrics& row : without) column.push_back(row.*field);
     return jackknife_error(column);
   };
-  result.error = {.accuracy = error_of(&Metrics::accuracy), .nll = error_of(&Metrics::nll),
-                  .ece = error_of(&Metrics::ece), .brier = error_of(&Metrics::brier),
+  result.error = {.accuracy = error_of(&Metrics::accuracy),
+                  .nll = error_of(&Metrics::nll),
+                  .ece = error_of(&Metrics::ece),
+                  .brier = error_of(&Metrics::brier),
                   .entropy = error_of(&Metrics::entropy)};
   return result;
 }
@@ -120,8 +125,9 @@ NegativeElbo Predictor::negative_elbo(const float* mean, const float* precision,
   std::vector<float> theta(network_.layout().stride()), probability(n * network_.classes());
   std::vector<double> log_likelihood(n), losses;
   for (int t = 0; t < samples; ++t) {
-    draw(mean, precision, make_stream(seed, {.purpose = Purpose::elbo_noise, .round = round,
-                                             .sample = static_cast<std::uint64_t>(t)}), theta.data());
+    draw(mean, precision,
+         make_stream(seed, {.purpose = Purpose::elbo_noise, .round = round, .sample = static_cast<std::uint64_t>(t)}),
+         theta.data());
     run(theta.data(), data, probability.data(), log_likelihood.data());
     double loss = 0;
     for (std::size_t i = 0; i < n; ++i) loss -= static_cast<double>(weights[i]) * log_likelihood[i];

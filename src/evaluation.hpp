@@ -15,8 +15,8 @@ namespace ivory {
 /// more exactly than from the probability; otherwise the NLL takes log max(p, 1e-12). Calibration bins are right-closed and of
 /// equal width; a confidence of 0 goes to the first. With n = 0 every metric is NaN.
 template <class Real>
-Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n, std::size_t classes,
-                                  std::size_t bins, const double* log_likelihood = nullptr);
+Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n,
+                                  std::size_t classes, std::size_t bins, const double* log_likelihood = nullptr);
 
 /// ECE = sum_b (n_b/n) |accuracy_b - confidence_b| from bins; bins of disjoint sets may be added first. NaN without examples.
 double calibration_error(const CalibrationBins& bins);
@@ -32,7 +32,8 @@ Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std
 
 struct PosteriorAverage {
   Evaluation evaluation;
-  Metrics error;  // Monte-Carlo standard errors: jackknife over at most 8 groups of samples; NaN for fewer than 2 samples
+  Metrics
+      error;  // Monte-Carlo standard errors: jackknife over at most 8 groups of samples; NaN for fewer than 2 samples
 };
 
 struct NegativeElbo {

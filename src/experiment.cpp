@@ -28,7 +28,8 @@ using Examples = std::vector<std::vector<std::uint32_t>>;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // The participants of a round in increasing order: a keyed draw without replacement.
-std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round, std::size_t clients, double participation) {
+std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round, std::size_t clients,
+                                         double participation) {
   std::vector<std::uint32_t> cohort(clients);
   std::iota(cohort.begin(), cohort.end(), 0U);
   const auto wanted = static_cast<std::size_t>(std::max(1.0, std::round(participation * static_cast<double>(clients))));
@@ -86,10 +87,11 @@ class Run {
   RoundRecord round(RunLog& log) {
     const auto start = Clock::now();
     const int number = static_cast<int>(state_.round) + 1;
-    const auto cohort = sample_cohort(scenario_.seed, state_.round, examples_.size(), scenario_.clients.real("participation"));
+    const auto cohort =
+        sample_cohort(scenario_.seed, state_.round, examples_.size(), scenario_.clients.real("participation"));
     const bool log_sites = log.wants_sites(number);
-    CohortReport cohort_report = runner_.run(
-        state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
+    CohortReport cohort_report =
+        runner_.run(state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
           if (log_sites) log_client(log, number, state, update);
         });
     const AbsorbReport absorbed = algorithm_->close_round(state_);
@@ -129,11 +131,12 @@ class Run {
       return std::span<const float>(data, data != nullptr ? state.parameters : 0);
     };
     const bool sites = algorithm_has_sites();
-    log.write_client(round, {.client = update.client,
-                             .mean = view(update.mean),
-                             .precision = view(update.precision),
-                             .site_mean = view(sites ? algorithm_->site_mean(state, update.client) : nullptr),
-                             .site_precision = view(sites ? algorithm_->site_precision(state, update.client) : nullptr)});
+    log.write_client(round,
+                     {.client = update.client,
+                      .mean = view(update.mean),
+                      .precision = view(update.precision),
+                      .site_mean = view(sites ? algorithm_->site_mean(state, update.client) : nullptr),
+                      .site_precision = view(sites ? algorithm_->site_precision(state, update.client) : nullptr)});
   }
 
   void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed, std::size_t participants) const {
@@ -186,8 +189,8 @@ class Run {
     const float* const mean = state_.mean.data();
     const float* const precision = state_.precision.data();
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
-      PosteriorAverage average = predictor_.posterior_average(mean, precision, data_.test, samples, bins, scenario_.seed,
-                                                              state_.round);
+      PosteriorAverage average =
+          predictor_.posterior_average(mean, precision, data_.test, samples, bins, scenario_.seed, state_.round);
       record.bayes = std::move(average.evaluation);
       record.bayes_error = average.error;
     }

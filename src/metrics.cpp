@@ -39,7 +39,8 @@ Row score(const Real* p, std::size_t classes, std::size_t label, const double* l
     if (std::isnan(q)) entropy = q;
   }
   row.confidence = static_cast<double>(p[row.predicted]);
-  const double ll = log_likelihood != nullptr ? *log_likelihood : std::log(std::max(static_cast<double>(p[label]), 1e-12));
+  const double ll =
+      log_likelihood != nullptr ? *log_likelihood : std::log(std::max(static_cast<double>(p[label]), 1e-12));
   row.totals = {1.0, row.predicted == label ? 1.0 : 0.0, -ll, brier, entropy};
   return row;
 }
@@ -78,8 +79,8 @@ double calibration_error(const CalibrationBins& bins) {
 }
 
 template <class Real>
-Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n, std::size_t classes,
-                                  std::size_t bins, const double* log_likelihood) {
+Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n,
+                                  std::size_t classes, std::size_t bins, const double* log_likelihood) {
   Evaluation result;
   result.bins = empty_bins(bins);
   result.confusion.assign(classes * classes, 0.0);
@@ -87,7 +88,8 @@ Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* l
   std::vector<CalibrationBins> class_bins(classes, empty_bins(bins));
   for (std::size_t i = 0; i < n; ++i) {
     const auto label = static_cast<std::size_t>(labels[i]);
-    const Row row = score(probability + i * classes, classes, label, log_likelihood != nullptr ? log_likelihood + i : nullptr);
+    const Row row =
+        score(probability + i * classes, classes, label, log_likelihood != nullptr ? log_likelihood + i : nullptr);
     by_class[label].add(row.totals);
     put(result.bins, row);
     put(class_bins[label], row);
@@ -109,8 +111,8 @@ Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std
   Totals all;
   CalibrationBins reliability = empty_bins(bins);
   for (const std::uint32_t i : rows) {
-    const Row row = score(predictions.probability.data() + i * classes, classes, static_cast<std::size_t>(data.labels[i]),
-                          predictions.log_likelihood.data() + i);
+    const Row row = score(predictions.probability.data() + i * classes, classes,
+                          static_cast<std::size_t>(data.labels[i]), predictions.log_likelihood.data() + i);
     all.add(row.totals);
     put(reliability, row);
   }

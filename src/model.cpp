@@ -18,9 +18,10 @@ std::string find_init(const Scenario& scenario, const std::string& init) {
     if (std::filesystem::exists(path)) return path.string();
     places.push_back(path.string());
   }
-  throw InputError(fmt::format("[model] init must name an HDF5 file with start weights, '{}' is in none of: {}{}; write one "
-                               "data set per parameter slice, or leave init out",
-                               init, fmt::join(places, ", "), written_at(scenario.model, "init")));
+  throw InputError(
+      fmt::format("[model] init must name an HDF5 file with start weights, '{}' is in none of: {}{}; write one "
+                  "data set per parameter slice, or leave init out",
+                  init, fmt::join(places, ", "), written_at(scenario.model, "init")));
 }
 
 }  // namespace
@@ -39,19 +40,21 @@ std::vector<float> initial_weights(const Scenario& scenario, const Network<float
   std::vector<float> weights(network.layout().stride());
   for (const ParameterSlice& slice : network.layout().slices()) {
     if (!file.has_dataset(slice.name)) {
-      throw InputError(fmt::format("[model] init must hold a data set for every parameter, '{}' is missing, in {}; it has: {}",
-                                   slice.name, path, fmt::join(file.datasets(), ", ")));
+      throw InputError(
+          fmt::format("[model] init must hold a data set for every parameter, '{}' is missing, in {}; it has: {}",
+                      slice.name, path, fmt::join(file.datasets(), ", ")));
     }
     const auto array = file.read<float>(slice.name);
     if (array.shape != slice.shape) {
-      throw InputError(fmt::format("[model] init must have the network's shapes (PyTorch's layout), '{}' is [{}] where the "
-                                   "network has [{}], in {}",
-                                   slice.name, fmt::join(array.shape, ", "), fmt::join(slice.shape, ", "), path));
+      throw InputError(
+          fmt::format("[model] init must have the network's shapes (PyTorch's layout), '{}' is [{}] where the "
+                      "network has [{}], in {}",
+                      slice.name, fmt::join(array.shape, ", "), fmt::join(slice.shape, ", "), path));
     }
     for (std::size_t i = 0; i < slice.size; ++i) {
       if (!math::is_finite(array.values[i])) {
-        throw InputError(fmt::format("[model] init must be finite, '{}' holds {} at {}, in {}", slice.name, array.values[i],
-                                     i, path));
+        throw InputError(fmt::format("[model] init must be finite, '{}' holds {} at {}, in {}", slice.name,
+                                     array.values[i], i, path));
       }
       weights[slice.offset + i] = array.values[i];
     }

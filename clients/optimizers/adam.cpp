@@ -54,12 +54,12 @@ class Adam final : public Optimizer<Real> {
       const auto real = [](double x) { return static_cast<Real>(x); };
       with_kind(client.terms, [&]<TermKind kind>() {
         for_each(block.device, block.stride,
-                 AdamStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
-                                      block.row(block.slots[0], b), block.row(block.slots[1], b),
-                                      block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
-                                      real(client.terms.anchor_precision != nullptr ? decay_ : 0.0), real(beta1_), real(1.0 - beta1_),
-                                      real(beta2_), real(1.0 - beta2_), real(client.learning_rate / correction1),
-                                      real(1.0 / std::sqrt(correction2)), real(epsilon_)});
+                 AdamStep<Real, kind>{
+                     block.row(block.gradient, b), block.row(block.mean, b), block.row(block.slots[0], b),
+                     block.row(block.slots[1], b), block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
+                     real(client.terms.anchor_precision != nullptr ? decay_ : 0.0), real(beta1_), real(1.0 - beta1_),
+                     real(beta2_), real(1.0 - beta2_), real(client.learning_rate / correction1),
+                     real(1.0 / std::sqrt(correction2)), real(epsilon_)});
       });
     }
   }
@@ -78,15 +78,33 @@ std::unique_ptr<Optimizer<Real>> make(const Options& options) {
 OptimizerPlugin adam_plugin() {
   return {.name = "adam",
           .help = "Adam (torch.optim.Adam)",
-          .options = {{.name = "lr", .default_value = 1e-3, .help = "learning rate", .unit = "1", .low = 0, .low_open = true},
-                      {.name = "beta1", .default_value = 0.9, .help = "decay of the first moment", .unit = "1", .low = 0,
-                       .high = 1, .high_open = true},
-                      {.name = "beta2", .default_value = 0.999, .help = "decay of the second moment", .unit = "1",
-                       .low = 0, .high = 1, .high_open = true},
-                      {.name = "epsilon", .default_value = 1e-8, .help = "added to the root of the second moment",
-                       .unit = "1", .low = 0, .low_open = true},
-                      {.name = "weight_decay", .default_value = 0.0, .help = "L2 gradient weight_decay * m", .unit = "1",
-                       .low = 0}},
+          .options =
+              {{.name = "lr", .default_value = 1e-3, .help = "learning rate", .unit = "1", .low = 0, .low_open = true},
+               {.name = "beta1",
+                .default_value = 0.9,
+                .help = "decay of the first moment",
+                .unit = "1",
+                .low = 0,
+                .high = 1,
+                .high_open = true},
+               {.name = "beta2",
+                .default_value = 0.999,
+                .help = "decay of the second moment",
+                .unit = "1",
+                .low = 0,
+                .high = 1,
+                .high_open = true},
+               {.name = "epsilon",
+                .default_value = 1e-8,
+                .help = "added to the root of the second moment",
+                .unit = "1",
+                .low = 0,
+                .low_open = true},
+               {.name = "weight_decay",
+                .default_value = 0.0,
+                .help = "L2 gradient weight_decay * m",
+                .unit = "1",
+                .low = 0}},
           .gives_posterior = false,
           .make_float = make<float>,
           .make_double = make<double>};

@@ -64,7 +64,7 @@ struct IvonStep {
   Real* IVORY_RESTRICT point;
   TermsView<Real, kind> terms;
   Real lambda, inverse_lambda;
-  Real squared_factor;  // c_gsq; 0 for Price's estimator
+  Real squared_factor;                                               // c_gsq; 0 for Price's estimator
   Real beta1, one_minus_beta1, beta2, one_minus_beta2, half_square;  // half_square = (1 - beta2)^2 / 2
   Real inverse_debias, rate, rate_per_precision, clip;               // lr' = rate + rate_per_precision * d
 
@@ -194,10 +194,10 @@ class Ivon final : public Optimizer<Real> {
   void draw(TrainingBlock<Real>& block, std::size_t b) const {
     const auto& client = block.clients[b];
     with_kind(client.terms, [&]<TermKind kind>() {
-      for_each_with_noise(block.device, block.stride, client.noise,
-                          IvonDraw<Real, kind>{block.row(block.mean, b), block.row(block.slots[1], b),
-                                               block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
-                                               static_cast<Real>(1.0 / lambda(client))});
+      for_each_with_noise(
+          block.device, block.stride, client.noise,
+          IvonDraw<Real, kind>{block.row(block.mean, b), block.row(block.slots[1], b), block.row(block.point, b),
+                               view_of<Real, kind>(client.terms, decay_), static_cast<Real>(1.0 / lambda(client))});
     });
   }
 
@@ -208,28 +208,27 @@ class Ivon final : public Optimizer<Real> {
     const auto real = [](double x) { return static_cast<Real>(x); };
     const Real* gradient = is_averaged ? block.row(block.slots[2], b) : block.row(block.gradient, b);
     const Real* curvature = is_averaged ? block.row(block.slots[3], b) : nullptr;
-    for_each_with_noise(
-        block.device, block.stride, client.noise,
-        IvonStep<Real, kind, is_averaged>{
-            .gradient = gradient,
-            .curvature = curvature,
-            .mean = block.row(block.mean, b),
-            .momentum = block.row(block.slots[0], b),
-            .hessian = block.row(block.slots[1], b),
-            .point = block.row(block.point, b),
-            .terms = view_of<Real, kind>(client.terms, decay_),
-            .lambda = real(l),
-            .inverse_lambda = real(1.0 / l),
-            .squared_factor = real(squared_ ? (gsq_times_lambda_ ? l : client.batch) : 0.0),
-            .beta1 = real(beta1_),
-            .one_minus_beta1 = real(1.0 - beta1_),
-            .beta2 = real(beta2_),
-            .one_minus_beta2 = real(1.0 - beta2_),
-            .half_square = real(0.5 * (1.0 - beta2_) * (1.0 - beta2_)),
-            .inverse_debias = real(debias_ ? 1.0 / (1.0 - std::pow(beta1_, t)) : 1.0),
-            .rate = real(rescale_ ? lr * hess_init_ : lr),
-            .rate_per_precision = real(rescale_ ? lr : 0.0),
-            .clip = real(clip_)});
+    for_each_with_noise(block.device, block.stride, client.noise,
+                        IvonStep<Real, kind, is_averaged>{
+                            .gradient = gradient,
+                            .curvature = curvature,
+                            .mean = block.row(block.mean, b),
+                            .momentum = block.row(block.slots[0], b),
+                            .hessian = block.row(block.slots[1], b),
+                            .point = block.row(block.point, b),
+                            .terms = view_of<Real, kind>(client.terms, decay_),
+                            .lambda = real(l),
+                            .inverse_lambda = real(1.0 / l),
+                            .squared_factor = real(squared_ ? (gsq_times_lambda_ ? l : client.batch) : 0.0),
+                            .beta1 = real(beta1_),
+                            .one_minus_beta1 = real(1.0 - beta1_),
+                            .beta2 = real(beta2_),
+                            .one_minus_beta2 = real(1.0 - beta2_),
+                            .half_square = real(0.5 * (1.0 - beta2_) * (1.0 - beta2_)),
+                            .inverse_debias = real(debias_ ? 1.0 / (1.0 - std::pow(beta1_, t)) : 1.0),
+                            .rate = real(rescale_ ? lr * hess_init_ : lr),
+                            .rate_per_precision = real(rescale_ ? lr : 0.0),
+                            .clip = real(clip_)});
   }
 
   double beta1_, beta2_, hess_init_, decay_, ess_, clip_;
@@ -255,30 +254,58 @@ OptimizerPlugin ivon_plugin() {
       .help = "improved variational online Newton: a diagonal Gaussian posterior at Adam-like cost",
       .options =
           {{.name = "lr", .default_value = 0.1, .help = "learning rate", .unit = "1", .low = 0, .low_open = true},
-           {.name = "beta1", .default_value = 0.9, .help = "decay of the gradient average", .unit = "1", .low = 0, .high = 1,
+           {.name = "beta1",
+            .default_value = 0.9,
+            .help = "decay of the gradient average",
+            .unit = "1",
+            .low = 0,
+            .high = 1,
             .high_open = true},
-           {.name = "beta2", .default_value = 0.99999, .help = "decay of the Hessian average", .unit = "1", .low = 0,
+           {.name = "beta2",
+            .default_value = 0.99999,
+            .help = "decay of the Hessian average",
+            .unit = "1",
+            .low = 0,
             .high = 1},
-           {.name = "hess_init", .default_value = 1.0, .help = "h at a fresh start (round 1 of VB-ADMM)",
-            .unit = "curvature of the mean loss", .low = 0},
-           {.name = "weight_decay", .default_value = 1e-4,
-            .help = "prior precision over lambda where the algorithm sends no prior", .unit = "curvature of the mean loss",
+           {.name = "hess_init",
+            .default_value = 1.0,
+            .help = "h at a fresh start (round 1 of VB-ADMM)",
+            .unit = "curvature of the mean loss",
             .low = 0},
-           {.name = "ess", .default_value = 0.0,
+           {.name = "weight_decay",
+            .default_value = 1e-4,
+            .help = "prior precision over lambda where the algorithm sends no prior",
+            .unit = "curvature of the mean loss",
+            .low = 0},
+           {.name = "ess",
+            .default_value = 0.0,
             .help = "effective sample size lambda where the algorithm does not set it; 0 = the client's examples",
-            .unit = "examples", .low = 0},
-           {.name = "samples", .default_value = std::int64_t{1}, .help = "Monte-Carlo samples per step", .unit = "samples",
-            .low = 1, .high = 1024},
-           {.name = "estimator", .default_value = std::string("price"),
-            .help = "Hessian estimator: Price's reparameterisation, or squared gradients", .choices = {"price", "gradsq"}},
-           {.name = "clip_radius", .default_value = 0.0, .help = "cap on every entry of the step direction; 0 = none",
-            .unit = "1", .low = 0},
+            .unit = "examples",
+            .low = 0},
+           {.name = "samples",
+            .default_value = std::int64_t{1},
+            .help = "Monte-Carlo samples per step",
+            .unit = "samples",
+            .low = 1,
+            .high = 1024},
+           {.name = "estimator",
+            .default_value = std::string("price"),
+            .help = "Hessian estimator: Price's reparameterisation, or squared gradients",
+            .choices = {"price", "gradsq"}},
+           {.name = "clip_radius",
+            .default_value = 0.0,
+            .help = "cap on every entry of the step direction; 0 = none",
+            .unit = "1",
+            .low = 0},
            {.name = "debias", .default_value = true, .help = "divide the gradient average by 1 - beta1^t"},
-           {.name = "rescale_lr", .default_value = true,
+           {.name = "rescale_lr",
+            .default_value = true,
             .help = "multiply lr by hess_init + prior precision / lambda (published VB-ADMM settings switch it off)"},
-           {.name = "gsq_times_lambda", .default_value = false,
+           {.name = "gsq_times_lambda",
+            .default_value = false,
             .help = "compatibility: scale squared gradients by lambda instead of the batch size (methods.md D12)"},
-           {.name = "keep_momentum", .default_value = false,
+           {.name = "keep_momentum",
+            .default_value = false,
             .help = "compatibility: carry gradient average and step count over rounds (methods.md D15)"}},
       .gives_posterior = true,
       .make_float = make<float>,

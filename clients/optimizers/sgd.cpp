@@ -43,12 +43,12 @@ class Sgd final : public Optimizer<Real> {
       ++client.optimizer_step;
       with_kind(client.terms, [&]<TermKind kind>() {
         // Without an anchor the view's own decay is the weight decay; with one it comes on top.
-        for_each(block.device, block.stride,
-                 SgdStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
-                                     block.row(block.slots[0], b), block.row(block.point, b),
-                                     view_of<Real, kind>(client.terms, decay_),
-                                     static_cast<Real>(client.terms.anchor_precision != nullptr ? decay_ : 0.0),
-                                     static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)});
+        for_each(
+            block.device, block.stride,
+            SgdStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b), block.row(block.slots[0], b),
+                                block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
+                                static_cast<Real>(client.terms.anchor_precision != nullptr ? decay_ : 0.0),
+                                static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)});
       });
     }
   }
@@ -67,11 +67,20 @@ std::unique_ptr<Optimizer<Real>> make(const Options& options) {
 OptimizerPlugin sgd_plugin() {
   return {.name = "sgd",
           .help = "stochastic gradient descent (torch.optim.SGD with dampening 0)",
-          .options = {{.name = "lr", .default_value = 0.1, .help = "learning rate", .unit = "1", .low = 0, .low_open = true},
-                      {.name = "momentum", .default_value = 0.0, .help = "heavy-ball momentum", .unit = "1", .low = 0,
-                       .high = 1, .high_open = true},
-                      {.name = "weight_decay", .default_value = 0.0, .help = "L2 gradient weight_decay * m", .unit = "1",
-                       .low = 0}},
+          .options =
+              {{.name = "lr", .default_value = 0.1, .help = "learning rate", .unit = "1", .low = 0, .low_open = true},
+               {.name = "momentum",
+                .default_value = 0.0,
+                .help = "heavy-ball momentum",
+                .unit = "1",
+                .low = 0,
+                .high = 1,
+                .high_open = true},
+               {.name = "weight_decay",
+                .default_value = 0.0,
+                .help = "L2 gradient weight_decay * m",
+                .unit = "1",
+                .low = 0}},
           .gives_posterior = false,
           .make_float = make<float>,
           .make_double = make<double>};

@@ -15,29 +15,30 @@ namespace ivory {
 /// Everything a run carries from round to round, except optimizer state that clients keep on request.
 template <class Real>
 struct ServerState {
-  ServerState(Device& device_, std::size_t parameters_, std::size_t stride_, std::size_t clients_, bool everyone_takes_part_)
+  ServerState(Device& device_, std::size_t parameters_, std::size_t stride_, std::size_t clients_,
+              bool everyone_takes_part_)
       : device(&device_), parameters(parameters_), stride(stride_), clients(clients_),
         everyone_takes_part(everyone_takes_part_), start(device_, stride_), site(clients_), visited(clients_, 0) {}
 
   Device* device;
   std::size_t parameters, stride, clients;
-  bool everyone_takes_part;            // full participation: no client's last update need be remembered
-  std::uint64_t round = 0;             // rounds finished
-  Buffer<Real> start;                  // [stride] where local training begins: the initial weights, later the server mean
-  Buffer<Real> mean, precision;        // [stride] the server's Gaussian; `precision` empty for point methods
-  std::vector<Buffer<double>> sums;    // [stride] each: sums over clients of the round under way
+  bool everyone_takes_part;          // full participation: no client's last update need be remembered
+  std::uint64_t round = 0;           // rounds finished
+  Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
+  Buffer<Real> mean, precision;      // [stride] the server's Gaussian; `precision` empty for point methods
+  std::vector<Buffer<double>> sums;  // [stride] each: sums over clients of the round under way
   double weight_sum = 0;
-  std::vector<Buffer<Real>> site;      // per client [vectors x stride]; empty until the algorithm needs it
-  std::vector<std::uint8_t> visited;   // client has had an accepted update
+  std::vector<Buffer<Real>> site;     // per client [vectors x stride]; empty until the algorithm needs it
+  std::vector<std::uint8_t> visited;  // client has had an accepted update
 };
 
 /// Costs and needs that other parts must know before a run.
 struct AlgorithmTraits {
-  bool needs_posterior = false;     // clients must send a precision
-  bool gives_posterior = false;     // the server has one
-  bool personal = false;            // each client ends with its own model; there is no common one
+  bool needs_posterior = false;          // clients must send a precision
+  bool gives_posterior = false;          // the server has one
+  bool personal = false;                 // each client ends with its own model; there is no common one
   int vectors_down = 1, vectors_up = 1;  // messages per participant, in vectors of P
-  int vectors_per_client = 0;       // kept between rounds, full participation
+  int vectors_per_client = 0;            // kept between rounds, full participation
   int vectors_per_client_partial = 0;
 };
 

@@ -107,7 +107,8 @@ void for_each_column_in_order(Device& device, std::size_t rows, std::size_t colu
 
 /// Calls f(i, z_i) once for every i in [0, count); z_i is element i of the noise.
 template <class Real, class F>
-void for_each_with_noise([[maybe_unused]] Device& device, std::size_t count, const NoiseSource<Real>& noise, const F& f) {
+void for_each_with_noise([[maybe_unused]] Device& device, std::size_t count, const NoiseSource<Real>& noise,
+                         const F& f) {
   if (noise.stored != nullptr) {
     for (std::size_t i = 0; i < count; ++i) f(i, noise.stored[i]);
     return;

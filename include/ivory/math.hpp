@@ -20,7 +20,9 @@ IVORY_HD double fma(double a, double b, double c) { return __builtin_fma(a, b, c
 IVORY_HD float sqrt(float x) { return __builtin_sqrtf(x); }
 IVORY_HD double sqrt(double x) { return __builtin_sqrt(x); }
 template <class Real>
-IVORY_HD Real abs(Real x) { return x < Real(0) ? -x : x; }
+IVORY_HD Real abs(Real x) {
+  return x < Real(0) ? -x : x;
+}
 // NaN in `x` stays NaN: the comparison is false for it.
 template <class Real>
 IVORY_HD Real clamp(Real x, Real low, Real high) {
@@ -28,7 +30,9 @@ IVORY_HD Real clamp(Real x, Real low, Real high) {
   return y > high ? high : y;
 }
 template <class Real>
-IVORY_HD bool is_finite(Real x) { return x - x == Real(0); }
+IVORY_HD bool is_finite(Real x) {
+  return x - x == Real(0);
+}
 
 IVORY_HD float from_bits(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 IVORY_HD std::uint32_t to_bits(float x) { return __builtin_bit_cast(std::uint32_t, x); }
@@ -81,7 +85,9 @@ IVORY_HD float log(float x) {
 IVORY_HD double log(double x) { return std::log(x); }
 
 template <class Real>
-IVORY_HD Real sigmoid(Real x) { return Real(1) / (Real(1) + exp(-x)); }
+IVORY_HD Real sigmoid(Real x) {
+  return Real(1) / (Real(1) + exp(-x));
+}
 
 /// tanh(x): odd polynomial near 0 (no cancellation), exponentials elsewhere.
 IVORY_HD float tanh(float x) {

@@ -20,12 +20,12 @@ template <class Real>
 struct TrainingBlock {
   struct Client {
     LocalTerms<Real> terms;
-    double examples = 0;              // N_k
-    double batch = 0;                 // examples in the minibatch of this step
-    double learning_rate = 0;         // of this step, schedules applied
-    std::uint64_t optimizer_step = 0; // t of bias corrections: steps taken since the state was fresh
-    NoiseSource<Real> noise;          // of the NEXT sample to be drawn
-    bool active = true;               // false: the client's visit is over and its arrays stay as they are
+    double examples = 0;               // N_k
+    double batch = 0;                  // examples in the minibatch of this step
+    double learning_rate = 0;          // of this step, schedules applied
+    std::uint64_t optimizer_step = 0;  // t of bias corrections: steps taken since the state was fresh
+    NoiseSource<Real> noise;           // of the NEXT sample to be drawn
+    bool active = true;                // false: the client's visit is over and its arrays stay as they are
   };
 
   TrainingBlock(Device& device_, std::size_t clients_, std::size_t stride_, std::size_t vectors)
@@ -37,10 +37,10 @@ struct TrainingBlock {
   Device& device;
   std::size_t stride;
   std::vector<Client> clients;
-  Buffer<Real> point;                // parameters at which the gradient is taken
-  Buffer<Real> gradient;             // of the minibatch mean loss at `point`
-  Buffer<Real> mean;                 // the optimizer's parameters m
-  std::vector<Buffer<Real>> slots;   // the optimizer's other arrays; the first kept_vectors() may survive between visits
+  Buffer<Real> point;               // parameters at which the gradient is taken
+  Buffer<Real> gradient;            // of the minibatch mean loss at `point`
+  Buffer<Real> mean;                // the optimizer's parameters m
+  std::vector<Buffer<Real>> slots;  // the optimizer's other arrays; the first kept_vectors() may survive between visits
 
   Real* row(Buffer<Real>& array, std::size_t b) { return array.data() + b * stride; }
 };
@@ -64,7 +64,8 @@ class Optimizer {
   /// t := ++optimizer_step); then it moves block.point.
   virtual void advance(TrainingBlock<Real>& block, int sample) const = 0;
   /// Writes s_k = posterior precision of client b (only where gives_posterior()).
-  virtual void posterior_precision(const TrainingBlock<Real>& /*block*/, std::size_t /*b*/, Real* /*precision*/) const {}
+  virtual void posterior_precision(const TrainingBlock<Real>& /*block*/, std::size_t /*b*/, Real* /*precision*/) const {
+  }
   /// Mean share of the precision's way to its fixed point that this many steps closed; NaN where it has no meaning.
   virtual double precision_gap_closed(double /*steps*/) const;
 };

@@ -26,8 +26,10 @@ class ParameterLayout {
     return slices_.back().offset;
   }
   const std::vector<ParameterSlice>& slices() const { return slices_; }
-  std::size_t size() const { return size_; }                      // P
-  std::size_t stride() const { return round_up_to_tile(size_); }  // P padded to whole noise tiles; the padding never counts
+  std::size_t size() const { return size_; }  // P
+  std::size_t stride() const {
+    return round_up_to_tile(size_);
+  }  // P padded to whole noise tiles; the padding never counts
 
  private:
   std::vector<ParameterSlice> slices_;

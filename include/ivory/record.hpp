@@ -27,8 +27,8 @@ struct CalibrationBins {
 /// Everything computed from one set of predictions.
 struct Evaluation {
   Metrics metrics;
-  MetricsTable classes;            // by true class
-  std::vector<double> confusion;   // [true x predicted], counts
+  MetricsTable classes;           // by true class
+  std::vector<double> confusion;  // [true x predicted], counts
   CalibrationBins bins;
 };
 
@@ -42,19 +42,19 @@ struct ClientRecord {
 };
 
 struct RoundRecord {
-  int round = 0;                  // 1-based: the first finished round is 1
-  bool evaluated = false;         // the metrics below are NaN when not
-  Evaluation mean;                // at the server's mean
-  Evaluation bayes;               // posterior average; empty vectors and NaN without a posterior
-  Metrics bayes_error;            // Monte-Carlo standard errors of `bayes.metrics`
-  Metrics validation;             // mean model on the validation split
+  int round = 0;           // 1-based: the first finished round is 1
+  bool evaluated = false;  // the metrics below are NaN when not
+  Evaluation mean;         // at the server's mean
+  Evaluation bayes;        // posterior average; empty vectors and NaN without a posterior
+  Metrics bayes_error;     // Monte-Carlo standard errors of `bayes.metrics`
+  Metrics validation;      // mean model on the validation split
   double negative_elbo = no_value, negative_elbo_error = no_value;
   std::vector<Metrics> client_metrics;  // mean model on each client's own examples; empty when not evaluated
-  double train_loss = no_value;   // example-weighted mean over participants
+  double train_loss = no_value;         // example-weighted mean over participants
   double seconds = 0, seconds_training = 0, seconds_evaluation = 0;
   double bytes_up = 0, bytes_down = 0;
   std::uint64_t state_hash = 0;
-  double clamped = 0;             // precision entries raised to their floor in this round
+  double clamped = 0;                      // precision entries raised to their floor in this round
   double precision_gap_closed = no_value;  // share of the client precision's target step that local training closed
   int participants = 0, refused = 0;
   std::vector<ClientRecord> clients;

@@ -44,7 +44,8 @@ struct Stream {
   std::uint32_t key0, key1, upper0, upper1;
 
   IVORY_HD Words block(std::uint64_t index) const {
-    return philox({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), upper0, upper1}, key0, key1);
+    return philox({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), upper0, upper1}, key0,
+                  key1);
   }
 };
 

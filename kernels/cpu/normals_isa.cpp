@@ -37,8 +37,8 @@ inline Lanes multiply(Lanes x, std::uint32_t y) {
 // The low halves of two vectors side by side.
 inline void store(std::uint32_t* to, Lanes first, Lanes second) {
 #if defined(__AVX512F__)
-  const Words32 packed = __builtin_shufflevector((Words32)first, (Words32)second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22,
-                                                 24, 26, 28, 30);
+  const Words32 packed = __builtin_shufflevector((Words32)first, (Words32)second, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20,
+                                                 22, 24, 26, 28, 30);
 #else
   const Words32 packed = __builtin_shufflevector((Words32)first, (Words32)second, 0, 2, 4, 6, 8, 10, 12, 14);
 #endif

@@ -6,8 +6,8 @@
 namespace ivory {
 namespace {
 
-constexpr AlgorithmTraits local_traits{.personal = true, .vectors_down = 0, .vectors_up = 0, .vectors_per_client = 1,
-                                       .vectors_per_client_partial = 1};
+constexpr AlgorithmTraits local_traits{
+    .personal = true, .vectors_down = 0, .vectors_up = 0, .vectors_per_client = 1, .vectors_per_client_partial = 1};
 
 template <class Real>
 class Local final : public Algorithm<Real> {

@@ -81,8 +81,12 @@ struct TakeMean {
   }
 };
 
-constexpr AlgorithmTraits vb_admm_traits{.needs_posterior = true, .gives_posterior = true, .vectors_down = 2,
-                                         .vectors_up = 2, .vectors_per_client = 2, .vectors_per_client_partial = 4};
+constexpr AlgorithmTraits vb_admm_traits{.needs_posterior = true,
+                                         .gives_posterior = true,
+                                         .vectors_down = 2,
+                                         .vectors_up = 2,
+                                         .vectors_per_client = 2,
+                                         .vectors_per_client_partial = 4};
 
 template <class Real>
 class VbAdmm final : public Algorithm<Real> {
@@ -90,7 +94,7 @@ class VbAdmm final : public Algorithm<Real> {
   explicit VbAdmm(const Options& options)
       : rho_(options.real("rho")), tau_(options.real("temperature")), prior_(options.real("prior_precision")),
         damping_(options.real("damping")), alpha_(options.real("alpha")),
-        step_(!options.boolean("bregman") ? DualStep::natural
+        step_(!options.boolean("bregman")           ? DualStep::natural
               : options.boolean("bregman_ref_sign") ? DualStep::bregman_reference_sign
                                                     : DualStep::bregman) {}
 
@@ -197,21 +201,43 @@ AlgorithmPlugin vb_admm_plugin() {
   return {
       .name = "vb_admm",
       .help = "variational Bayes ADMM with diagonal covariances; PVI and Bregman ADMM are settings of it",
-      .options =
-          {{.name = "rho", .default_value = 0.1, .help = "weight of the KL to the server, and step size of the dual",
-            .unit = "1", .low = 0, .low_open = true},
-           {.name = "temperature", .default_value = 1.0, .help = "tau: the likelihood counts 1/tau-fold", .unit = "1",
-            .low = 0, .low_open = true},
-           {.name = "prior_precision", .default_value = 1.0, .help = "s0 of the prior N(0, 1/s0)", .unit = "1/weight^2",
-            .low = 0, .low_open = true},
-           {.name = "damping", .default_value = 1.0, .help = "d: share of the dual step taken", .unit = "1", .low = 0,
-            .high = 1, .low_open = true},
-           {.name = "alpha", .default_value = 0.0,
-            .help = "server step; 0 = 1/(1 + K rho). With rho = 1, alpha = 1 is PVI (damping < 1: damped PVI)",
-            .unit = "1", .low = 0, .high = 1},
-           {.name = "bregman", .default_value = false, .help = "dual step in expectation parameters (Bregman ADMM)"},
-           {.name = "bregman_ref_sign", .default_value = false,
-            .help = "compatibility: the reference code's sign of the Bregman precision step (methods.md D4)"}},
+      .options = {{.name = "rho",
+                   .default_value = 0.1,
+                   .help = "weight of the KL to the server, and step size of the dual",
+                   .unit = "1",
+                   .low = 0,
+                   .low_open = true},
+                  {.name = "temperature",
+                   .default_value = 1.0,
+                   .help = "tau: the likelihood counts 1/tau-fold",
+                   .unit = "1",
+                   .low = 0,
+                   .low_open = true},
+                  {.name = "prior_precision",
+                   .default_value = 1.0,
+                   .help = "s0 of the prior N(0, 1/s0)",
+                   .unit = "1/weight^2",
+                   .low = 0,
+                   .low_open = true},
+                  {.name = "damping",
+                   .default_value = 1.0,
+                   .help = "d: share of the dual step taken",
+                   .unit = "1",
+                   .low = 0,
+                   .high = 1,
+                   .low_open = true},
+                  {.name = "alpha",
+                   .default_value = 0.0,
+                   .help = "server step; 0 = 1/(1 + K rho). With rho = 1, alpha = 1 is PVI (damping < 1: damped PVI)",
+                   .unit = "1",
+                   .low = 0,
+                   .high = 1},
+                  {.name = "bregman",
+                   .default_value = false,
+                   .help = "dual step in expectation parameters (Bregman ADMM)"},
+                  {.name = "bregman_ref_sign",
+                   .default_value = false,
+                   .help = "compatibility: the reference code's sign of the Bregman precision step (methods.md D4)"}},
       .traits = vb_admm_traits,
       .make_float = make<float>,
       .make_double = make<double>};

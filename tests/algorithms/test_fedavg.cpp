@@ -51,7 +51,8 @@ BOOST_AUTO_TEST_CASE(the_server_is_the_average_weighted_by_examples_over_partici
     for (int round = 0; round < 6; ++round) {
       std::vector<bool> present(4, true);
       if (!everyone)
-        for (std::size_t k = 0; k < 4; ++k) present[k] = round != 3 && random.uniform() < 0.6;  // nobody comes to round 4
+        for (std::size_t k = 0; k < 4; ++k)
+          present[k] = round != 3 && random.uniform() < 0.6;  // nobody comes to round 4
       federation.round(
           [&](std::uint32_t k, const LocalTerms<double>& terms) {
             // Training starts at the server and adds nothing to the data loss.

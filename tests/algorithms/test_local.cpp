@@ -54,8 +54,11 @@ BOOST_AUTO_TEST_CASE(a_refused_update_leaves_the_client_where_it_was) {
   Federation<double> federation(*device, *algorithm, Vector(size, 0.5), {10, 25, 40});
   const auto send = [](std::uint32_t k, const LocalTerms<double>&) { return Sent<double>{Vector(size, 1.0 + k), {}}; };
   federation.round(send);
-  federation.round([](std::uint32_t, const LocalTerms<double>&) { return Sent<double>{Vector(size, 9.0), {}}; },
-                   {true, false, true});
+  federation.round(
+      [](std::uint32_t, const LocalTerms<double>&) {
+        return Sent<double>{Vector(size, 9.0), {}};
+      },
+      {true, false, true});
   BOOST_TEST(federation.head(algorithm->personal_mean(federation.state, 0))[0] == 9.0);
   BOOST_TEST(federation.head(algorithm->personal_mean(federation.state, 1))[0] == 2.0);
 }

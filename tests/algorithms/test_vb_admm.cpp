@@ -1,8 +1,8 @@
 // VB-ADMM on diagonal quadratics with exact client solves: the identities T1 to T6 of docs/methods 2.1, PVI (3.1) and Bregman
 // ADMM (3.2). All is double and the algebra is exact: tolerances are a few hundred roundings of the numbers' sizes.
 #define BOOST_TEST_MODULE vb_admm
-#include "tests/support/boost_test.hpp"
 #include <fmt/core.h>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "tests/support/client_problem.hpp"
@@ -21,9 +21,12 @@ struct Setting {
 };
 
 std::unique_ptr<Algorithm<double>> make(const QuadraticClients& problem, const Setting& setting) {
-  return make_algorithm<double>("vb_admm", {{"rho", setting.rho}, {"temperature", problem.temperature},
-                                            {"prior_precision", problem.prior_precision}, {"damping", setting.damping},
-                                            {"alpha", setting.alpha}, {"bregman", setting.bregman},
+  return make_algorithm<double>("vb_admm", {{"rho", setting.rho},
+                                            {"temperature", problem.temperature},
+                                            {"prior_precision", problem.prior_precision},
+                                            {"damping", setting.damping},
+                                            {"alpha", setting.alpha},
+                                            {"bregman", setting.bregman},
                                             {"bregman_ref_sign", setting.reference_sign}});
 }
 
@@ -141,7 +144,8 @@ BOOST_AUTO_TEST_CASE(t1_sites_approach_the_clients_curvature_whatever_rho_and_al
                 V[i] = share * problem.H[k][i] / temperature;
                 v[i] = share * problem.H[k][i] * problem.c[k][i] / temperature;
               }
-              BOOST_TEST_CONTEXT(fmt::format("tau {} d {} rho {} alpha {} round {}", temperature, damping, rho, alpha, round)) {
+              BOOST_TEST_CONTEXT(
+                  fmt::format("tau {} d {} rho {} alpha {} round {}", temperature, damping, rho, alpha, round)) {
                 BOOST_TEST(largest_difference(federation.site_precision(k), V) < 1e-11);
                 BOOST_TEST(largest_difference(federation.site_mean(k), v) < 1e-11);
               }
@@ -201,8 +205,9 @@ BOOST_AUTO_TEST_CASE(t4_from_another_start_than_the_prior_one_round_is_not_enoug
 
 BOOST_AUTO_TEST_CASE(t5_at_the_fixed_point_the_server_is_prior_times_sites_and_all_agree) {
   const auto device = make_cpu_device();
-  for (const Setting& setting : {Setting{.rho = 1.0}, Setting{.rho = 0.3, .damping = 0.5}, Setting{.rho = 0.6, .alpha = 0.3},
-                                 Setting{.rho = 1.0, .damping = 0.4, .alpha = 1.0}}) {
+  for (const Setting& setting :
+       {Setting{.rho = 1.0}, Setting{.rho = 0.3, .damping = 0.5}, Setting{.rho = 0.6, .alpha = 0.3},
+        Setting{.rho = 1.0, .damping = 0.4, .alpha = 1.0}}) {
     const QuadraticClients problem = four_clients(0.5);
     const auto algorithm = make(problem, setting);
     Federation<double> federation(*device, *algorithm, Vector{3.0, -3.0, 1.0}, problem.examples);
@@ -339,9 +344,14 @@ BOOST_AUTO_TEST_CASE(bregman_dual_steps_are_taken_in_expectation_parameters) {
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
-  for (const OptionValues& wrong : {OptionValues{{"rho", 0.0}}, {{"rho", -1.0}}, {{"rho", 1.0}, {"damping", 0.0}},
-                                    {{"rho", 1.0}, {"damping", 1.5}}, {{"rho", 1.0}, {"alpha", 1.5}},
-                                    {{"rho", 1.0}, {"alpha", -0.5}}, {{"rho", 1.0}, {"temperature", 0.0}},
-                                    {{"rho", 1.0}, {"prior_precision", 0.0}}, {{"roh", 1.0}}})
+  for (const OptionValues& wrong : {OptionValues{{"rho", 0.0}},
+                                    {{"rho", -1.0}},
+                                    {{"rho", 1.0}, {"damping", 0.0}},
+                                    {{"rho", 1.0}, {"damping", 1.5}},
+                                    {{"rho", 1.0}, {"alpha", 1.5}},
+                                    {{"rho", 1.0}, {"alpha", -0.5}},
+                                    {{"rho", 1.0}, {"temperature", 0.0}},
+                                    {{"rho", 1.0}, {"prior_precision", 0.0}},
+                                    {{"roh", 1.0}}})
     BOOST_CHECK_THROW(make_algorithm<double>("vb_admm", wrong), InputError);
 }

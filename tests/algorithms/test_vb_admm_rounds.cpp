@@ -21,7 +21,8 @@ struct PlainServer {
   Vector m, s;
   std::vector<Vector> dual_mean, dual_precision, last_natural_mean, last_precision;
 
-  PlainServer(double rho_, double damping_, double alpha_, double s0, bool remembers_, std::size_t clients_, std::size_t size_)
+  PlainServer(double rho_, double damping_, double alpha_, double s0, bool remembers_, std::size_t clients_,
+              std::size_t size_)
       : rho(rho_), damping(damping_), alpha(alpha_ > 0 ? alpha_ : 1.0 / (1.0 + static_cast<double>(clients_) * rho_)),
         prior_precision(s0), remembers(remembers_), clients(clients_), size(size_), m(size_, 0.0), s(size_, s0),
         dual_mean(clients_, Vector(size_, 0.0)), dual_precision(clients_, Vector(size_, 0.0)),
@@ -52,7 +53,8 @@ struct PlainServer {
     }
     for (std::size_t k = 0; k < clients; ++k) {
       if (sent[k].mean.empty()) continue;
-      last_precision[k].assign(sent[k].precision.begin(), sent[k].precision.begin() + static_cast<std::ptrdiff_t>(size));
+      last_precision[k].assign(sent[k].precision.begin(),
+                               sent[k].precision.begin() + static_cast<std::ptrdiff_t>(size));
       last_natural_mean[k].resize(size);
       for (std::size_t i = 0; i < size; ++i) last_natural_mean[k][i] = sent[k].precision[i] * sent[k].mean[i];
     }
@@ -85,8 +87,8 @@ void compare_with_plain_server(double rho, double damping, double alpha, bool ev
     std::vector<bool> present(clients);
     for (std::size_t k = 0; k < clients; ++k) present[k] = random.uniform() < presence;
     const Vector before = federation.precision();
-    const AbsorbReport report = federation.round(
-        [&](std::uint32_t, const LocalTerms<double>&) { return drift(random, before); }, present);
+    const AbsorbReport report =
+        federation.round([&](std::uint32_t, const LocalTerms<double>&) { return drift(random, before); }, present);
     BOOST_TEST_REQUIRE(report.clamped == 0.0, "this comparison must stay clear of the floor");
     plain.round(federation.sent);
     // eta is a sum of 10 numbers that partly cancel: some hundred roundings of the largest.
@@ -133,8 +135,8 @@ BOOST_AUTO_TEST_CASE(the_fixed_point_of_partial_participation_is_the_exact_poste
   const auto device = make_cpu_device();
   const QuadraticClients problem = four_clients(0.5);
   for (const double damping : {1.0, 0.5}) {
-    const auto algorithm =
-        make_algorithm<double>("vb_admm", {{"rho", 0.4}, {"temperature", 0.5}, {"prior_precision", 2.0}, {"damping", damping}});
+    const auto algorithm = make_algorithm<double>(
+        "vb_admm", {{"rho", 0.4}, {"temperature", 0.5}, {"prior_precision", 2.0}, {"damping", damping}});
     Federation<double> federation(*device, *algorithm, Vector(3, 0.5), problem.examples, false);
     for (int round = 0; round < 3000; ++round) {
       std::vector<bool> present(4, false);
@@ -177,8 +179,7 @@ BOOST_AUTO_TEST_CASE(float_follows_double) {
   const auto run = [](auto zero) {
     using Real = decltype(zero);
     const auto device = make_cpu_device();
-    const auto algorithm =
-        make_algorithm<Real>("vb_admm", {{"rho", 0.2}, {"damping", 0.7}, {"prior_precision", 3.0}});
+    const auto algorithm = make_algorithm<Real>("vb_admm", {{"rho", 0.2}, {"damping", 0.7}, {"prior_precision", 3.0}});
     Federation<Real> federation(*device, *algorithm, std::vector<Real>(size, Real(0.1)), examples, false);
     StreamReader random(9, {Purpose::data, 1});
     for (int round = 0; round < 8; ++round)
@@ -204,27 +205,29 @@ BOOST_AUTO_TEST_CASE(float_follows_double) {
 namespace {
 
 // Trains with IVON until converged.
-Federation<double>::Train ivon_clients(Device& device, const Optimizer<double>& optimizer, const QuadraticClients& problem,
-                                       std::size_t steps, double rate, bool antithetic_noise) {
-  return [&device, &optimizer, &problem, steps, rate, antithetic_noise](std::uint32_t k, const LocalTerms<double>& terms) {
-    DrivenVisit<double> visit(device, optimizer, problem.size());
-    visit.block.clients[0].terms = terms;
-    visit.block.clients[0].examples = problem.examples[k];
-    visit.seed = 40 + k;
-    visit.rate = [rate, steps](std::size_t step) {  // the last third averages the mean's noise away
-      return 3 * step < 2 * steps ? rate : 0.1 * rate;
-    };
-    visit.gradient = [&problem, k](std::size_t, const double* theta, double* g) {
-      for (std::size_t i = 0; i < problem.size(); ++i)
-        g[i] = problem.H[k][i] / problem.examples[k] * (theta[i] - problem.c[k][i]);
-    };
-    if (antithetic_noise)
-      visit.noise = [&problem](std::size_t b, std::size_t step, int sample, double* z) {
-        antithetic(b, step, sample, z, problem.size());
+Federation<double>::Train ivon_clients(Device& device, const Optimizer<double>& optimizer,
+                                       const QuadraticClients& problem, std::size_t steps, double rate,
+                                       bool antithetic_noise) {
+  return
+      [&device, &optimizer, &problem, steps, rate, antithetic_noise](std::uint32_t k, const LocalTerms<double>& terms) {
+        DrivenVisit<double> visit(device, optimizer, problem.size());
+        visit.block.clients[0].terms = terms;
+        visit.block.clients[0].examples = problem.examples[k];
+        visit.seed = 40 + k;
+        visit.rate = [rate, steps](std::size_t step) {  // the last third averages the mean's noise away
+          return 3 * step < 2 * steps ? rate : 0.1 * rate;
+        };
+        visit.gradient = [&problem, k](std::size_t, const double* theta, double* g) {
+          for (std::size_t i = 0; i < problem.size(); ++i)
+            g[i] = problem.H[k][i] / problem.examples[k] * (theta[i] - problem.c[k][i]);
+        };
+        if (antithetic_noise)
+          visit.noise = [&problem](std::size_t b, std::size_t step, int sample, double* z) {
+            antithetic(b, step, sample, z, problem.size());
+          };
+        visit.run(steps);
+        return Sent<double>{visit.mean(), visit.precision()};
       };
-    visit.run(steps);
-    return Sent<double>{visit.mean(), visit.precision()};
-  };
 }
 
 }  // namespace

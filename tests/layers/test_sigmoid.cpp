@@ -1,7 +1,7 @@
 // The logistic sigmoid 1 / (1 + exp(-x)).
 #define BOOST_TEST_MODULE sigmoid
-#include "tests/support/boost_test.hpp"
 #include <limits>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "tests/support/layer_check.hpp"
@@ -28,7 +28,8 @@ std::vector<Real> slope(const std::vector<Real>& x) {
   const auto device = make_cpu_device();
   const std::vector<Real> y = forward(x), ones(x.size(), Real(1));
   std::vector<Real> gradient(x.size());
-  layer->backward(*device, BatchShape{1, 1, nullptr, 0}, nullptr, x.data(), y.data(), ones.data(), gradient.data(), nullptr);
+  layer->backward(*device, BatchShape{1, 1, nullptr, 0}, nullptr, x.data(), y.data(), ones.data(), gradient.data(),
+                  nullptr);
   return gradient;
 }
 

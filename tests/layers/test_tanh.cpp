@@ -1,7 +1,7 @@
 // The hyperbolic tangent.
 #define BOOST_TEST_MODULE tanh
-#include "tests/support/boost_test.hpp"
 #include <limits>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "tests/support/layer_check.hpp"
@@ -28,7 +28,8 @@ std::vector<Real> slope(const std::vector<Real>& x) {
   const auto device = make_cpu_device();
   const std::vector<Real> y = forward(x), ones(x.size(), Real(1));
   std::vector<Real> gradient(x.size());
-  layer->backward(*device, BatchShape{1, 1, nullptr, 0}, nullptr, x.data(), y.data(), ones.data(), gradient.data(), nullptr);
+  layer->backward(*device, BatchShape{1, 1, nullptr, 0}, nullptr, x.data(), y.data(), ones.data(), gradient.data(),
+                  nullptr);
   return gradient;
 }
 
@@ -63,9 +64,7 @@ BOOST_AUTO_TEST_CASE(it_has_no_parameters_and_keeps_the_width) {
   BOOST_CHECK_THROW(make_layer<float>("tanh", {{"slope", 0.1}}, 9), InputError);
 }
 
-BOOST_AUTO_TEST_CASE(gradients_are_those_of_finite_differences) {
-  check_gradients(make_layer<double>("tanh", {}, 13));
-}
+BOOST_AUTO_TEST_CASE(gradients_are_those_of_finite_differences) { check_gradients(make_layer<double>("tanh", {}, 13)); }
 
 BOOST_AUTO_TEST_CASE(clients_of_a_block_do_not_see_each_other) {
   check_block([] { return make_layer<float>("tanh", {}, 21); });

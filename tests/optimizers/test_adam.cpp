@@ -37,7 +37,9 @@ void reference(State& state, std::size_t steps, double beta1, double beta2, doub
   }
 }
 
-State fresh(const Problem<double>& problem) { return {wide(problem.start, size), Vector(size, 0.0), Vector(size, 0.0)}; }
+State fresh(const Problem<double>& problem) {
+  return {wide(problem.start, size), Vector(size, 0.0), Vector(size, 0.0)};
+}
 
 template <class Real>
 void prepare(DrivenVisit<Real>& visit, const LocalTerms<Real>& terms) {
@@ -112,7 +114,8 @@ BOOST_AUTO_TEST_CASE(the_first_step_has_the_size_of_the_rate) {
   DrivenVisit<double> visit(*device, *optimizer, size);
   prepare(visit, problem.terms(false, false, lambda));
   visit.gradient = [](std::size_t, const double*, double* g) {
-    for (std::size_t i = 0; i < size; ++i) g[i] = (i % 2 == 0 ? 1.0 : -1.0) * std::pow(10.0, static_cast<double>(i % 7) - 3.0);
+    for (std::size_t i = 0; i < size; ++i)
+      g[i] = (i % 2 == 0 ? 1.0 : -1.0) * std::pow(10.0, static_cast<double>(i % 7) - 3.0);
   };
   visit.run(1);
   for (std::size_t i = 0; i < size; ++i) {
@@ -170,8 +173,11 @@ BOOST_AUTO_TEST_CASE(a_gradient_that_is_not_finite_shows_in_the_mean) {
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
-  for (const OptionValues& wrong : {OptionValues{{"lr", -0.1}}, {{"lr", 0.1}, {"beta1", -0.1}}, {{"lr", 0.1}, {"beta2", 1.5}},
-                                    {{"lr", 0.1}, {"epsilon", -1.0}}, {{"lr", 0.1}, {"weight_decay", -1.0}},
+  for (const OptionValues& wrong : {OptionValues{{"lr", -0.1}},
+                                    {{"lr", 0.1}, {"beta1", -0.1}},
+                                    {{"lr", 0.1}, {"beta2", 1.5}},
+                                    {{"lr", 0.1}, {"epsilon", -1.0}},
+                                    {{"lr", 0.1}, {"weight_decay", -1.0}},
                                     {{"lr", 0.1}, {"momentum", 0.9}}})
     BOOST_CHECK_THROW(make_optimizer<float>("adam", wrong), InputError);
 }

@@ -1,12 +1,12 @@
 // IVON against a plain reference for every combination of its options, and the exact statements of docs/methods, 1.1.
 #define BOOST_TEST_MODULE ivon
-#include "tests/support/boost_test.hpp"
-#include <cstring>
 #include <fmt/core.h>
+#include <cstring>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
-#include "tests/support/compare.hpp"
 #include "tests/support/client_problem.hpp"
+#include "tests/support/compare.hpp"
 #include "tests/support/ivon_reference.hpp"
 
 using namespace ivory;
@@ -109,8 +109,9 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
                 for (std::size_t i = 0; i < size; ++i)
                   precision[i] = lambda * (reference.hessian[i] + reference.decay[i]);
                 // Both are double and differ in the order of operations; 30 contracting steps amplify 1e-16 little.
-                const std::string what = fmt::format("gradsq {} samples {} clip {} debias {} rescale {} lambda {} kind {}",
-                                                     gradsq, samples, clip, debias, rescale, times_lambda, kind);
+                const std::string what =
+                    fmt::format("gradsq {} samples {} clip {} debias {} rescale {} lambda {} kind {}", gradsq, samples,
+                                clip, debias, rescale, times_lambda, kind);
                 BOOST_TEST(relative_difference(visit.mean(), reference.mean) < 1e-11, "mean: " << what);
                 BOOST_TEST(relative_difference(visit.slot(hessian_slot), reference.hessian) < 1e-11, "h: " << what);
                 BOOST_TEST(relative_difference(visit.slot(momentum_slot), reference.momentum) < 1e-11, "g: " << what);
@@ -144,7 +145,8 @@ BOOST_AUTO_TEST_CASE(retraction_keeps_the_precision_at_least_at_half) {
         const double expected = s * (1.0 - r + 0.5 * r * r);
         // h + delta is formed from terms up to r^2/2 times larger than their sum's smallest value: a few roundings of it.
         BOOST_TEST(std::fabs(h[i] + delta - expected) <= 1e-12 * s * (1.0 + std::fabs(r) + 0.5 * r * r));
-        BOOST_TEST(h[i] + delta >= 0.5 * s * (1.0 - 1e-12), "beta2 " << beta2 << " h " << h0 << " hhat " << estimates[i]);
+        BOOST_TEST(h[i] + delta >= 0.5 * s * (1.0 - 1e-12),
+                   "beta2 " << beta2 << " h " << h0 << " hhat " << estimates[i]);
       }
     }
 }
@@ -184,8 +186,9 @@ BOOST_AUTO_TEST_CASE(price_estimate_of_a_quadratic_is_its_curvature) {
   const auto device = make_cpu_device();
   const Vector a{2.0, 0.5, -1.5, 7.0}, c{1.0, -2.0, 0.3, 0.0}, z{1.0, -0.3, 2.0, 1.0};
   const double lambda = 40.0, delta = 0.05, h0 = 3.0, beta2 = 0.75;
-  const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.1}, {"beta2", beta2}, {"hess_init", h0},
-                                                         {"weight_decay", delta}, {"ess", lambda}, {"samples", 2}});
+  const auto optimizer = make_optimizer<double>(
+      "ivon",
+      {{"lr", 0.1}, {"beta2", beta2}, {"hess_init", h0}, {"weight_decay", delta}, {"ess", lambda}, {"samples", 2}});
   DrivenVisit<double> visit(*device, *optimizer, a.size());
   const auto start = padded<double>(Vector{0.3, 0.1, -0.7, 2.0});
   visit.block.clients[0].terms.start = start.data();
@@ -208,9 +211,12 @@ BOOST_AUTO_TEST_CASE(price_estimate_is_unbiased_and_negative_curvature_keeps_the
   constexpr std::size_t size = 4096;
   for (const double a : {1.7, -0.9}) {
     const double lambda = 50.0, delta = 0.05, h0 = 1.0, rest = 1e-6;
-    const auto optimizer =
-        make_optimizer<double>("ivon", {{"lr", 1e-3}, {"beta2", 1.0 - rest}, {"hess_init", h0}, {"weight_decay", delta},
-                                        {"ess", lambda}, {"samples", 256}});
+    const auto optimizer = make_optimizer<double>("ivon", {{"lr", 1e-3},
+                                                           {"beta2", 1.0 - rest},
+                                                           {"hess_init", h0},
+                                                           {"weight_decay", delta},
+                                                           {"ess", lambda},
+                                                           {"samples", 256}});
     DrivenVisit<double> visit(*device, *optimizer, size);
     const auto start = padded<double>(Vector(size, 0.25));
     visit.block.clients[0].terms.start = start.data();
@@ -245,15 +251,21 @@ BOOST_AUTO_TEST_CASE(on_a_quadratic_it_converges_to_the_exact_posterior) {
   const auto device = make_cpu_device();
   const Vector a{2.0, 0.5, 0.02, 7.0}, c{1.0, -2.0, 0.3, 0.0};
   const double lambda = 40.0, delta = 0.05;
-  const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.05}, {"beta2", 0.99}, {"hess_init", 1.0},
-                                                         {"weight_decay", delta}, {"ess", lambda}, {"samples", 2},
+  const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.05},
+                                                         {"beta2", 0.99},
+                                                         {"hess_init", 1.0},
+                                                         {"weight_decay", delta},
+                                                         {"ess", lambda},
+                                                         {"samples", 2},
                                                          {"rescale_lr", false}});
   DrivenVisit<double> visit(*device, *optimizer, a.size());
   const auto start = padded<double>(Vector{0.3, 0.1, -0.7, 2.0});
   visit.block.clients[0].terms.start = start.data();
   visit.gradient = quadratic(a, c);
   visit.rate = [](std::size_t) { return 0.05; };
-  visit.noise = [&](std::size_t b, std::size_t step, int sample, double* z) { antithetic(b, step, sample, z, a.size()); };
+  visit.noise = [&](std::size_t b, std::size_t step, int sample, double* z) {
+    antithetic(b, step, sample, z, a.size());
+  };
   visit.run(5000);
   const Vector m = visit.mean(), h = visit.slot(hessian_slot), s = visit.precision();
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -332,8 +344,10 @@ BOOST_AUTO_TEST_CASE(clipping_bounds_every_step_and_equal_samples_count_once) {
       std::copy(n.begin(), n.end(), z);
     };
     visit.run(15);
-    if (samples == 1) last = visit.mean();
-    else BOOST_TEST(relative_difference(visit.mean(), last) < 1e-12);  // the mean of four equal numbers may round
+    if (samples == 1)
+      last = visit.mean();
+    else
+      BOOST_TEST(relative_difference(visit.mean(), last) < 1e-12);  // the mean of four equal numbers may round
   }
 }
 
@@ -369,8 +383,9 @@ BOOST_AUTO_TEST_CASE(small_one_minus_beta2_is_not_lost_in_float) {
   const auto device = make_cpu_device();
   constexpr std::size_t steps = 2000;
   const double beta2 = 0.99999, lambda = 50.0, h0 = 0.5;
-  const auto optimizer = make_optimizer<float>("ivon", {{"lr", 1e-9}, {"beta2", beta2}, {"hess_init", h0},
-                                                        {"weight_decay", 0.0625}, {"ess", lambda}, {"samples", 2}});
+  const auto optimizer = make_optimizer<float>(
+      "ivon",
+      {{"lr", 1e-9}, {"beta2", beta2}, {"hess_init", h0}, {"weight_decay", 0.0625}, {"ess", lambda}, {"samples", 2}});
   DrivenVisit<float> visit(*device, *optimizer, 1);
   const auto start = padded<float>(Vector{0.0});
   visit.block.clients[0].terms.start = start.data();
@@ -414,9 +429,14 @@ BOOST_AUTO_TEST_CASE(share_of_the_precision_gap_closed) {
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
-  for (const OptionValues& wrong : {OptionValues{{"lr", 0.1}, {"beta1", -0.1}}, {{"lr", 0.1}, {"beta2", 1.5}},
-                                    {{"lr", -1.0}}, {{"lr", 0.1}, {"samples", 0}}, {{"lr", 0.1}, {"hess_init", -1.0}},
-                                    {{"lr", 0.1}, {"clip_radius", -1.0}}, {{"lr", 0.1}, {"weight_decay", -1.0}},
-                                    {{"lr", 0.1}, {"estimator", std::string("exact")}}, {{"lr", 0.1}, {"hes_init", 1.0}}})
+  for (const OptionValues& wrong : {OptionValues{{"lr", 0.1}, {"beta1", -0.1}},
+                                    {{"lr", 0.1}, {"beta2", 1.5}},
+                                    {{"lr", -1.0}},
+                                    {{"lr", 0.1}, {"samples", 0}},
+                                    {{"lr", 0.1}, {"hess_init", -1.0}},
+                                    {{"lr", 0.1}, {"clip_radius", -1.0}},
+                                    {{"lr", 0.1}, {"weight_decay", -1.0}},
+                                    {{"lr", 0.1}, {"estimator", std::string("exact")}},
+                                    {{"lr", 0.1}, {"hes_init", 1.0}}})
     BOOST_CHECK_THROW(make_optimizer<float>("ivon", wrong), InputError);
 }

@@ -2,8 +2,8 @@
 #define BOOST_TEST_MODULE ivon_site
 #include "tests/support/boost_test.hpp"
 
-#include "tests/support/compare.hpp"
 #include "tests/support/client_problem.hpp"
+#include "tests/support/compare.hpp"
 #include "tests/support/ivon_reference.hpp"
 
 using namespace ivory;
@@ -31,8 +31,10 @@ BOOST_AUTO_TEST_CASE(with_an_empty_site_and_a_scalar_anchor_it_is_plain_ivon) {
     visit.rate = [](std::size_t) { return 0.1; };
     visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
     visit.run(25);
-    if (kind == 0) plain = visit.mean();
-    else BOOST_TEST(relative_difference(visit.mean(), plain) < 1e-12);  // lambda delta / lambda rounds
+    if (kind == 0)
+      plain = visit.mean();
+    else
+      BOOST_TEST(relative_difference(visit.mean(), plain) < 1e-12);  // lambda delta / lambda rounds
   }
 }
 
@@ -46,8 +48,8 @@ BOOST_AUTO_TEST_CASE(prior_and_site_move_the_stationary_point_as_the_equations_s
     const Vector v{4.0 * sign, -3.0 * sign, 2.0 * sign}, V{6.0 * sign, 3.0 * sign, 9.0 * sign};
     const auto start = padded<double>(Vector(3, 0.0)), mean = padded<double>(m_g), precision = padded<double>(s_g),
                site_mean = padded<double>(v), site_precision = padded<double>(V);
-    const auto optimizer = make_optimizer<double>("ivon", {{"lr", 0.05}, {"beta2", 0.99}, {"hess_init", 1.0},
-                                                           {"rescale_lr", false}, {"samples", 2}});
+    const auto optimizer = make_optimizer<double>(
+        "ivon", {{"lr", 0.05}, {"beta2", 0.99}, {"hess_init", 1.0}, {"rescale_lr", false}, {"samples", 2}});
     DrivenVisit<double> visit(*device, *optimizer, 3);
     auto& terms = visit.block.clients[0].terms;
     terms.start = start.data();
@@ -90,8 +92,10 @@ BOOST_AUTO_TEST_CASE(negating_the_site_and_its_weight_changes_nothing) {
     visit.rate = [](std::size_t) { return 0.1; };
     visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
     visit.run(20);
-    if (sign > 0) ours = visit.mean();
-    else BOOST_TEST(visit.mean() == ours, boost::test_tools::per_element());  // negation is exact
+    if (sign > 0)
+      ours = visit.mean();
+    else
+      BOOST_TEST(visit.mean() == ours, boost::test_tools::per_element());  // negation is exact
   }
 }
 

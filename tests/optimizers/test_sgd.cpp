@@ -156,8 +156,10 @@ BOOST_AUTO_TEST_CASE(a_gradient_that_is_not_finite_shows_in_the_mean) {
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
-  for (const OptionValues& wrong : {OptionValues{{"lr", -0.1}}, {{"lr", 0.1}, {"momentum", -0.1}},
-                                    {{"lr", 0.1}, {"momentum", 1.5}}, {{"lr", 0.1}, {"weight_decay", -1.0}},
+  for (const OptionValues& wrong : {OptionValues{{"lr", -0.1}},
+                                    {{"lr", 0.1}, {"momentum", -0.1}},
+                                    {{"lr", 0.1}, {"momentum", 1.5}},
+                                    {{"lr", 0.1}, {"weight_decay", -1.0}},
                                     {{"lr", 0.1}, {"nesterof", 1.0}}})
     BOOST_CHECK_THROW(make_optimizer<float>("sgd", wrong), InputError);
 }

@@ -1,17 +1,17 @@
 // The golden reference files: where they lie, reading them, and their measure of agreement. Every size, seed and hyperparameter
 // comes from the files, so that another folder of the same structure can be tested with IVORY_REFERENCE_DIR.
 #pragma once
-#include "tests/support/boost_test.hpp"
+#include <fmt/core.h>
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fmt/core.h>
 #include <limits>
 #include <optional>
 #include <string>
 #include <vector>
+#include "tests/support/boost_test.hpp"
 
 #include "src/hdf5_file.hpp"
 
@@ -59,8 +59,8 @@ double disagreement(const std::vector<Real>& values, const std::vector<double>& 
   double worst = 0.0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double difference = std::fabs(static_cast<double>(values[i]) - reference[i]);
-    const double allowed = std::is_same_v<Real, float> ? 1e-4 * largest
-                                                       : 1e-10 * std::max(std::fabs(reference[i]), 1e-3 * largest);
+    const double allowed =
+        std::is_same_v<Real, float> ? 1e-4 * largest : 1e-10 * std::max(std::fabs(reference[i]), 1e-3 * largest);
     const double ratio = difference == 0.0 ? 0.0 : difference / allowed;
     if (!(ratio <= worst)) worst = ratio;  // NaN is the worst
     if (std::isnan(worst)) return std::numeric_limits<double>::infinity();
@@ -77,7 +77,8 @@ void check_against(const std::vector<Real>& values, const Hdf5File& file, const 
 template <class Real>
 void check_value(Real value, double reference, const std::string& what) {
   const double worst = disagreement(std::vector<Real>{value}, {reference});
-  BOOST_TEST(worst <= 1.0, what << ": " << value << " instead of " << reference << ", " << worst << " times the tolerance");
+  BOOST_TEST(worst <= 1.0,
+             what << ": " << value << " instead of " << reference << ", " << worst << " times the tolerance");
 }
 
 template <class Value>

@@ -1,7 +1,7 @@
 // Point-estimate methods on softmax regression (baselines.h5), through the trainer, with SGD and Adam.
 #define BOOST_TEST_MODULE reference_baselines
-#include "tests/support/boost_test.hpp"
 #include <numeric>
+#include "tests/support/boost_test.hpp"
 
 #include "clients/network.hpp"
 #include "clients/trainer.hpp"
@@ -17,8 +17,8 @@ namespace {
 
 void run_fedavg(const Hdf5File& file, const std::string& group) {
   const auto x = file.read<float>("X");
-  const Dataset data{x.shape[1], static_cast<int>(file.integer("/", "C")), x.values,
-                     file.read<std::int32_t>("labels").values, {}};
+  const Dataset data{
+      x.shape[1], static_cast<int>(file.integer("/", "C")), x.values, file.read<std::int32_t>("labels").values, {}};
   const auto offsets = file.read<std::int64_t>("client_offsets").values;
   std::vector<std::vector<std::uint32_t>> rows;
   Vector examples;
@@ -28,17 +28,18 @@ void run_fedavg(const Hdf5File& file, const std::string& group) {
     examples.push_back(static_cast<double>(rows.back().size()));
   }
   const auto device = make_cpu_device();
-  const Network<double> network = make_mlp<double>(data.features, {}, static_cast<std::size_t>(data.classes), "relu", false);
+  const Network<double> network =
+      make_mlp<double>(data.features, {}, static_cast<std::size_t>(data.classes), "relu", false);
   const std::size_t size = network.layout().size();
   const double lr = file.real(group, "lr");
   const std::string name = file.text(group, "optimizer") == "Adam" ? "adam" : "sgd";
-  const auto optimizer =
-      make_optimizer<double>(name, {{"lr", lr}, {"weight_decay", file.real(group, "weight_decay")}});
+  const auto optimizer = make_optimizer<double>(name, {{"lr", lr}, {"weight_decay", file.real(group, "weight_decay")}});
   const auto algorithm = make_algorithm<double>("fedavg", {});
   const bool keep = file.text(group, "optimizer_state") == "kept over rounds";
-  Trainer<double> trainer(*device, network, *optimizer, data,
-                          VisitPlan{.steps = file.integer(group, "local_steps"), .batch = data.size(), .keep_state = keep},
-                          LearningRate(lr));
+  Trainer<double> trainer(
+      *device, network, *optimizer, data,
+      VisitPlan{.steps = file.integer(group, "local_steps"), .batch = data.size(), .keep_state = keep},
+      LearningRate(lr));
   const auto reference = file.read<double>(group + "/server");
   Vector server(reference.values.begin(), reference.values.begin() + static_cast<std::ptrdiff_t>(size)), client;
   Federation<double> federation(*device, *algorithm, server, examples);
@@ -78,7 +79,8 @@ BOOST_AUTO_TEST_CASE(baselines) {
         continue;
       }
       // A method that comes into being must be compared here.
-      BOOST_TEST_REQUIRE(algorithm == "fedavg", "the algorithm " << algorithm << " exists: add its comparison to this test");
+      BOOST_TEST_REQUIRE(algorithm == "fedavg",
+                         "the algorithm " << algorithm << " exists: add its comparison to this test");
       BOOST_TEST_CONTEXT(group) run_fedavg(*file, group);
       ++count;
     }

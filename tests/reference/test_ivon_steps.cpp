@@ -17,10 +17,8 @@ constexpr std::size_t momentum_slot = 0, hessian_slot = 1;
 // The two losses of the files, without any regulariser.
 struct Loss {
   Loss(const Hdf5File& file, const std::string& name)
-      : quadratic(name == "quadratic"),
-        A(file.read<double>("problem/A").values),
-        a(file.read<double>("problem/a").values),
-        X(file.read<double>("problem/X").values),
+      : quadratic(name == "quadratic"), A(file.read<double>("problem/A").values),
+        a(file.read<double>("problem/a").values), X(file.read<double>("problem/X").values),
         y(file.read<double>("problem/y").values) {
     BOOST_TEST_REQUIRE((quadratic || name == "logistic"), "unknown problem " << name);
   }
@@ -61,11 +59,14 @@ void run(const Hdf5File& file, const std::string& group, bool with_terms) {
   if (with_terms && file.has_attribute(group, "local_wd") && file.real(group, "local_wd") != 0.0)
     return skipped(group, "extra local weight decay does not exist in Ivory");
 
-  OptionValues options{{"lr", file.real(group, "lr")}, {"beta1", file.real(group, "beta1")},
-                       {"beta2", file.real(group, "beta2")}, {"hess_init", hess_init},
+  OptionValues options{{"lr", file.real(group, "lr")},
+                       {"beta1", file.real(group, "beta1")},
+                       {"beta2", file.real(group, "beta2")},
+                       {"hess_init", hess_init},
                        {"samples", static_cast<std::int64_t>(samples)},
                        {"estimator", std::string(gradsq ? "gradsq" : "price")},
-                       {"clip_radius", std::isinf(clip) ? 0.0 : clip}, {"debias", flag(file, group, "debias")},
+                       {"clip_radius", std::isinf(clip) ? 0.0 : clip},
+                       {"debias", flag(file, group, "debias")},
                        {"rescale_lr", flag(file, group, "rescale_lr")}};
   if (gradsq) options["gsq_times_lambda"] = true;  // the reference's factor
   if (!with_terms) {
@@ -145,8 +146,10 @@ void run_file(const std::string& name, bool with_terms) {
   std::size_t count = 0;
   for (const std::string& group : configurations(*file)) {
     BOOST_TEST_CONTEXT(name << " " << group) {
-      if (file->text(group, "dtype") == "float32") run<float>(*file, group, with_terms);
-      else run<double>(*file, group, with_terms);
+      if (file->text(group, "dtype") == "float32")
+        run<float>(*file, group, with_terms);
+      else
+        run<double>(*file, group, with_terms);
     }
     ++count;
   }

@@ -53,8 +53,8 @@ std::vector<double> softmax(const double* logits, std::size_t rows, std::size_t 
                             const std::vector<std::int32_t>& labels, std::vector<double>& log_likelihood) {
   std::vector<double> probability(rows * classes);
   log_likelihood.resize(rows);
-  const SoftmaxCrossEntropy<double> formula{logits, labels.data(), nullptr, probability.data(), log_likelihood.data(),
-                                            classes, 1.0};
+  const SoftmaxCrossEntropy<double> formula{
+      logits, labels.data(), nullptr, probability.data(), log_likelihood.data(), classes, 1.0};
   for (std::size_t r = 0; r < rows; ++r) formula(r);
   return probability;
 }
@@ -105,8 +105,10 @@ BOOST_AUTO_TEST_CASE(groups_of_the_file) {
   if (!file) return;
   std::size_t tested = 0;
   for (const std::string& group : file->groups("/")) {
-    if (group == "classification" || group == "model_average" || group == "kl_diag") ++tested;
-    else skipped("metrics.h5 " + group, "these metrics do not exist yet");
+    if (group == "classification" || group == "model_average" || group == "kl_diag")
+      ++tested;
+    else
+      skipped("metrics.h5 " + group, "these metrics do not exist yet");
   }
   BOOST_TEST(tested == 3U);
 }

@@ -34,8 +34,8 @@ void run(const Hdf5File& file, const std::string& model, const std::string& grou
 
   std::vector<Real> gradient(parameters.size(), Real(0)), input_gradient(x.values.size());
   double loss = 0;
-  network.loss_and_gradient(*device, shape, parameters.data(), x.values.data(), labels.data(), workspace, gradient.data(),
-                            &loss, input_gradient.data());
+  network.loss_and_gradient(*device, shape, parameters.data(), x.values.data(), labels.data(), workspace,
+                            gradient.data(), &loss, input_gradient.data());
   gradient.resize(network.layout().size());
   check_against(std::vector<Real>{static_cast<Real>(loss)}, file, group + "/loss" + suffix);
   check_against(gradient, file, group + "/grad" + suffix);

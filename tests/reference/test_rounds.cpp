@@ -1,7 +1,7 @@
 // Whole rounds of VB-ADMM, PVI, damped PVI and Bregman ADMM on softmax regression: network, IVON and server together.
 #define BOOST_TEST_MODULE reference_rounds
-#include "tests/support/boost_test.hpp"
 #include <numeric>
+#include "tests/support/boost_test.hpp"
 
 #include "clients/network.hpp"
 #include "clients/trainer.hpp"
@@ -38,8 +38,10 @@ struct Clients {
 };
 
 OptionValues server_options(const Hdf5File& file, const std::string& group, double prior_precision) {
-  OptionValues options{{"rho", file.real(group, "rho")}, {"temperature", file.real(group, "temperature")},
-                       {"damping", file.real(group, "damping")}, {"prior_precision", prior_precision}};
+  OptionValues options{{"rho", file.real(group, "rho")},
+                       {"temperature", file.real(group, "temperature")},
+                       {"damping", file.real(group, "damping")},
+                       {"prior_precision", prior_precision}};
   if (flag(file, group, "alpha_given")) options["alpha"] = file.real(group, "alpha");
   return options;
 }
@@ -60,12 +62,16 @@ void run_driver(const Hdf5File& file, const std::string& group) {
       make_mlp<double>(clients.data.features, {}, static_cast<std::size_t>(clients.data.classes), "relu", false);
   BOOST_TEST_REQUIRE(network.layout().size() == size);
   const bool gradsq = file.text(group, "hess_approx") == "gradsq";
-  const auto optimizer = make_optimizer<double>(
-      "ivon", {{"lr", file.real(group, "lr")}, {"beta1", file.real(group, "beta1")}, {"beta2", file.real(group, "beta2")},
-               {"hess_init", file.real(group, "hess_init")}, {"samples", static_cast<std::int64_t>(samples)},
-               {"estimator", std::string(gradsq ? "gradsq" : "price")}, {"gsq_times_lambda", gradsq},
-               {"debias", flag(file, group, "debias")}, {"rescale_lr", flag(file, group, "rescale_lr")},
-               {"keep_momentum", true}});
+  const auto optimizer = make_optimizer<double>("ivon", {{"lr", file.real(group, "lr")},
+                                                         {"beta1", file.real(group, "beta1")},
+                                                         {"beta2", file.real(group, "beta2")},
+                                                         {"hess_init", file.real(group, "hess_init")},
+                                                         {"samples", static_cast<std::int64_t>(samples)},
+                                                         {"estimator", std::string(gradsq ? "gradsq" : "price")},
+                                                         {"gsq_times_lambda", gradsq},
+                                                         {"debias", flag(file, group, "debias")},
+                                                         {"rescale_lr", flag(file, group, "rescale_lr")},
+                                                         {"keep_momentum", true}});
   const auto algorithm =
       make_algorithm<double>("vb_admm", server_options(file, group, file.real(group, "prior_precision")));
 
@@ -82,7 +88,8 @@ void run_driver(const Hdf5File& file, const std::string& group) {
                             LearningRate(rates[round]));
     const auto noise = [&](std::uint64_t r, std::uint32_t k, std::uint64_t step, int sample) {
       if (step < steps) {
-        const std::size_t at = (((r * clients.rows.size() + k) * steps + step) * samples + static_cast<std::size_t>(sample));
+        const std::size_t at =
+            (((r * clients.rows.size() + k) * steps + step) * samples + static_cast<std::size_t>(sample));
         std::copy_n(eps.values.begin() + static_cast<std::ptrdiff_t>(at * size), size, stored.begin());
       }
       return NoiseSource<double>{{}, stored.data()};
@@ -129,7 +136,8 @@ Vector transposed(const double* x, std::size_t rows, std::size_t columns) {
 // The toy code: a fresh optimizer in every round, h = 0 and the server's mean from the first round on, own rates inside a round.
 void run_toy(const Hdf5File& file, const std::string& group) {
   const Clients clients(file);
-  const std::size_t d = clients.data.features, classes = static_cast<std::size_t>(clients.data.classes), size = d * classes;
+  const std::size_t d = clients.data.features, classes = static_cast<std::size_t>(clients.data.classes),
+                    size = d * classes;
   const auto eps = file.read<double>("eps");  // [rounds, K, inner, 1, P]
   const std::size_t rounds = eps.shape[0], steps = eps.shape[2], samples = eps.shape[3];
   const auto rates = file.read<double>("lr_schedule").values;
@@ -139,10 +147,11 @@ void run_toy(const Hdf5File& file, const std::string& group) {
   OptionValues options = server_options(file, group, prior[0]);
   if (flag(file, group, "bregman")) options["bregman"] = options["bregman_ref_sign"] = true;
   const auto algorithm = make_algorithm<double>("vb_admm", options);
-  const auto optimizer = make_optimizer<double>(
-      "ivon", {{"lr", file.real("/", "ivon_lr")}, {"beta1", file.real("/", "ivon_beta1")},
-               {"beta2", file.real("/", "ivon_beta2")}, {"samples", static_cast<std::int64_t>(samples)},
-               {"rescale_lr", false}});
+  const auto optimizer = make_optimizer<double>("ivon", {{"lr", file.real("/", "ivon_lr")},
+                                                         {"beta1", file.real("/", "ivon_beta1")},
+                                                         {"beta2", file.real("/", "ivon_beta2")},
+                                                         {"samples", static_cast<std::int64_t>(samples)},
+                                                         {"rescale_lr", false}});
   const auto device = make_cpu_device();
   const Network<double> network = make_mlp<double>(d, {}, classes, "relu", false);
   BOOST_TEST_REQUIRE(network.layout().size() == size);
@@ -171,7 +180,8 @@ void run_toy(const Hdf5File& file, const std::string& group) {
       visit.rate = [&](std::size_t step) { return rates[step]; };
       visit.noise = [&](std::size_t, std::size_t step, int sample, double* z) {
         if (step == steps) return;
-        const std::size_t at = ((round * clients.rows.size() + k) * steps + step) * samples + static_cast<std::size_t>(sample);
+        const std::size_t at =
+            ((round * clients.rows.size() + k) * steps + step) * samples + static_cast<std::size_t>(sample);
         const Vector n = transposed(eps.values.data() + at * size, d, classes);
         std::copy(n.begin(), n.end(), z);
       };

@@ -43,8 +43,7 @@ void bumpy_gradient(const Real* theta, Real* gradient, std::size_t size) {
 template <class Real>
 struct Problem {
   explicit Problem(std::size_t size_, std::uint64_t salt = 0)
-      : size(size_),
-        start(padded<Real>(numbers(size_, -1.0, 1.0, 10 + salt))),
+      : size(size_), start(padded<Real>(numbers(size_, -1.0, 1.0, 10 + salt))),
         anchor_mean(padded<Real>(numbers(size_, -0.5, 0.8, 20 + salt))),
         anchor_precision(padded<Real>(numbers(size_, 2.0, 9.0, 30 + salt))),
         site_mean(padded<Real>(numbers(size_, -3.0, 2.0, 40 + salt))),
@@ -107,8 +106,8 @@ inline Vector full_gradient(const Vector& theta, const LocalTerms<double>& terms
 // Every way of switching terms on and off that messages.hpp allows.
 inline std::vector<LocalTerms<double>> kinds_of_terms(const Problem<double>& problem, double lambda) {
   std::vector<LocalTerms<double>> kinds{problem.terms(false, false, lambda), problem.terms(true, false, lambda),
-                                        problem.terms(true, true, lambda), problem.terms(true, false, lambda),
-                                        problem.terms(false, true, lambda), problem.terms(true, true, lambda)};
+                                        problem.terms(true, true, lambda),   problem.terms(true, false, lambda),
+                                        problem.terms(false, true, lambda),  problem.terms(true, true, lambda)};
   kinds[3].anchor_mean = nullptr;     // m = 0
   kinds[5].site_precision = nullptr;  // V = 0: ADMM's dual variable
   return kinds;

@@ -22,8 +22,7 @@ class Federation {
 
   Federation(Device& device, const Algorithm<Real>& algorithm_, const std::vector<Real>& start,
              const std::vector<double>& examples_, bool everyone = true)
-      : algorithm(algorithm_),
-        state(device, start.size(), round_up_to_tile(start.size()), examples_.size(), everyone),
+      : algorithm(algorithm_), state(device, start.size(), round_up_to_tile(start.size()), examples_.size(), everyone),
         examples(examples_) {
     state.start.from_host(padded<Real>(start));
     algorithm.initialise(state);

@@ -1,13 +1,13 @@
 // Checks that every layer must pass: gradients against finite differences, clients of a block apart from each other, rows that
 // are not live without influence.
 #pragma once
-#include "tests/support/boost_test.hpp"
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <functional>
 #include <memory>
 #include <vector>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/layer.hpp"
 #include "tests/support/compare.hpp"
@@ -39,7 +39,8 @@ struct LayerPass {
     parameter_gradient.assign(parameters.size(), untouched);
     for (std::size_t b = 0; b < live.size(); ++b)
       for (std::size_t r = static_cast<std::size_t>(live[b]); r < rows; ++r)
-        std::fill_n(input.begin() + static_cast<std::ptrdiff_t>((b * rows + r) * layer->inputs()), layer->inputs(), Real(0));
+        std::fill_n(input.begin() + static_cast<std::ptrdiff_t>((b * rows + r) * layer->inputs()), layer->inputs(),
+                    Real(0));
   }
 
   static constexpr Real untouched = Real(12345);
@@ -91,7 +92,8 @@ inline void check_gradients(std::unique_ptr<Layer<double>> layer) {
     const std::size_t inputs = pass.layer->inputs();
     for (std::size_t i = 0; i < pass.shape.live_rows(b) * inputs; ++i) {
       const std::size_t at = b * pass.shape.rows * inputs + i;
-      BOOST_TEST(std::fabs(difference(pass.input[at], b) - input_gradient[at]) < tolerance, "input " << i << " client " << b);
+      BOOST_TEST(std::fabs(difference(pass.input[at], b) - input_gradient[at]) < tolerance,
+                 "input " << i << " client " << b);
     }
     for (std::size_t i = 0; i < pass.layout.size(); ++i) {
       const std::size_t at = b * pass.shape.parameter_stride + i;
@@ -115,7 +117,8 @@ inline void check_block(const std::function<std::unique_ptr<Layer<float>>()>& ma
   const std::vector<int> live{7, 3, 1, 6};
   constexpr std::size_t rows = 7;
   LayerPass<float> block(make(), live, rows, 5);
-  const std::size_t inputs = block.layer->inputs(), outputs = block.layer->outputs(), stride = block.shape.parameter_stride;
+  const std::size_t inputs = block.layer->inputs(), outputs = block.layer->outputs(),
+                    stride = block.shape.parameter_stride;
   block.forward();
   block.backward();
   for (std::size_t b = 0; b < live.size(); ++b) {
@@ -123,7 +126,8 @@ inline void check_block(const std::function<std::unique_ptr<Layer<float>>()>& ma
     LayerPass<float> alone(make(), {live[b]}, n, 5);
     std::copy_n(block.parameters.begin() + static_cast<std::ptrdiff_t>(b * stride), stride, alone.parameters.begin());
     std::copy_n(block.input.begin() + static_cast<std::ptrdiff_t>(b * rows * inputs), n * inputs, alone.input.begin());
-    std::copy_n(block.weight.begin() + static_cast<std::ptrdiff_t>(b * rows * outputs), n * outputs, alone.weight.begin());
+    std::copy_n(block.weight.begin() + static_cast<std::ptrdiff_t>(b * rows * outputs), n * outputs,
+                alone.weight.begin());
     alone.shape.live = nullptr;  // all rows are live
     alone.forward();
     alone.backward();

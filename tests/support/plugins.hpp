@@ -29,24 +29,30 @@ template <class Real>
 std::unique_ptr<Optimizer<Real>> make_optimizer(const std::string& name, const OptionValues& values) {
   const OptimizerPlugin& plugin = require(find_optimizer(name), name);
   const Options options = resolve(plugin.options, values, "clients.optimizer");
-  if constexpr (std::is_same_v<Real, float>) return plugin.make_float(options);
-  else return plugin.make_double(options);
+  if constexpr (std::is_same_v<Real, float>)
+    return plugin.make_float(options);
+  else
+    return plugin.make_double(options);
 }
 
 template <class Real>
 std::unique_ptr<Algorithm<Real>> make_algorithm(const std::string& name, const OptionValues& values) {
   const AlgorithmPlugin& plugin = require(find_algorithm(name), name);
   const Options options = resolve(plugin.options, values, "server");
-  if constexpr (std::is_same_v<Real, float>) return plugin.make_float(options);
-  else return plugin.make_double(options);
+  if constexpr (std::is_same_v<Real, float>)
+    return plugin.make_float(options);
+  else
+    return plugin.make_double(options);
 }
 
 template <class Real>
 std::unique_ptr<Layer<Real>> make_layer(const std::string& name, const OptionValues& values, std::size_t inputs) {
   const LayerPlugin& plugin = require(find_layer(name), name);
   const Options options = resolve(plugin.options, values, "model");
-  if constexpr (std::is_same_v<Real, float>) return plugin.make_float(options, inputs);
-  else return plugin.make_double(options, inputs);
+  if constexpr (std::is_same_v<Real, float>)
+    return plugin.make_float(options, inputs);
+  else
+    return plugin.make_double(options, inputs);
 }
 
 }  // namespace ivory::test

@@ -8,8 +8,8 @@
 namespace ivory::test {
 
 struct QuadraticClients {
-  std::vector<double> examples;               // N_k
-  std::vector<std::vector<double>> H, c;      // [K][P]
+  std::vector<double> examples;           // N_k
+  std::vector<std::vector<double>> H, c;  // [K][P]
   double temperature = 1, prior_precision = 1;
 
   std::size_t clients() const { return examples.size(); }

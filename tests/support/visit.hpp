@@ -20,15 +20,13 @@ class DrivenVisit {
   using AfterStep = std::function<void(std::size_t step)>;
 
   DrivenVisit(Device& device, const Optimizer<Real>& optimizer, std::size_t parameters, std::size_t clients = 1)
-      : block(device, clients, round_up_to_tile(parameters), optimizer.vectors()),
-        optimizer_(optimizer),
-        parameters_(parameters),
-        noise_(clients, std::vector<Real>(block.stride)) {}
+      : block(device, clients, round_up_to_tile(parameters), optimizer.vectors()), optimizer_(optimizer),
+        parameters_(parameters), noise_(clients, std::vector<Real>(block.stride)) {}
 
   TrainingBlock<Real> block;
   Gradient gradient;
-  Noise noise;        // empty: Philox noise of `seed`
-  Rate rate;          // empty: 1
+  Noise noise;  // empty: Philox noise of `seed`
+  Rate rate;    // empty: 1
   std::function<void()> after_begin;
   AfterStep after_step;
   std::uint64_t seed = 1, round = 0;

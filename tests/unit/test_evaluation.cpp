@@ -26,8 +26,9 @@ struct Predicted {
       for (double& x : p) total += (x = std::exp(sharpness * random.uniform()));
       for (const double x : p) probability.push_back(x / total);
       const auto likely = std::max_element(p.begin(), p.end()) - p.begin();
-      labels.push_back(random.uniform() < 0.6 ? static_cast<std::int32_t>(likely)
-                                              : static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(classes))));
+      labels.push_back(random.uniform() < 0.6
+                           ? static_cast<std::int32_t>(likely)
+                           : static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(classes))));
     }
   }
   std::size_t n, classes;
@@ -55,8 +56,8 @@ BOOST_AUTO_TEST_CASE(metrics_by_hand) {
   const Evaluation e = evaluate_probabilities(p.data(), labels.data(), 3, 3, 10);
   BOOST_TEST(std::fabs(e.metrics.accuracy - 2.0 / 3.0) < 1e-15);
   BOOST_TEST(std::fabs(e.metrics.nll + (std::log(0.7) + std::log(0.3) + std::log(0.5)) / 3.0) < 1e-15);
-  BOOST_TEST(std::fabs(e.metrics.brier - ((0.09 + 0.04 + 0.01) + (0.49 + 0.36 + 0.01) + (0.0625 + 0.0625 + 0.25)) / 3.0) <
-             1e-15);
+  BOOST_TEST(std::fabs(e.metrics.brier -
+                       ((0.09 + 0.04 + 0.01) + (0.49 + 0.36 + 0.01) + (0.0625 + 0.0625 + 0.25)) / 3.0) < 1e-15);
   double entropy = 0.0;
   for (const double x : p) entropy -= x * std::log(x) / 3.0;
   BOOST_TEST(std::fabs(e.metrics.entropy - entropy) < 1e-15);
@@ -94,14 +95,14 @@ BOOST_AUTO_TEST_CASE(certain_predictions_have_a_calibration_error_of_one_minus_a
   BOOST_TEST(std::fabs(m.accuracy - 0.7) < 1e-15);
   BOOST_TEST(std::fabs(m.ece - 0.3) < 1e-15);
   BOOST_TEST(std::fabs(m.brier - 0.6) < 1e-15);
-  BOOST_TEST(m.entropy == 0.0);  // 0 log 0 = 0
+  BOOST_TEST(m.entropy == 0.0);                                  // 0 log 0 = 0
   BOOST_TEST(std::fabs(m.nll + 0.3 * std::log(1e-12)) < 1e-12);  // log max(p, 1e-12)
 }
 
 BOOST_AUTO_TEST_CASE(bins_are_right_closed) {
   // Four bins; confidences on all their edges (exact in binary), and 0, which goes to the first.
-  const std::vector<float> p{0.25F, 0.25F, 0.25F, 0.25F, 0.5F, 0.25F, 0.25F, 0.0F, 0.75F, 0.25F, 0.0F, 0.0F,
-                             1.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.5000001F, 0.4999999F, 0.0F, 0.0F};
+  const std::vector<float> p{0.25F, 0.25F, 0.25F, 0.25F, 0.5F, 0.25F, 0.25F, 0.0F, 0.75F,      0.25F,      0.0F, 0.0F,
+                             1.0F,  0.0F,  0.0F,  0.0F,  0.0F, 0.0F,  0.0F,  0.0F, 0.5000001F, 0.4999999F, 0.0F, 0.0F};
   const std::vector<std::int32_t> labels{0, 0, 0, 0, 1, 1};
   const CalibrationBins b = evaluate_probabilities(p.data(), labels.data(), 6, 4, 4).bins;
   BOOST_TEST(b.count == (Vector{2, 1, 2, 1}), boost::test_tools::per_element());
@@ -162,7 +163,8 @@ namespace {
 
 // Softmax regression on 3 features: everything about it can be computed again here.
 struct Regression {
-  Regression() : network(make_mlp<float>(3, {}, 4, "relu", true)), mean(network.initialise(5)), precision(mean.size(), 4.0F) {
+  Regression()
+      : network(make_mlp<float>(3, {}, 4, "relu", true)), mean(network.initialise(5)), precision(mean.size(), 4.0F) {
     StreamReader random(33, {Purpose::data});
     data.features = 3;
     data.classes = 4;
@@ -171,7 +173,8 @@ struct Regression {
       data.labels.push_back(static_cast<std::int32_t>(random.below(4)));
     }
     for (float& m : mean) m *= 3.0F;
-    for (std::size_t i = 0; i < network.layout().size(); ++i) precision[i] = static_cast<float>(1.0 + 3.0 * random.uniform());
+    for (std::size_t i = 0; i < network.layout().size(); ++i)
+      precision[i] = static_cast<float>(1.0 + 3.0 * random.uniform());
   }
   Network<float> network;
   std::vector<float> mean, precision;
@@ -210,7 +213,8 @@ BOOST_AUTO_TEST_CASE(predictions_are_the_networks_softmax_for_any_number_of_thre
   const Vector exact = r.softmax(Vector(r.mean.begin(), r.mean.begin() + 16));
   BOOST_TEST(largest_difference(one.probability, exact) < 1e-6);  // float
   for (std::size_t i = 0; i < r.data.size(); ++i)
-    BOOST_TEST(std::fabs(one.log_likelihood[i] - std::log(exact[i * 4 + static_cast<std::size_t>(r.data.labels[i])])) < 2e-6);
+    BOOST_TEST(std::fabs(one.log_likelihood[i] - std::log(exact[i * 4 + static_cast<std::size_t>(r.data.labels[i])])) <
+               2e-6);
   for (const int threads : {2, 3}) {
     const Predictions more = Predictor(r.network, threads).predict(r.mean.data(), r.data);
     BOOST_TEST(more.probability == one.probability, boost::test_tools::per_element());
@@ -226,9 +230,10 @@ BOOST_AUTO_TEST_CASE(predictions_are_the_networks_softmax_for_any_number_of_thre
     labels.push_back(r.data.labels[i]);
     log_likelihood.push_back(one.log_likelihood[i]);
   }
-  check_equal(metrics_of_rows(one, r.data, rows, bins),
-              evaluate_probabilities(probability.data(), labels.data(), rows.size(), 4, bins, log_likelihood.data()).metrics,
-              1e-15);
+  check_equal(
+      metrics_of_rows(one, r.data, rows, bins),
+      evaluate_probabilities(probability.data(), labels.data(), rows.size(), 4, bins, log_likelihood.data()).metrics,
+      1e-15);
 }
 
 BOOST_AUTO_TEST_CASE(the_posterior_average_averages_probabilities) {
@@ -253,16 +258,20 @@ BOOST_AUTO_TEST_CASE(the_posterior_average_averages_probabilities) {
   // The jackknife over 8 groups knows the error to 27 %; the reference adds 0.8 of it.
   BOOST_TEST(std::fabs(average.evaluation.metrics.nll - r.nll(mean_probability)) < 5.0 * error);
   BOOST_TEST(std::fabs(mean_nll - r.nll(mean_probability)) > 10.0 * error, "averaging losses would be seen");
-  BOOST_TEST(std::fabs(r.nll(r.softmax(Vector(r.mean.begin(), r.mean.begin() + 16))) - r.nll(mean_probability)) > 10.0 * error,
-             "the mean model would be seen");
-  BOOST_TEST_MESSAGE("nll " << average.evaluation.metrics.nll << " +- " << error << ", reference " << r.nll(mean_probability) << ", mean of losses " << mean_nll);
+  BOOST_TEST(
+      std::fabs(r.nll(r.softmax(Vector(r.mean.begin(), r.mean.begin() + 16))) - r.nll(mean_probability)) > 10.0 * error,
+      "the mean model would be seen");
+  BOOST_TEST_MESSAGE("nll " << average.evaluation.metrics.nll << " +- " << error << ", reference "
+                            << r.nll(mean_probability) << ", mean of losses " << mean_nll);
 
   const PosteriorAverage threaded =
       Predictor(r.network, 3).posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 3);
   check_equal(threaded.evaluation.metrics, average.evaluation.metrics, 0.0);
-  const PosteriorAverage other = predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 4);
+  const PosteriorAverage other =
+      predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 4);
   BOOST_TEST(other.evaluation.metrics.nll != average.evaluation.metrics.nll, "another round draws other samples");
-  BOOST_TEST(std::isnan(predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, 1, bins, 7, 3).error.nll));
+  BOOST_TEST(
+      std::isnan(predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, 1, bins, 7, 3).error.nll));
 }
 
 BOOST_AUTO_TEST_CASE(a_sharp_posterior_is_the_mean_model) {
@@ -270,8 +279,8 @@ BOOST_AUTO_TEST_CASE(a_sharp_posterior_is_the_mean_model) {
   const Predictor predictor(r.network, 2);
   const std::vector<float> sharp(r.mean.size(), 1e14F);
   const Predictions at_mean = predictor.predict(r.mean.data(), r.data);
-  const Metrics expected = evaluate_probabilities(at_mean.probability.data(), r.data.labels.data(), r.data.size(), 4, bins,
-                                                  at_mean.log_likelihood.data())
+  const Metrics expected = evaluate_probabilities(at_mean.probability.data(), r.data.labels.data(), r.data.size(), 4,
+                                                  bins, at_mean.log_likelihood.data())
                                .metrics;
   const PosteriorAverage average = predictor.posterior_average(r.mean.data(), sharp.data(), r.data, 4, bins, 1, 0);
   check_equal(average.evaluation.metrics, expected, 1e-5);  // noise of 1e-7 in the weights, float probabilities
@@ -296,15 +305,16 @@ BOOST_AUTO_TEST_CASE(negative_elbo_is_the_expected_loss_plus_the_divergence_from
       loss -= static_cast<double>(weights[i]) * std::log(p[i * 4 + static_cast<std::size_t>(r.data.labels[i])]);
     value = loss / temperature + kl;
   }
-  const NegativeElbo elbo = predictor.negative_elbo(r.mean.data(), r.precision.data(), r.data, weights, temperature, prior,
-                                                    512, 7, 3);
+  const NegativeElbo elbo =
+      predictor.negative_elbo(r.mean.data(), r.precision.data(), r.data, weights, temperature, prior, 512, 7, 3);
   BOOST_TEST(elbo.error > 0.0);
   BOOST_TEST(std::fabs(elbo.value - mean_of(expected)) < 4.0 * std::hypot(elbo.error, error_of_mean(expected)));
   BOOST_TEST(elbo.error < 0.03 * elbo.value);
   // Its error is the standard error over samples: that of 3000 scaled to 512.
   BOOST_TEST(std::fabs(elbo.error / (error_of_mean(expected) * std::sqrt(3000.0 / 512.0)) - 1.0) < 0.2);
-  const NegativeElbo threaded = Predictor(r.network, 3).negative_elbo(r.mean.data(), r.precision.data(), r.data, weights,
-                                                                      temperature, prior, 512, 7, 3);
+  const NegativeElbo threaded =
+      Predictor(r.network, 3)
+          .negative_elbo(r.mean.data(), r.precision.data(), r.data, weights, temperature, prior, 512, 7, 3);
   BOOST_TEST(threaded.value == elbo.value);
   BOOST_TEST(threaded.error == elbo.error);
 
@@ -315,6 +325,7 @@ BOOST_AUTO_TEST_CASE(negative_elbo_is_the_expected_loss_plus_the_divergence_from
   for (std::size_t i = 0; i < n; ++i) loss -= static_cast<double>(weights[i]) * at_mean.log_likelihood[i];
   const double sharp_kl =
       kl_diagonal(*device, 16, KlTerm<float>{r.mean.data(), sharp.data(), nullptr, nullptr, 0.0, prior});
-  const NegativeElbo at = predictor.negative_elbo(r.mean.data(), sharp.data(), r.data, weights, temperature, prior, 8, 7, 3);
+  const NegativeElbo at =
+      predictor.negative_elbo(r.mean.data(), sharp.data(), r.data, weights, temperature, prior, 8, 7, 3);
   BOOST_TEST(std::fabs(at.value - (loss / temperature + sharp_kl)) < 1e-5 * at.value);
 }

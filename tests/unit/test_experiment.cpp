@@ -1,10 +1,10 @@
 // Whole runs on the shipped data: any number of threads gives the same bits, failures of one client do not end a run, and the
 // bounds (pooled, local) and partial participation work end to end.
 #define BOOST_TEST_MODULE experiment
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include "tests/support/boost_test.hpp"
 
 #include "src/experiment.hpp"
 #include "src/scenario_reader.hpp"
@@ -101,8 +101,8 @@ BOOST_AUTO_TEST_CASE(a_diverged_client_is_refused_and_the_run_goes_on) {
 }
 
 BOOST_AUTO_TEST_CASE(everyone_refused_leaves_the_server_as_it_was) {
-  const auto records = run("fedavg", {"rounds=2", "clients.optimizer={name=\"sgd\", lr=1e38}", "clients.epochs=20",
-                                      "partition.kind=iid"});
+  const auto records = run(
+      "fedavg", {"rounds=2", "clients.optimizer={name=\"sgd\", lr=1e38}", "clients.epochs=20", "partition.kind=iid"});
   BOOST_TEST(records[0].refused == 10);
   BOOST_TEST(records[0].state_hash == records[1].state_hash);
 }
@@ -123,7 +123,8 @@ BOOST_AUTO_TEST_CASE(the_two_bounds) {
 }
 
 BOOST_AUTO_TEST_CASE(validation_holdout_and_elbo_are_reported) {
-  const auto records = run("vb-admm", {"rounds=2", "data.validation=0.1", "partition.holdout=0.2", "evaluation.elbo_samples=8"});
+  const auto records =
+      run("vb-admm", {"rounds=2", "data.validation=0.1", "partition.holdout=0.2", "evaluation.elbo_samples=8"});
   BOOST_TEST(std::isfinite(records[1].validation.nll));
   BOOST_TEST(std::isfinite(records[1].negative_elbo));
   BOOST_TEST(records[1].negative_elbo_error > 0);

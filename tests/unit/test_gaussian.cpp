@@ -1,7 +1,7 @@
 // Diagonal Gaussians: divergence, sampling, precision floors.
 #define BOOST_TEST_MODULE gaussian
-#include "tests/support/boost_test.hpp"
 #include <limits>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/gaussian.hpp"
 #include "tests/support/compare.hpp"
@@ -26,7 +26,8 @@ struct Gaussians {
   Vector m1, s1, m2, s2;
 
   double kl(Device& device, std::size_t from, std::size_t count) const {
-    return kl_diagonal(device, count, KlTerm<double>{m1.data() + from, s1.data() + from, m2.data() + from, s2.data() + from});
+    return kl_diagonal(device, count,
+                       KlTerm<double>{m1.data() + from, s1.data() + from, m2.data() + from, s2.data() + from});
   }
 };
 

@@ -1,9 +1,9 @@
 // Elementary functions against long double over their whole range. For float every 397th bit pattern is tried, which is
 // some million arguments per function; the double versions are the standard library's and get a short check.
 #define BOOST_TEST_MODULE math
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <limits>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/math.hpp"
 
@@ -59,7 +59,8 @@ BOOST_AUTO_TEST_CASE(logarithm_at_the_edges) {
   // Probabilities that underflowed: a large finite loss, not infinity.
   BOOST_TEST(math::log(0.0F) == lowest);
   BOOST_TEST(math::log(std::numeric_limits<float>::denorm_min()) == lowest);
-  BOOST_TEST(std::isnan(math::log(not_a_number)), "log(NaN) = " << math::log(not_a_number) << " hides a diverged client");
+  BOOST_TEST(std::isnan(math::log(not_a_number)),
+             "log(NaN) = " << math::log(not_a_number) << " hides a diverged client");
   BOOST_TEST(math::log(2.5) == std::log(2.5));
 }
 

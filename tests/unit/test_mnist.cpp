@@ -1,9 +1,9 @@
 // The paper's MNIST setting on the real data, for as many rounds as a test may take. Skipped, visibly, where MNIST is not found.
 #define BOOST_TEST_MODULE mnist
 #define BOOST_TEST_NO_MAIN
-#include "tests/support/boost_test.hpp"
 #include <filesystem>
 #include <iostream>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
 #include "src/data_sets.hpp"
@@ -23,8 +23,9 @@ std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides) {
   const auto log = std::filesystem::temp_directory_path() / ("ivory-test-mnist-" + std::to_string(::getpid()) + ".h5");
   std::vector<RoundRecord> records;
   run_experiment(read_scenario(file, overrides, only).front(),
-                 {.threads = 2, .log_file = log.string(),
-                  .on_round = [&](const RoundRecord& record) { records.push_back(record); }});
+                 {.threads = 2, .log_file = log.string(), .on_round = [&](const RoundRecord& record) {
+                    records.push_back(record);
+                  }});
   std::filesystem::remove(log);
   return records;
 }
@@ -63,7 +64,8 @@ BOOST_AUTO_TEST_CASE(fedavg_learns) {
 }
 
 BOOST_AUTO_TEST_CASE(vb_admm_trains_every_client) {
-  const auto records = run("vb-admm", {"rounds=3", "evaluation.every=3", "evaluation.clients=none", "evaluation.samples=8"});
+  const auto records =
+      run("vb-admm", {"rounds=3", "evaluation.every=3", "evaluation.clients=none", "evaluation.samples=8"});
   BOOST_TEST(records[2].refused == 0);
   BOOST_TEST(records[2].clamped == 0);
   BOOST_TEST(records[2].train_loss < records[0].train_loss / 3);  // 5.2 in round 1 (noise of h0), 0.78 in round 3

@@ -1,17 +1,17 @@
 // The counter-based generator: known answers, the distribution of everything drawn from it, and that the vector code, the
 // scalar code and both instruction sets agree to the last bit.
 #define BOOST_TEST_MODULE rng
+#include <fmt/core.h>
 #include <boost/math/special_functions/gamma.hpp>
-#include "tests/support/boost_test.hpp"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fmt/core.h>
 #include <map>
 #include <numeric>
 #include <set>
 #include <string>
 #include <tuple>
+#include "tests/support/boost_test.hpp"
 
 #include "ivory/elementwise.hpp"
 #include "ivory/rng.hpp"
@@ -64,7 +64,8 @@ std::uint64_t hash_of_loops() {
     add(y);
     add(slope);
   }
-  const std::vector<float> start(z.begin() + count, z.begin() + static_cast<std::ptrdiff_t>(count + round_up_to_tile(count)));
+  const std::vector<float> start(z.begin() + count,
+                                 z.begin() + static_cast<std::ptrdiff_t>(count + round_up_to_tile(count)));
   for (const char* const name : {"sgd", "adam", "ivon"}) {
     const auto optimizer = make_optimizer<float>(name, {{"lr", 0.01}});
     DrivenVisit<float> visit(*device, *optimizer, count);
@@ -155,9 +156,11 @@ BOOST_AUTO_TEST_CASE(normals_have_the_moments_and_tails_of_the_normal_law) {
   BOOST_TEST(std::fabs(m2 / n - 1.0) < 4.0 * std::sqrt(2.0 / n));
   BOOST_TEST(std::fabs(m3 / n) < 4.0 * std::sqrt(15.0 / n));
   BOOST_TEST(std::fabs(m4 / n - 3.0) < 4.0 * std::sqrt(96.0 / n));
-  for (int k = 1; k <= 5; ++k) {  // binomial counts; the normal approximation needs a few expected, at k = 5 there are 2.4
+  for (int k = 1; k <= 5;
+       ++k) {  // binomial counts; the normal approximation needs a few expected, at k = 5 there are 2.4
     const double p = 2.0 * normal_cdf(-k);
-    BOOST_TEST(std::fabs(beyond[k] - n * p) < 4.0 * std::sqrt(n * p) + 1.0, k << " sigma: " << beyond[k] << " of " << n * p);
+    BOOST_TEST(std::fabs(beyond[k] - n * p) < 4.0 * std::sqrt(n * p) + 1.0,
+               k << " sigma: " << beyond[k] << " of " << n * p);
   }
   BOOST_TEST(largest < 6.77);  // sqrt(-2 log 2^-33), the smallest uniform
 }
@@ -200,7 +203,8 @@ BOOST_AUTO_TEST_CASE(normals_of_different_keys_and_places_are_uncorrelated) {
   for (std::size_t i = 0; i < streams.size(); ++i)
     for (std::size_t j = 0; j < i; ++j) {
       BOOST_TEST(std::fabs(correlation_score(streams[i], streams[j])) < 4.5, "streams " << i << ", " << j);
-      std::vector<double> x2, y2;  // squares, normalised: Box-Muller pairs share a radius, other pairs must share nothing
+      std::vector<double> x2,
+          y2;  // squares, normalised: Box-Muller pairs share a radius, other pairs must share nothing
       for (std::size_t e = 0; e < streams[i].size(); ++e) {
         x2.push_back((static_cast<double>(streams[i][e]) * streams[i][e] - 1.0) / std::sqrt(2.0));
         y2.push_back((static_cast<double>(streams[j][e]) * streams[j][e] - 1.0) / std::sqrt(2.0));
@@ -265,9 +269,8 @@ BOOST_AUTO_TEST_CASE(print_hash_of_loops, *boost::unit_test::disabled()) {
 
 BOOST_AUTO_TEST_CASE(both_instruction_sets_give_the_same_bits) {
   const auto run = [](const char* environment) {
-    const std::string command =
-        fmt::format("{} '{}' --run_test=print_hash_of_loops 2>/dev/null", environment,
-                    boost::unit_test::framework::master_test_suite().argv[0]);
+    const std::string command = fmt::format("{} '{}' --run_test=print_hash_of_loops 2>/dev/null", environment,
+                                            boost::unit_test::framework::master_test_suite().argv[0]);
     std::FILE* const pipe = popen(command.c_str(), "r");
     BOOST_REQUIRE(pipe != nullptr);
     char line[256];

@@ -1,9 +1,9 @@
 // Local training in blocks: a visit's result depends on that visit alone, whatever shares its block.
 #define BOOST_TEST_MODULE trainer
-#include "tests/support/boost_test.hpp"
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include "tests/support/boost_test.hpp"
 
 #include "clients/trainer.hpp"
 #include "ivory/registry.hpp"
@@ -52,7 +52,8 @@ std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const Vi
   for (std::size_t first = 0; first < examples.size(); first += block) {
     std::vector<Visit<float>> visits;
     for (std::size_t k = first; k < std::min(first + block, examples.size()); ++k) {
-      Visit<float> visit{.task = {.client = static_cast<std::uint32_t>(k), .round = 4, .terms = {}}, .examples = examples[k]};
+      Visit<float> visit{.task = {.client = static_cast<std::uint32_t>(k), .round = 4, .terms = {}},
+                         .examples = examples[k]};
       visit.task.terms.start = start.data();
       visits.push_back(visit);
     }
@@ -80,7 +81,8 @@ BOOST_AUTO_TEST_CASE(block_size_does_not_change_a_bit) {
   GivenTable ivon;
   ivon["samples"] = {std::int64_t{2}, {}};
   for (const auto& optimizer : {make("ivon", {}), make("ivon", ivon), make("adam", {}), make("sgd", {})}) {
-    for (const VisitPlan& plan : {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 9, .batch = 16}}) {
+    for (const VisitPlan& plan :
+         {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 9, .batch = 16}}) {
       const auto alone = train_in_blocks(*optimizer, plan, 1);
       for (const std::size_t block : {2U, 3U, 7U}) {
         const auto together = train_in_blocks(*optimizer, plan, block);
@@ -110,7 +112,8 @@ BOOST_AUTO_TEST_CASE(a_visit_uses_every_example_once_per_epoch) {
   std::iota(rows.begin(), rows.end(), 0U);
   const auto optimizer = make("sgd", {});
   const auto moved = [&](std::size_t batch, double rate) {
-    Trainer<float> trainer(*device, network, *optimizer, data, {.seed = 2, .epochs = 1, .batch = batch}, LearningRate(rate));
+    Trainer<float> trainer(*device, network, *optimizer, data, {.seed = 2, .epochs = 1, .batch = batch},
+                           LearningRate(rate));
     Visit<float> visit{.task = {}, .examples = rows};
     visit.task.terms.start = start.data();
     trainer.train({&visit, 1});
@@ -122,7 +125,8 @@ BOOST_AUTO_TEST_CASE(a_visit_uses_every_example_once_per_epoch) {
   };
   const auto single = moved(1, 1e-4), full = moved(20, 20e-4);
   // Second order in the rate: 20 steps of 1e-4 differ from one of 2e-3 by about 1e-3 of the step; float adds 1e-7/1e-4.
-  for (std::size_t i = 0; i < single.size(); ++i) BOOST_TEST(std::abs(single[i] - full[i]) < 5e-3 * std::abs(full[i]) + 3e-6);
+  for (std::size_t i = 0; i < single.size(); ++i)
+    BOOST_TEST(std::abs(single[i] - full[i]) < 5e-3 * std::abs(full[i]) + 3e-6);
 }
 
 BOOST_AUTO_TEST_CASE(schedules) {
@@ -138,7 +142,8 @@ BOOST_AUTO_TEST_CASE(schedules) {
   };
   const LearningRate cosine(0.02, 100, clients("cosine", "constant"));
   for (const std::uint64_t r : {0U, 1U, 50U, 99U}) {
-    const double expected = 0.5 * 0.02 * (1 + std::cos(std::numbers::pi * static_cast<double>(r) / 100));  // methods.md 2.3
+    const double expected =
+        0.5 * 0.02 * (1 + std::cos(std::numbers::pi * static_cast<double>(r) / 100));  // methods.md 2.3
     BOOST_TEST(cosine.at(r, 7, 10) == expected, boost::test_tools::tolerance(1e-15));
   }
   BOOST_TEST(cosine.at(99, 0, 10) > 0);
