@@ -22,6 +22,7 @@ BOOST_AUTO_TEST_CASE(every_client_goes_on_from_its_own_weights) {
   for (const bool everyone : {true, false}) {
     const Vector start = numbers(size, -1, 1, 4);
     Federation<double> federation(*device, *algorithm, start, {10, 25, 40}, everyone);
+    BOOST_TEST(federation.mean() == start, boost::test_tools::per_element());
     std::vector<Vector> own(clients, start);
     for (unsigned round = 0; round < 7; ++round) {
       std::vector<bool> present(clients, true);
@@ -44,6 +45,11 @@ BOOST_AUTO_TEST_CASE(every_client_goes_on_from_its_own_weights) {
           BOOST_TEST(own[k] == start, boost::test_tools::per_element());  // only before its first visit
         }
       }
+      // What stands for the server's model is the plain average of all clients' own ones.
+      Vector average(size, 0.0);
+      for (const Vector& weights : own)
+        for (std::size_t i = 0; i < size; ++i) average[i] += weights[i] / clients;
+      BOOST_TEST(relative_difference(federation.mean(), average) < 1e-14);
     }
   }
 }

@@ -175,8 +175,9 @@ BOOST_AUTO_TEST_CASE(a_gradient_that_is_not_finite_shows_in_the_mean) {
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
   for (const OptionValues& wrong : {OptionValues{{"lr", -0.1}},
                                     {{"lr", 0.1}, {"beta1", -0.1}},
-                                    {{"lr", 0.1}, {"beta2", 1.5}},
-                                    {{"lr", 0.1}, {"epsilon", -1.0}},
+                                    {{"lr", 0.1}, {"beta1", 1.0}},
+                                    {{"lr", 0.1}, {"beta2", 1.0}},
+                                    {{"lr", 0.1}, {"epsilon", 0.0}},
                                     {{"lr", 0.1}, {"weight_decay", -1.0}},
                                     {{"lr", 0.1}, {"momentum", 0.9}}})
     BOOST_CHECK_THROW(make_optimizer<float>("adam", wrong), InputError);

@@ -239,3 +239,48 @@ BOOST_AUTO_TEST_CASE(momentum_and_step_count_survive_between_visits_only_on_requ
     });
   BOOST_TEST(relative_difference(resumed, reference.mean) < 1e-12);
 }
+
+BOOST_AUTO_TEST_CASE(effective_samples_come_from_the_terms_then_the_option_then_the_client) {
+  const auto device = make_cpu_device();
+  const auto precision_after_begin = [&](double option, double terms_lambda, double examples) {
+    OptionValues options{{"lr", 0.1}, {"hess_init", 2.0}, {"weight_decay", 0.5}, {"ess", option}};
+    const auto optimizer = make_optimizer<double>("ivon", options);
+    DrivenVisit<double> visit(*device, *optimizer, 1);
+    const auto start = padded<double>(Vector{0.0});
+    visit.block.clients[0].terms.start = start.data();
+    visit.block.clients[0].terms.effective_samples = terms_lambda;
+    visit.block.clients[0].examples = examples;
+    visit.gradient = [](std::size_t, const double*, double*) {};
+    visit.run(0);
+    return visit.precision()[0];
+  };
+  BOOST_TEST(precision_after_begin(100.0, 0.0, 30.0) == 250.0);
+  BOOST_TEST(precision_after_begin(0.0, 0.0, 30.0) == 75.0);
+  BOOST_TEST(precision_after_begin(0.0, 8.0, 30.0) == 20.0);
+}
+
+BOOST_AUTO_TEST_CASE(a_gradient_that_is_not_finite_shows_in_the_mean) {
+  // A diverged client is recognised by its update: clipping must not turn NaN into a number.
+  const auto device = make_cpu_device();
+  const Problem<float> problem(10);
+  for (const double clip : {0.0, 0.1}) {
+    OptionValues options = base(60.0);
+    options["clip_radius"] = clip;
+    const auto optimizer = make_optimizer<float>("ivon", options);
+    DrivenVisit<float> visit(*device, *optimizer, 10);
+    visit.block.clients[0].terms = problem.terms(true, true, 60.0);
+    visit.rate = [](std::size_t) { return 0.05; };
+    visit.gradient = [](std::size_t, const float* theta, float* g) {
+      bumpy_gradient(theta, g, 10);
+      g[3] = std::numeric_limits<float>::quiet_NaN();
+    };
+    visit.run(3);
+    BOOST_TEST(std::isnan(visit.mean()[3]));
+    BOOST_TEST(!std::isnan(visit.mean()[5]));  // the loss couples neighbours: 3 steps reach 3, 2, 1
+  }
+}
+
+BOOST_AUTO_TEST_CASE(share_of_the_precision_gap_closed) {
+  const auto optimizer = make_optimizer<float>("ivon", {{"lr", 0.1}, {"beta2", 0.99999}});
+  BOOST_TEST(std::fabs(optimizer->precision_gap_closed(2000.0) - (1.0 - std::pow(0.99999, 2000.0))) < 1e-9);
+}

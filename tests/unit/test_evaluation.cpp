@@ -78,6 +78,7 @@ BOOST_AUTO_TEST_CASE(a_uniform_prediction) {
     const std::vector<std::int32_t> labels{0, 1, 1, 0};
     const Metrics m = evaluate_probabilities(p.data(), labels.data(), 4, classes, bins).metrics;
     const auto c = static_cast<double>(classes);
+    BOOST_TEST(m.accuracy == 0.5);  // the first of equal classes is the prediction
     BOOST_TEST(std::fabs(m.brier - (1.0 - 1.0 / c)) < 1e-15);
     BOOST_TEST(std::fabs(m.nll - std::log(c)) < 1e-15);
     BOOST_TEST(std::fabs(m.entropy - std::log(c)) < 1e-14);
@@ -110,6 +111,22 @@ BOOST_AUTO_TEST_CASE(bins_are_right_closed) {
   BOOST_TEST(b.confidence[3] == 1.0);
   BOOST_TEST(b.correct[1] == 1.0);
   BOOST_TEST(b.correct[2] == 1.0);
+}
+
+BOOST_AUTO_TEST_CASE(no_edge_of_any_number_of_bins_is_missed_by_rounding) {
+  const std::vector<std::int32_t> label{0};
+  const auto bin_of = [&](double confidence, std::size_t count) {
+    const Vector p{confidence, 0.0};
+    const CalibrationBins b = evaluate_probabilities(p.data(), label.data(), 1, 2, count).bins;
+    return static_cast<std::size_t>(std::find(b.count.begin(), b.count.end(), 1.0) - b.count.begin());
+  };
+  for (std::size_t count = 1; count <= 100; ++count)
+    for (std::size_t j = 1; j <= count; ++j) {
+      const double edge = static_cast<double>(j) / static_cast<double>(count);
+      BOOST_TEST(bin_of(edge, count) == j - 1, j << "/" << count);
+      if (j < count) BOOST_TEST(bin_of(std::nextafter(edge, 2.0), count) == j, "beyond " << j << "/" << count);
+    }
+  BOOST_TEST(bin_of(std::nextafter(1.0, 2.0), 15) == 14U);  // a sum of floats may exceed 1
 }
 
 BOOST_AUTO_TEST_CASE(bins_of_clients_add_up_to_the_pooled_calibration_error) {
