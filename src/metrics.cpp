@@ -48,8 +48,7 @@ Row score(const Real* p, std::size_t classes, std::size_t label, const double* l
 // Right-closed bins (j/M, (j+1)/M]; confidence 0 belongs to the first.
 std::size_t bin_of(double confidence, std::size_t bins) {
   const double place = std::ceil(confidence * static_cast<double>(bins)) - 1.0;
-  if (!(place > 0)) return 0;
-  auto bin = std::min(static_cast<std::size_t>(place), bins - 1);
+  auto bin = place > 0 ? std::min(static_cast<std::size_t>(place), bins - 1) : 0;
   // confidence * M may round across a boundary; j/M itself decides.
   if (bin > 0 && confidence <= static_cast<double>(bin) / static_cast<double>(bins)) --bin;
   if (bin + 1 < bins && confidence > static_cast<double>(bin + 1) / static_cast<double>(bins)) ++bin;

@@ -103,7 +103,7 @@ class StreamReader {
     }
     return words_[used_++];
   }
-  /// Uniform in (0, 1), 53 bits.
+  /// Uniform in (0, 1], 53 bits (1 itself with probability 2^-53, by rounding).
   double uniform() {
     const std::uint64_t high = word() >> 5, low = word() >> 6;
     return (static_cast<double>(high * 67108864ULL + low) + 0.5) * 0x1p-53;

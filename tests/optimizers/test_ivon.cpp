@@ -1,7 +1,6 @@
 // IVON against a plain reference for every combination of its options, and the exact statements of docs/methods, 1.1.
 #define BOOST_TEST_MODULE ivon
 #include <fmt/core.h>
-#include <cstring>
 #include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
