@@ -8,7 +8,8 @@ build_packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libbo
 test_packages=(python3 python3-numpy python3-h5py python3-xarray python3-h5netcdf)
 format_packages=(clang-format-14) # other versions format differently
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
-thread_sanitizer_packages=(clang libomp-dev) # libgomp reports races in correct loops; libomp has archer to explain them
+# libgomp reports races in correct loops; libomp has archer to explain them. llvm gives the reports their line numbers.
+thread_sanitizer_packages=(clang libclang-rt-dev libomp-dev llvm)
 
 # Is what `package` brings here, whoever installed it?
 probe() {
