@@ -6,6 +6,14 @@
 #include <numeric>
 
 namespace ivory {
+namespace {
+
+// Rows of a minibatch lie anywhere in the data set; asking for the next one early hides the way to memory.
+void prefetch(const float* row, std::size_t features) {
+  for (std::size_t i = 0; i < features; i += 16) __builtin_prefetch(row + i);
+}
+
+}  // namespace
 
 template <class Real>
 struct Trainer<Real>::Order {
@@ -36,8 +44,10 @@ void Trainer<Real>::gather(std::size_t b, Order& order, std::span<const std::uin
                            std::uint32_t client) {
   if (order.next == order.shuffled.size()) {
     order.shuffled.assign(examples.begin(), examples.end());
-    StreamReader random(plan_.seed,
-                        {.purpose = Purpose::shuffle, .round = round, .client = client, .step = order.epoch});
+    StreamReader random(plan_.seed, {.purpose = Purpose::shuffle,
+                                     .round = plan_.same_draws ? 0 : round,
+                                     .client = plan_.same_draws ? 0 : client,
+                                     .step = order.epoch});
     random.shuffle(order.shuffled.begin(), order.shuffled.size());
     order.next = 0;
     ++order.epoch;
@@ -48,6 +58,7 @@ void Trainer<Real>::gather(std::size_t b, Order& order, std::span<const std::uin
   std::int32_t* const labels = labels_.data() + b * plan_.batch;
   for (std::size_t r = 0; r < rows; ++r) {
     const std::uint32_t example = order.shuffled[order.next + r];
+    if (r + 1 < rows) prefetch(data_.row(order.shuffled[order.next + r + 1]), features);
     std::copy_n(data_.row(example), features, x + r * features);
     labels[r] = data_.labels[example];
   }
@@ -63,8 +74,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     const auto& task = visits[b].task;
     if (noise) return noise(task.round, task.client, step, sample);
     return {.stream = make_stream(plan_.seed, {.purpose = Purpose::training_noise,
-                                               .round = task.round,
-                                               .client = task.client,
+                                               .round = plan_.same_draws ? 0 : task.round,
+                                               .client = plan_.same_draws ? 0 : task.client,
                                                .step = step,
                                                .sample = static_cast<std::uint64_t>(sample)})};
   };

@@ -20,6 +20,7 @@ struct VisitPlan {
   std::int64_t steps = 0;   // optimizer steps per visit
   std::size_t batch = 64;   // examples; the last batch of an epoch holds the rest
   bool keep_state = false;  // [clients] keep_opt_state
+  bool same_draws = false;  // [clients] ref_same_seed: noise and minibatch order are those of client 0 in round 0
 };
 
 /// One client of a block: its task and its examples, and the state it kept from its last visit (null or empty: none).

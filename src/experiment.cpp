@@ -116,7 +116,8 @@ class Run {
             .epochs = scenario_.clients.integer("epochs"),
             .steps = scenario_.clients.integer("steps"),
             .batch = static_cast<std::size_t>(scenario_.clients.integer("batch")),
-            .keep_state = scenario_.clients.boolean("keep_opt_state")};
+            .keep_state = scenario_.clients.boolean("keep_opt_state"),
+            .same_draws = scenario_.clients.boolean("ref_same_seed")};
   }
 
   bool algorithm_has_sites() const { return traits_.needs_posterior && traits_.vectors_per_client >= 2; }

@@ -106,6 +106,9 @@ Specs clients_keys() {
       count("inner_warmup_steps", 0, 0, most_steps, "steps",
             "steps of linear rise at the start of each visit, on top of inner_schedule"),
       flag("keep_opt_state", false, "each client keeps its optimizer's state (momentum, moments) from visit to visit"),
+      flag("ref_same_seed", false,
+           "every visit of every client draws the same noise and the same minibatch order, as the public reference "
+           "implementation does (methods.md, D5)"),
       flag("pool", false,
            "pooled training, an upper bound: one client trains on the union of all clients' examples, and the clients "
            "stay "

@@ -45,27 +45,46 @@ inline void store(std::uint32_t* to, Lanes first, Lanes second) {
   *reinterpret_cast<Words32*>(to) = packed;
 }
 
+// The ten round keys of a stream as whole vectors: reading them costs less than moving them out of integer registers for
+// every tile.
+struct RoundKeys {
+  explicit RoundKeys(const Stream& stream) {
+    std::uint32_t left = stream.key0, right = stream.key1;
+    for (int round = 0; round < 10; ++round) {
+      first[round] = Lanes{} + left, second[round] = Lanes{} + right;
+      left += 0x9E3779B9U;
+      right += 0xBB67AE85U;
+    }
+  }
+  Lanes first[10], second[10];
+};
+
+inline Lanes lane_numbers() {
+#if defined(__AVX512F__)
+  return Lanes{0, 1, 2, 3, 4, 5, 6, 7};
+#else
+  return Lanes{0, 1, 2, 3};
+#endif
+}
+
 // Two vectors at a time: enough independent work to hide the products' latency, and whole registers to store.
-inline void philox_tile(const Stream& stream, std::uint64_t tile, TileWords& words) {
+inline void philox_tile(const Stream& stream, const RoundKeys& keys, std::uint64_t tile, TileWords& words) {
   for (std::size_t part = 0; part < tile_lanes; part += 2 * width) {
     Lanes a[2], b[2], c[2], d[2];
     for (std::size_t half = 0; half < 2; ++half) {
-      for (std::size_t lane = 0; lane < width; ++lane) a[half][lane] = tile * tile_lanes + part + half * width + lane;
+      a[half] = lane_numbers() + (tile * tile_lanes + part + half * width);
       b[half] = a[half] >> 32;
       c[half] = Lanes{} + stream.upper0;
       d[half] = Lanes{} + stream.upper1;
     }
-    std::uint32_t key0 = stream.key0, key1 = stream.key1;
     for (int round = 0; round < 10; ++round) {
       for (std::size_t half = 0; half < 2; ++half) {
         const Lanes left = multiply(a[half], 0xD2511F53U), right = multiply(c[half], 0xCD9E8D57U);
-        a[half] = (right >> 32) ^ b[half] ^ (Lanes{} + key0);
+        a[half] = (right >> 32) ^ b[half] ^ keys.first[round];
         b[half] = right;
-        c[half] = (left >> 32) ^ d[half] ^ (Lanes{} + key1);
+        c[half] = (left >> 32) ^ d[half] ^ keys.second[round];
         d[half] = left;
       }
-      key0 += 0x9E3779B9U;
-      key1 += 0xBB67AE85U;
     }
     store(words.a + part, a[0], a[1]);
     store(words.b + part, b[0], b[1]);
@@ -74,7 +93,11 @@ inline void philox_tile(const Stream& stream, std::uint64_t tile, TileWords& wor
   }
 }
 #else
-inline void philox_tile(const Stream& stream, std::uint64_t tile, TileWords& words) {
+struct RoundKeys {
+  explicit RoundKeys(const Stream&) {}
+};
+
+inline void philox_tile(const Stream& stream, const RoundKeys&, std::uint64_t tile, TileWords& words) {
   for (std::size_t lane = 0; lane < tile_lanes; ++lane) {
     const Words w = stream.block(tile * tile_lanes + lane);
     words.a[lane] = w.a, words.b[lane] = w.b, words.c[lane] = w.c, words.d[lane] = w.d;
@@ -97,9 +120,10 @@ IVORY_HD void normals_of_lane(const TileWords& words, std::size_t lane, float* o
 void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out) {
   constexpr std::size_t batch = 16;  // tiles between two passes: long enough for a vector loop, short enough for L1
   TileWords words[batch];
+  const RoundKeys keys(stream);
   for (std::size_t t = 0; t < tiles; t += batch) {
     const std::size_t count = tiles - t < batch ? tiles - t : batch;
-    for (std::size_t i = 0; i < count; ++i) philox_tile(stream, first_tile + t + i, words[i]);
+    for (std::size_t i = 0; i < count; ++i) philox_tile(stream, keys, first_tile + t + i, words[i]);
     for (std::size_t i = 0; i < count; ++i) {
       const TileWords& w = words[i];
       float* const o = out + (t + i) * tile_size;

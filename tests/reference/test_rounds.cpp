@@ -78,6 +78,10 @@ void run_driver(const Hdf5File& file, const std::string& group) {
   const auto server_reference = file.read<double>(group + "/server").values;
   const Vector start(server_reference.begin(), server_reference.begin() + static_cast<std::ptrdiff_t>(size));
   Federation<double> federation(*device, *algorithm, start, clients.examples);
+  // The production schedule must give the rates that the reference's scheduler gave.
+  const Options schedule =
+      schedule_options(flag(file, group, "use_cosine_scheduler_over_rounds") ? "cosine" : "constant", "constant");
+  const LearningRate learning_rate(file.real(group, "lr"), static_cast<std::int64_t>(rounds), schedule);
   std::vector<Vector> kept(clients.rows.size());
   std::vector<std::uint64_t> kept_step(clients.rows.size(), 0);
   Vector stored(network.layout().stride(), 0.0);
@@ -85,7 +89,8 @@ void run_driver(const Hdf5File& file, const std::string& group) {
   for (std::size_t round = 0; round < rounds; ++round) {
     Trainer<double> trainer(*device, network, *optimizer, clients.data,
                             VisitPlan{.steps = static_cast<std::int64_t>(steps), .batch = clients.largest},
-                            LearningRate(rates[round]));
+                            learning_rate);
+    BOOST_TEST(learning_rate.at(round, 0, steps) == rates[round], boost::test_tools::tolerance(1e-12));
     const auto noise = [&](std::uint64_t r, std::uint32_t k, std::uint64_t step, int sample) {
       if (step < steps) {
         const std::size_t at =

@@ -51,6 +51,18 @@ std::unique_ptr<Algorithm<Real>> make_algorithm(const std::string& name, const O
     return plugin.make_double(options);
 }
 
+/// The schedule keys of [clients]: shapes over rounds and inside a round, the others switched off.
+inline Options schedule_options(const std::string& over_rounds, const std::string& inside) {
+  Options options;
+  options.set("schedule", {over_rounds, {}, true});
+  options.set("inner_schedule", {inside, {}, true});
+  options.set("schedule_step_rounds", {std::int64_t{3}, {}, true});
+  options.set("schedule_step_factor", {0.5, {}, true});
+  options.set("warmup_rounds", {std::int64_t{0}, {}, true});
+  options.set("inner_warmup_steps", {std::int64_t{0}, {}, true});
+  return options;
+}
+
 template <class Real>
 std::unique_ptr<Layer<Real>> make_layer(const std::string& name, const OptionValues& values, std::size_t inputs) {
   const LayerPlugin& plugin = require(find_layer(name), name);

@@ -7,6 +7,7 @@
 
 #include "clients/trainer.hpp"
 #include "ivory/registry.hpp"
+#include "tests/support/plugins.hpp"
 
 namespace {
 
@@ -129,25 +130,38 @@ BOOST_AUTO_TEST_CASE(a_visit_uses_every_example_once_per_epoch) {
     BOOST_TEST(std::abs(single[i] - full[i]) < 5e-3 * std::abs(full[i]) + 3e-6);
 }
 
-BOOST_AUTO_TEST_CASE(schedules) {
-  const auto clients = [](const std::string& outer, const std::string& inner) {
-    Options options;
-    options.set("schedule", {outer, {}, true});
-    options.set("inner_schedule", {inner, {}, true});
-    options.set("schedule_step_rounds", {std::int64_t{3}, {}, true});
-    options.set("schedule_step_factor", {0.5, {}, true});
-    options.set("warmup_rounds", {std::int64_t{0}, {}, true});
-    options.set("inner_warmup_steps", {std::int64_t{0}, {}, true});
-    return options;
+BOOST_AUTO_TEST_CASE(same_draws_make_noise_and_order_those_of_every_client_and_round) {
+  // IVON draws noise and minibatch order; clients with the same examples differ by these alone (methods.md D5).
+  const Dataset data = labelled_noise(50, 5, 3);
+  const Network<float> network = make_mlp<float>(5, std::vector<std::size_t>{4}, 3, "tanh", true);
+  const auto device = make_cpu_device();
+  const Buffer<float> start(*device, network.initialise(9));
+  std::vector<std::uint32_t> rows(50);
+  std::iota(rows.begin(), rows.end(), 0U);
+  const auto optimizer = make("ivon", {});
+  const auto trained = [&](bool same_draws, std::uint32_t client, std::uint64_t round) {
+    Trainer<float> trainer(*device, network, *optimizer, data,
+                           {.seed = 2, .epochs = 2, .batch = 16, .same_draws = same_draws}, LearningRate(0.05));
+    Visit<float> visit{.task = {.client = client, .round = round, .terms = {}}, .examples = rows};
+    visit.task.terms.start = start.data();
+    trainer.train({&visit, 1});
+    return std::vector<float>(trainer.mean(0), trainer.mean(0) + network.layout().size());
   };
-  const LearningRate cosine(0.02, 100, clients("cosine", "constant"));
+  BOOST_TEST(bool(trained(true, 3, 7) == trained(true, 5, 8)));
+  BOOST_TEST(bool(trained(true, 3, 7) == trained(false, 0, 0)));
+  BOOST_TEST(bool(trained(false, 3, 7) != trained(false, 5, 7)));
+  BOOST_TEST(bool(trained(false, 3, 7) != trained(false, 3, 8)));
+}
+
+BOOST_AUTO_TEST_CASE(schedules) {
+  const LearningRate cosine(0.02, 100, ivory::test::schedule_options("cosine", "constant"));
   for (const std::uint64_t r : {0U, 1U, 50U, 99U}) {
     const double expected =
         0.5 * 0.02 * (1 + std::cos(std::numbers::pi * static_cast<double>(r) / 100));  // methods.md 2.3
     BOOST_TEST(cosine.at(r, 7, 10) == expected, boost::test_tools::tolerance(1e-15));
   }
   BOOST_TEST(cosine.at(99, 0, 10) > 0);
-  const LearningRate steps(0.02, 100, clients("step", "linear"));
+  const LearningRate steps(0.02, 100, ivory::test::schedule_options("step", "linear"));
   BOOST_TEST(steps.at(2, 0, 10) == 0.02, boost::test_tools::tolerance(1e-15));
   BOOST_TEST(steps.at(3, 0, 10) == 0.01, boost::test_tools::tolerance(1e-15));
   BOOST_TEST(steps.at(6, 5, 10) == 0.0025, boost::test_tools::tolerance(1e-15));
