@@ -117,7 +117,7 @@ void ClientRunner::visit(Worker& worker, ServerState<float>& state, std::uint32_
 // Hands finished updates to the server as long as the next one in order is there. One thread at a time.
 void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, const Observer& observer) {
   std::unique_lock lock(progress.mutex);
-  if (progress.absorbing) return;
+  if (progress.absorbing || progress.failure) return;
   progress.absorbing = true;
   while (progress.next_to_absorb < progress.cohort.size() && progress.ready[progress.next_to_absorb] != nullptr) {
     Finished* const finished = progress.ready[progress.next_to_absorb];
@@ -179,8 +179,8 @@ CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::u
         }
         absorb_ready(progress, state, observer);
       } catch (...) {
+        // A thread that failed while absorbing leaves `absorbing` set: nobody goes on where the sums are half done.
         const std::lock_guard lock(progress.mutex);
-        progress.absorbing = false;
         if (!progress.failure || index < progress.failed_at) {
           progress.failure = std::current_exception();
           progress.failed_at = index;
