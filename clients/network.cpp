@@ -53,10 +53,8 @@ const Real* Network<Real>::forward(Device& device, const BatchShape& shape, cons
 }
 
 template <class Real>
-void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                                      const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient,
-                                      double* loss, Real* input_gradient) const {
-  const Real* const logits = forward(device, shape, parameters, x, workspace);
+void Network<Real>::loss_of_logits(Device& device, const BatchShape& shape, const Real* logits,
+                                   const std::int32_t* labels, Workspace<Real>& workspace, double* loss) const {
   const std::size_t c = classes();
   for (std::size_t b = 0; b < shape.clients; ++b) {
     const std::size_t rows = shape.live_rows(b), at = b * shape.rows;
@@ -69,6 +67,19 @@ void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, c
     loss[b] =
         -sum(device, rows, [log_likelihood](std::size_t r) { return log_likelihood[r]; }) / static_cast<double>(rows);
   }
+}
+
+template <class Real>
+void Network<Real>::loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                         const std::int32_t* labels, Workspace<Real>& workspace, double* loss) const {
+  loss_of_logits(device, shape, forward(device, shape, parameters, x, workspace), labels, workspace, loss);
+}
+
+template <class Real>
+void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                                      const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient,
+                                      double* loss, Real* input_gradient) const {
+  loss_of_logits(device, shape, forward(device, shape, parameters, x, workspace), labels, workspace, loss);
   Real* output_gradient = workspace.gradient.data();
   Real* spare = workspace.next_gradient.data();
   for (std::size_t i = layers_.size(); i-- > 0;) {

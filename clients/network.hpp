@@ -48,7 +48,15 @@ class Network {
                          const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* loss,
                          Real* input_gradient = nullptr) const;
 
+  /// The loss alone.
+  void loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x, const std::int32_t* labels,
+            Workspace<Real>& workspace, double* loss) const;
+
  private:
+  /// Loss of the logits in the workspace, whose `gradient` gets the loss's gradient by them.
+  void loss_of_logits(Device& device, const BatchShape& shape, const Real* logits, const std::int32_t* labels,
+                      Workspace<Real>& workspace, double* loss) const;
+
   std::vector<std::unique_ptr<Layer<Real>>> layers_;
   ParameterLayout layout_;
 };

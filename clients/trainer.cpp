@@ -137,9 +137,17 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     }
   }
 
+  // A client that has finished early still has its last minibatch in place.
+  for (std::size_t b = 0; b < count; ++b) live_[b] = steps[b] > 0 ? static_cast<int>(block_.clients[b].batch) : 0;
+  network_.loss(
+      device_,
+      {.clients = block_.clients.size(), .rows = plan_.batch, .live = live_.data(), .parameter_stride = stride},
+      block_.mean.data(), x_.data(), labels_.data(), workspace_, loss.data());
+
   std::vector<VisitResult> results(count);
   for (std::size_t b = 0; b < count; ++b) {
     block_.clients[b].active = true;
+    results[b].final_loss = loss[b];
     results[b].steps = static_cast<double>(steps[b]);
     results[b].train_loss = steps[b] > 0
                                 ? loss_sum[b] / static_cast<double>(steps[b] * static_cast<std::uint64_t>(samples))

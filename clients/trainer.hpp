@@ -35,6 +35,7 @@ struct Visit {
 struct VisitResult {
   double steps = 0;
   double train_loss = 0;  // mean over steps (and samples) of the minibatch mean loss; NaN when it diverged
+  double final_loss = 0;  // of the returned mean on the last minibatch: shows a last step that went astray
 };
 
 /// Owns the working memory of one block; used by one thread.

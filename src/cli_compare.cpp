@@ -67,6 +67,14 @@ std::vector<Job> part_of(const std::vector<Job>& jobs, const Shard& shard) {
   return {bound(shard.index - 1), bound(shard.index)};
 }
 
+/// Better refused now than after the runs; what is there stays until there is something to replace it.
+void check_csv(const std::string& path) {
+  std::ofstream file(path, std::ios::app);
+  if (file) return;
+  throw RunError(
+      fmt::format("[command line] the file of --csv must be writable, got {}: {}", path, std::strerror(errno)));
+}
+
 void write_csv(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::trunc);
   file << text;
@@ -115,7 +123,7 @@ int compare(const Flags& flags) {
   }
   const std::vector<Job> jobs = make_jobs(flags.scenario.read(), flags.run, flags.seeds);
   if (!flags.shard.empty()) return compare_shard(flags, jobs);
-  if (!flags.csv.empty()) write_csv(flags.csv, "");  // better refused now than after the runs
+  if (!flags.csv.empty()) check_csv(flags.csv);
   const JobsReport report = run_jobs(jobs, flags.run, !flags.fresh);
   if (report.logs.empty()) return report.exit_code;
   const std::vector<LogSummary> logs = read_summaries(report.logs);

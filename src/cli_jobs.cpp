@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <system_error>
 
 #include "ivory/error.hpp"
 #include "src/cli_common.hpp"
 #include "src/experiment.hpp"
+#include "src/interrupt.hpp"
 #include "src/log_reader.hpp"
 
 namespace ivory {
@@ -30,17 +32,50 @@ std::string job_name(const Job& job) {
   return fmt::format("{} seed {}", name, job.scenario.seed);
 }
 
-/// The log of a finished run of exactly this scenario, with this seed; empty when there is none.
+/// The log of a finished run under the job's name; empty when there is none.
 std::optional<LogReader> finished_log(const Job& job) {
   if (!is_ivory_log(job.log_file)) return std::nullopt;
   try {
     LogReader log(job.log_file);
-    const LogHeader& header = log.header();
-    if (header.finished() && header.seed == job.scenario.seed && header.scenario == to_toml(job.scenario)) return log;
+    if (log.header().finished()) return log;
   } catch (const std::exception&) {
-    // Damaged, or of another format: not a log to reuse.
+    // Damaged, or of another format: nobody's result.
   }
   return std::nullopt;
+}
+
+bool of_same_scenario(const LogHeader& header, const Scenario& scenario) {
+  return header.seed == scenario.seed && header.scenario == to_toml(scenario);
+}
+
+/// Would this run write the same numbers again? Same scenario, program, examples and start weights.
+bool stands_for(const LogHeader& header, const Scenario& scenario) {
+  if (!of_same_scenario(header, scenario) || header.ivory_version != IVORY_VERSION) return false;
+  try {
+    const RunIdentity now = identify(scenario);
+    const auto same = [](const std::string& text, std::uint64_t hash) { return text == fmt::format("{:016x}", hash); };
+    return same(header.data_checksum, now.data_checksum) && same(header.start_hash, now.start_hash);
+  } catch (const InputError&) {
+    return false;  // the run itself will say what is wrong
+  }
+}
+
+/// A finished run of other settings is not lost to a trial that goes by the same name: its log moves to LOG.1, LOG.2, ...
+/// Returns the new name, empty where nothing was in the way.
+std::string set_aside(const Job& job) {
+  const auto log = finished_log(job);
+  if (!log || of_same_scenario(log->header(), job.scenario)) return "";
+  for (int number = 1;; ++number) {
+    const std::string other = fmt::format("{}.{}", job.log_file, number);
+    if (std::filesystem::exists(std::filesystem::symlink_status(other))) continue;
+    std::error_code error;
+    std::filesystem::rename(job.log_file, other, error);
+    if (!error) return other;
+    throw RunError(
+        fmt::format("[log] a finished log of other settings is kept under another name, got {} -> {}: {}; "
+                    "choose another place (--out)",
+                    job.log_file, other, error.message()));
+  }
 }
 
 /// Prints the rounds of a log as --json would have while they ran.
@@ -80,11 +115,12 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
   Failures failures;
   bool all_input = true;
   if (!jobs.empty()) make_folder(flags.out);
+  catch_interrupts();
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const Job& job = jobs[i];
     const ProgressTitle title = {job.scenario.name, job.scenario.arm, job.scenario.seed, job.scenario.rounds, i + 1,
                                  jobs.size()};
-    if (const auto log = reuse ? finished_log(job) : std::nullopt) {
+    if (const auto log = reuse ? finished_log(job) : std::nullopt; log && stands_for(log->header(), job.scenario)) {
       progress.note(fmt::format("[{}/{}] {}  reused {}", i + 1, jobs.size(), job_name(job), job.log_file));
       if (flags.json) print_json(title, *log);
       report.logs.push_back(job.log_file);
@@ -98,22 +134,46 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
       all_input = all_input && input;
     };
     try {
+      if (const std::string other = set_aside(job); !other.empty()) {
+        progress.note(
+            fmt::format("{}  an earlier run of other settings had this log; it is now {}", job_name(job), other));
+      }
       progress.start(title);
       RunSettings settings;
       settings.threads =
           flags.threads > 0 ? flags.threads : omp_get_max_threads();  // affinity and OMP_NUM_THREADS count
       settings.log_file = job.log_file;
-      settings.on_round = [&](const RoundRecord& record) { progress.round(record); };
-      run_experiment(job.scenario, settings);
+      double used = 0;
+      settings.on_round = [&](const RoundRecord& record) {
+        progress.round(record);
+        used += record.participants;
+      };
+      settings.should_stop = [] { return interrupted() != 0; };
+      const int rounds = run_experiment(job.scenario, settings);
       progress.finish();
+      if (rounds < job.scenario.rounds) {
+        fmt::print(stderr, "ivory: {} stopped after round {} of {}; {} has these\n", job_name(job), rounds,
+                   job.scenario.rounds, job.log_file);
+        break;
+      }
+      if (used == 0) {
+        failed(fmt::format("[run] some client's update must be usable, got none in {} rounds; see {}", rounds,
+                           job.log_file),
+               false);
+        continue;
+      }
       report.logs.push_back(job.log_file);
     } catch (const InputError& error) {
       failed(error.what(), true);
+    } catch (const std::bad_alloc&) {
+      failed("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less", false);
     } catch (const std::exception& error) {
       failed(error.what(), false);
     }
+    if (interrupted() != 0) break;
   }
   if (report.failed > 0) report.exit_code = all_input ? 2 : 1;
+  if (interrupted() != 0) report.exit_code = 128 + interrupted();
   return report;
 }
 

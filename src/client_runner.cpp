@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <new>
 
 #include "ivory/error.hpp"
 
@@ -34,7 +36,8 @@ struct ClientRunner::Progress {
   std::vector<Finished*> free;
   bool absorbing = false;
   std::exception_ptr failure;
-  std::size_t failed_at = 0;
+  bool failed_in_training = false;  // else in the server's sums or the log
+  std::size_t failed_at = 0;        // index into cohort
   CohortReport report;
   double loss_sum = 0, weight = 0, gap_sum = 0;
 };
@@ -57,12 +60,15 @@ ClientRunner::ClientRunner(const Network<float>& network, const Optimizer<float>
                            const LearningRate& learning_rate, int threads)
     : network_(network), optimizer_(optimizer), algorithm_(algorithm), data_(data), examples_(std::move(examples)),
       plan_(plan), kept_(examples_.size()), kept_step_(examples_.size(), 0) {
+  std::size_t largest = 1;
+  for (const auto& rows : examples_) largest = std::max(largest, rows.size());
+  plan_.batch = std::min(plan_.batch, largest);  // working memory follows the clients; nothing else depends on it
   const std::size_t stride = network.layout().stride();
   const bool posterior = algorithm.traits().needs_posterior;
   for (int t = 0; t < threads; ++t) {
     auto worker = std::make_unique<Worker>();
     worker->device = make_cpu_device();
-    worker->trainer = std::make_unique<Trainer<float>>(*worker->device, network, optimizer, data, plan, learning_rate);
+    worker->trainer = std::make_unique<Trainer<float>>(*worker->device, network, optimizer, data, plan_, learning_rate);
     for (int i = 0; i < 2; ++i) {
       auto slot = std::make_unique<Finished>();
       slot->mean = Buffer<float>(*worker->device, stride);
@@ -99,13 +105,14 @@ void ClientRunner::visit(Worker& worker, ServerState<float>& state, std::uint32_
   }
   unusable += sum(*worker.device, parameters, NotUsable{trainer.mean(0), false});
   worker.device->copy(result.mean.data(), trainer.mean(0), network_.layout().stride() * sizeof(float));
-  result.update = {.client = client,
-                   .mean = result.mean.data(),
-                   .precision = result.precision.data(),
-                   .examples = n,
-                   .steps = trained.steps,
-                   .train_loss = trained.train_loss,
-                   .refused = unusable > 0 || !math::is_finite(trained.train_loss)};
+  result.update = {
+      .client = client,
+      .mean = result.mean.data(),
+      .precision = result.precision.data(),
+      .examples = n,
+      .steps = trained.steps,
+      .train_loss = trained.train_loss,
+      .refused = unusable > 0 || !math::is_finite(trained.train_loss) || !math::is_finite(trained.final_loss)};
   if (result.update.refused) return;
   algorithm_.update_site(state, result.update);
   if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
@@ -171,8 +178,10 @@ CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::u
         progress.free.pop_back();
         index = progress.next_to_start++;
       }
+      bool training = true;
       try {
         visit(worker, state, cohort[index], *slot);
+        training = false;
         {
           const std::lock_guard lock(progress.mutex);
           progress.ready[index] = slot;
@@ -183,6 +192,7 @@ CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::u
         const std::lock_guard lock(progress.mutex);
         if (!progress.failure || index < progress.failed_at) {
           progress.failure = std::current_exception();
+          progress.failed_in_training = training;
           progress.failed_at = index;
         }
         progress.slot_freed.notify_all();
@@ -194,8 +204,11 @@ CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::u
   work(*workers_[static_cast<std::size_t>(omp_get_thread_num())]);
 
   if (progress.failure) {
+    if (!progress.failed_in_training) std::rethrow_exception(progress.failure);
     try {
       std::rethrow_exception(progress.failure);
+    } catch (const std::bad_alloc&) {
+      throw;
     } catch (const std::exception& error) {
       throw RunError(fmt::format("[client] local training failed in round {}, client {}: {}", state.round + 1,
                                  cohort[progress.failed_at], error.what()));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <sstream>
 
 #include "src/log_reader.hpp"
 
@@ -88,6 +89,35 @@ std::string differing(std::span<const LogSummary> logs, const Value& value) {
   return fmt::format("{}{}", fmt::join(parts, ", "), more);
 }
 
+/// "clients.optimizer.lr = 0.1" and so on, in the order of the resolved scenario; what differs by right is left out.
+std::vector<std::string> settings_of(const std::string& scenario) {
+  std::vector<std::string> settings;
+  std::string table;
+  std::istringstream lines(scenario);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
+    if (line.front() == '[') {
+      table = line.substr(1, line.find(']') - 1) + ".";
+      continue;
+    }
+    const std::string setting = table + line;
+    const auto is = [&](const char* key) { return setting.rfind(std::string(key) + " = ", 0) == 0; };
+    if (!is("seed") && !is("rounds") && !is("evaluation.target_accuracy")) settings.push_back(setting);
+  }
+  return settings;
+}
+
+/// The first setting that two logs of an arm do not share; empty when they are of one kind.
+std::string first_difference(const LogSummary& a, const LogSummary& b) {
+  for (std::size_t i = 0; i < std::max(a.settings.size(), b.settings.size()); ++i) {
+    const auto text = [i](const LogSummary& log) {
+      return i < log.settings.size() ? log.settings[i] : std::string("fewer settings");
+    };
+    if (text(a) != text(b)) return fmt::format("{} ({}) and {} ({})", text(a), a.file, text(b), b.file);
+  }
+  return "";
+}
+
 }  // namespace
 
 Spread spread_of(const std::vector<double>& values) {
@@ -122,6 +152,8 @@ LogSummary read_summary(const std::string& path) {
   summary.rounds = header.rounds;
   summary.rounds_complete = header.rounds_complete;
   summary.data_checksum = header.data_checksum;
+  summary.partition_hash = header.partition_hash;
+  summary.settings = settings_of(header.scenario);
   summary.target = log.scenario_number("evaluation", "target_accuracy");
   std::vector<double> bytes = log.column("bytes_up");
   const std::vector<double> down = log.column("bytes_down");
@@ -172,10 +204,17 @@ std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, c
   for (const LogSummary& log : logs) by_seed[log.seed].push_back(log);
   for (const auto& [seed, same_seed] : by_seed) {
     warn("data", differing(same_seed, [](const LogSummary& log) { return "checksum " + log.data_checksum; }));
+    warn("partitions", differing(same_seed, [](const LogSummary& log) { return "hash " + log.partition_hash; }));
   }
   warn("numbers of rounds", differing(logs, [](const LogSummary& log) { return fmt::format("{}", log.rounds); }));
   warn("target accuracies", differing(logs, [](const LogSummary& log) { return fmt::format("{}", log.target); }));
   for (const ArmGroup& arm : arms) {
+    for (const LogSummary* log : arm.logs) {
+      const std::string difference = first_difference(*arm.logs.front(), *log);
+      if (difference.empty()) continue;
+      warnings.push_back(fmt::format("{} puts runs of different settings together: {}", arm.title, difference));
+      break;
+    }
     std::map<std::uint64_t, std::string> seeds;
     for (const LogSummary* log : arm.logs) {
       const auto [first, is_new] = seeds.emplace(log->seed, log->file);

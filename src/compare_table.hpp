@@ -30,9 +30,10 @@ struct LogSummary {
   std::string name, arm, algorithm;
   std::uint64_t seed = 0;
   int rounds = 0, rounds_complete = 0;
-  std::string data_checksum;
-  double target = no_value;    // evaluation.target_accuracy
-  QualitySummary mean, bayes;  // mean model, posterior average
+  std::string data_checksum, partition_hash;
+  std::vector<std::string> settings;  // "table.key = value" of the resolved scenario, without seed, rounds and target
+  double target = no_value;           // evaluation.target_accuracy
+  QualitySummary mean, bayes;         // mean model, posterior average
   double worst_clients =
       no_value;               // mean model: mean accuracy of the tenth of the clients (at least one) where it is lowest
   double seconds = no_value;  // wall time of the finished rounds

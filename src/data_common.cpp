@@ -73,6 +73,7 @@ std::vector<fs::path> search_places(const Scenario& scenario, const fs::path& pa
   if (const char* folder = std::getenv("IVORY_DATA_DIR"); folder != nullptr && *folder != '\0')
     places.emplace_back(folder);
   places.emplace_back("data");
+  places.emplace_back(".");  // what --set names is seen from here
 #ifdef IVORY_SOURCE_DIR
   places.push_back(fs::path(IVORY_SOURCE_DIR) / "data");
 #endif

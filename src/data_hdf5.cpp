@@ -14,6 +14,7 @@
 namespace ivory {
 namespace {
 
+constexpr double default_test_fraction = 0.2;
 constexpr std::size_t values_at_a_time = std::size_t{1} << 22;
 
 std::string shape_text(const std::vector<std::size_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
@@ -120,7 +121,7 @@ const Kind& hdf5_kind() {
            .default_value = std::string(),
            .help = "group of the test examples; without it and test_file, test_fraction of the examples is put aside"},
           {.name = "test_fraction",
-           .default_value = 0.2,
+           .default_value = default_test_fraction,
            .help = "share of the examples that becomes the test set when there is none, chosen at random by the seed",
            .unit = "1",
            .low = 0,
@@ -142,7 +143,8 @@ DataSplit load_hdf5(const Scenario& scenario) {
   const std::string& test_group = options.text("test_group");
   const bool own_file = !options.text("test_file").empty();
   const bool has_test = own_file || !test_group.empty();
-  if (has_test && options.given("test_fraction")) {
+  // A resolved scenario spells out the default; it must read back.
+  if (has_test && options.given("test_fraction") && options.real("test_fraction") != default_test_fraction) {
     throw InputError(
         fmt::format("[data] test_fraction is for data without a test set, got it beside {}{}; drop one of them",
                     own_file ? "test_file" : "test_group", written_at(options, "test_fraction")));

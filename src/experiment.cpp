@@ -65,7 +65,9 @@ class Run {
                scenario.clients.real("participation") >= 1.0),
         runner_(network_, *optimizer_, *algorithm_, data_.train, examples_, visit_plan(),
                 LearningRate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients), threads_) {
-    state_.start.from_host(initial_weights(scenario, network_));
+    const std::vector<float> start = initial_weights(scenario, network_);
+    start_hash_ = hash_weights(start);
+    state_.start.from_host(start);
     algorithm_->initialise(state_);
   }
 
@@ -76,6 +78,7 @@ class Run {
             .train = &data_.train,
             .device = server_device_->describe(),
             .data_checksum = data_.checksum,
+            .start_hash = start_hash_,
             .data_description = data_.description,
             .classes = data_.train.classes,
             .has_posterior = traits_.gives_posterior,
@@ -212,6 +215,8 @@ class Run {
   void evaluate_personal(RoundRecord& record, std::size_t bins, bool clients_due) {
     const auto clients = static_cast<std::uint32_t>(examples_.size());
     std::optional<Evaluation> total;
+    Evaluation validation;
+    const bool validate = record.evaluated && data_.validation.size() > 0;
     for (std::uint32_t k = 0; k < clients; ++k) {
       const float* const own = algorithm_->personal_mean(state_, k);
       if (record.evaluated) {
@@ -222,6 +227,15 @@ class Run {
           total = evaluation;
         }
       }
+      if (validate) {
+        const Evaluation own_validation =
+            evaluation_of(predictor_.predict(own, data_.validation), data_.validation, bins);
+        if (k == 0) {
+          validation = own_validation;
+        } else {
+          add(validation, own_validation);
+        }
+      }
       if (clients_due) {
         Dataset mine = subset(data_.train, client_examples()[k]);
         record.client_metrics.push_back(evaluation_of(predictor_.predict(own, mine), mine, bins).metrics);
@@ -230,6 +244,10 @@ class Run {
     if (total) {
       scale(*total, 1.0 / static_cast<double>(clients));
       record.mean = std::move(*total);
+    }
+    if (validate) {
+      scale(validation, 1.0 / static_cast<double>(clients));
+      record.validation = validation.metrics;
     }
   }
 
@@ -287,6 +305,7 @@ class Run {
   std::unique_ptr<Optimizer<float>> optimizer_;
   std::unique_ptr<Algorithm<float>> algorithm_;
   AlgorithmTraits traits_;
+  std::uint64_t start_hash_ = 0;
   Predictor predictor_;
   std::unique_ptr<Device> server_device_;
   ServerState<float> state_;
@@ -295,14 +314,23 @@ class Run {
 
 }  // namespace
 
-void run_experiment(const Scenario& scenario, const RunSettings& settings) {
+int run_experiment(const Scenario& scenario, const RunSettings& settings) {
   Run run(scenario, settings);
   RunLog log(settings.log_file, run.log_plan());
-  for (int round = 0; round < scenario.rounds; ++round) {
+  int round = 0;
+  while (round < scenario.rounds && !(settings.should_stop && settings.should_stop())) {
     const RoundRecord record = run.round(log);
+    round = record.round;
     if (settings.on_round) settings.on_round(record);
   }
   log.close();
+  return round;
+}
+
+RunIdentity identify(const Scenario& scenario) {
+  const DataSplit data = load_data(scenario);
+  const auto network = make_network(scenario, data.train.features, static_cast<std::size_t>(data.train.classes));
+  return {.data_checksum = data.checksum, .start_hash = hash_weights(initial_weights(scenario, network))};
 }
 
 }  // namespace ivory

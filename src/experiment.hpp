@@ -1,5 +1,6 @@
 // A run, top to bottom: data, partition, network, algorithm, rounds, log.
 #pragma once
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -12,9 +13,17 @@ struct RunSettings {
   int threads = 0;                                   // 0: all cores the process may use
   std::string log_file;                              // HDF5 log to write
   std::function<void(const RoundRecord&)> on_round;  // called after each finished round, with the log already written
+  std::function<bool()> should_stop;                 // asked between rounds; may be empty
 };
 
-/// Runs one arm with one seed and writes its log. Throws InputError before round 0, RunError later.
-void run_experiment(const Scenario& scenario, const RunSettings& settings);
+/// Runs one arm with one seed and writes its log; returns the rounds finished, fewer than the scenario's where it was told
+/// to stop. Throws InputError before round 0, RunError later.
+int run_experiment(const Scenario& scenario, const RunSettings& settings);
+
+/// What a run is made from beside its scenario: the examples and the start weights. Throws like run_experiment.
+struct RunIdentity {
+  std::uint64_t data_checksum = 0, start_hash = 0;
+};
+RunIdentity identify(const Scenario& scenario);
 
 }  // namespace ivory

@@ -304,6 +304,7 @@ void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& s
   file.set_text("/", "device", plan.device);
   file.set_text("/", "data_checksum", hexadecimal(plan.data_checksum));
   file.set_text("/", "data_description", plan.data_description);
+  file.set_text("/", "start_hash", hexadecimal(plan.start_hash));
   file.set_text("/", "partition_hash", hexadecimal(plan.partition->hash));
   file.set_integer("/", "has_posterior", plan.has_posterior ? 1 : 0);
   const auto set_size = [&](const char* name, std::size_t size) {

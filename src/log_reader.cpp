@@ -37,6 +37,7 @@ LogHeader read_header(const Hdf5File& file) {
   header.device = file.text("/", "device");
   header.data_checksum = file.text("/", "data_checksum");
   header.data_description = file.text("/", "data_description");
+  if (file.has_attribute("/", "start_hash")) header.start_hash = file.text("/", "start_hash");
   header.partition_hash = file.text("/", "partition_hash");
   header.seed = file.natural("/", "seed");
   const auto size = [&](const char* name) {

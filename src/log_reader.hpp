@@ -18,7 +18,7 @@ struct LogHeader {
   std::string name, arm;  // arm: empty for a scenario without arms
   std::string scenario;   // the resolved TOML
   std::string algorithm, optimizer, device;
-  std::string data_checksum, data_description, partition_hash;
+  std::string data_checksum, data_description, start_hash, partition_hash;
   std::uint64_t seed = 0;
   int rounds = 0, rounds_complete = 0;
   std::size_t clients = 0, classes = 0, bins = 0, parameters = 0;

@@ -68,6 +68,12 @@ void finish(Partition& partition, std::size_t examples, bool may_repeat) {
     if (!partition.holdout.empty()) take(partition.holdout[k], k);
   }
   if (partition.repeated > 0 && !may_repeat) throw std::logic_error("the parts of a partition overlap");
+  if (partition.repeated > 0 && !partition.holdout.empty()) {
+    throw InputError(fmt::format(
+        "[partition] an example held out by one client must not be trained on by another, got holdout with {} "
+        "examples that several clients share; set on_shortage = \"shrink\" or holdout = 0",
+        partition.repeated));
+  }
   partition.unused = examples - distinct;
 
   ContentHash hash;

@@ -82,6 +82,13 @@ std::uint64_t ReservedFile::size() const {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+bool ReservedFile::has_its_name() const {
+  struct stat own {
+  }, named{};
+  if (fstat(descriptor_, &own) != 0 || stat(path_.c_str(), &named) != 0) return false;
+  return own.st_dev == named.st_dev && own.st_ino == named.st_ino;
+}
+
 void ReservedFile::rename(const std::string& path) {
   if (std::rename(path_.c_str(), path.c_str()) != 0) {
     fail(fmt::format("the file must be renamable to {}", path), errno, other_place);

@@ -21,6 +21,8 @@ class ReservedFile {
   void reserve(std::uint64_t bytes, const std::string& advice);
   void write(std::uint64_t offset, const void* data, std::size_t bytes);
   std::uint64_t size() const;
+  /// False when the name now belongs to another file, or to none.
+  bool has_its_name() const;
   /// Gives the file its final name; one of that name is replaced in the same instant.
   void rename(const std::string& path);
   void close();

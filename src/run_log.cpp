@@ -109,8 +109,8 @@ void refuse_foreign_file(const std::string& path) {
   if (!std::filesystem::exists(status)) return;
   if (!std::filesystem::is_regular_file(status) || !is_ivory_log(path)) {
     throw RunError(
-        fmt::format("[log] only a log may be replaced by a log, got {}, which is something else; move it away or "
-                    "choose another place (--out)",
+        fmt::format("[log] only a log may be replaced by a log, got {}, which is something else or a damaged log; move "
+                    "it away or choose another place (--out)",
                     path));
   }
   // Replacing needs the folder's permission only: a log that its owner made read-only is taken at its word.
@@ -132,7 +132,9 @@ struct RunLog::Impl {
   std::map<std::string, Column, std::less<>> columns;
   int rounds_complete = 0;
 
-  explicit Impl(const std::string& path) : file(path) {}
+  std::string name;  // the log's own, which the file has from its first round on
+
+  Impl(const std::string& unfinished, std::string name_) : file(unfinished), name(std::move(name_)) {}
 
   /// Writes `values` from value `first` of the dataset on. Datasets have the machine's own types: bytes go as they are.
   template <class T, class Values>
@@ -218,7 +220,7 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
   const std::vector<LogDataset> datasets = log_datasets(plan, shape);
   // Under its own name a log is always whole: it is made under another one, which no other process uses.
   const std::string unfinished = fmt::format("{}.new-{}", path, ::getpid());
-  impl_ = std::make_unique<Impl>(unfinished);
+  impl_ = std::make_unique<Impl>(unfinished, path);
   impl_->shape = shape;
   ReservedFile& file = impl_->file;
   try {
@@ -274,6 +276,12 @@ void RunLog::append(const RoundRecord& record) {
   Impl& log = *impl_;
   check_round(record.round == log.rounds_complete + 1 && static_cast<std::size_t>(record.round) <= log.shape.rounds,
               record.round, "the record");
+  if (!log.file.has_its_name()) {
+    throw RunError(fmt::format(
+        "[log] one run at a time may write a log, got another file (or none) in the place of {} while round {} "
+        "ran; give each run its own folder with --out",
+        log.name, record.round));
+  }
   const auto row = static_cast<std::size_t>(record.round - 1);
   if (record.evaluated) {
     log.write_evaluation("", row, record.mean);

@@ -22,7 +22,7 @@ struct LogPlan {
   const Partition* partition = nullptr;
   const Dataset* train = nullptr;  // for the client x class counts
   std::string device;
-  std::uint64_t data_checksum = 0;
+  std::uint64_t data_checksum = 0, start_hash = 0;
   std::string data_description;
   int classes = 0;
   bool has_posterior = false;  // the server has a precision

@@ -43,9 +43,14 @@ void check_schedule(const Options& clients, Problems& problems) {
     problems.push_back(fmt::format("[scenario] clients.schedule = \"step\" needs schedule_step_rounds >= 1, got {}{}",
                                    step_rounds, where(clients.place("schedule"))));
   }
+  const double untouched = 0.1;  // schedule_step_factor's default, which a resolved scenario spells out
   if (schedule != "step" && step_rounds > 0) {
     problems.push_back(fmt::format("[scenario] clients.schedule_step_rounds needs schedule = \"step\", got {}{}",
                                    shown(schedule), where(clients.place("schedule_step_rounds"))));
+  }
+  if (schedule != "step" && clients.real("schedule_step_factor") != untouched) {
+    problems.push_back(fmt::format("[scenario] clients.schedule_step_factor needs schedule = \"step\", got {}{}",
+                                   shown(schedule), where(clients.place("schedule_step_factor"))));
   }
 }
 
@@ -63,6 +68,25 @@ void check_cohort(const Options& clients, const Options& partition, Problems& pr
                     "got {}{}",
                     shown(clients.real("participation")), where(clients.place("participation"))));
   }
+}
+
+void check_pool(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
+  if (!scenario.clients.boolean("pool") || !find_algorithm(scenario.algorithm_name)->traits.personal) return;
+  problems.push_back(fmt::format(
+      "[scenario] clients.pool trains one common model, and server.algorithm = {} has none, got both{}; use "
+      "\"fedavg\" for pooled training",
+      shown(scenario.algorithm_name), where(algorithm_place)));
+}
+
+// The log keeps the whole text in one attribute, and HDF5 ends those at 64 KiB.
+void check_length_of_text(const Scenario& scenario, Problems& problems) {
+  constexpr std::size_t longest = 64000;
+  const std::size_t length = to_toml(scenario).size();
+  if (length <= longest) return;
+  problems.push_back(fmt::format(
+      "[scenario] the resolved scenario may have {} characters, which is what a log can hold, got {}; long "
+      "lists (data.mean, data.std) can be left to normalise = \"standard\", or the data scaled in their file",
+      longest, length));
 }
 
 void check_model(const Options& model, Problems& problems) {
@@ -108,6 +132,8 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_cohort(scenario.clients, scenario.partition, problems);
   check_model(scenario.model, problems);
   check_posterior(scenario, algorithm_place, problems);
+  check_pool(scenario, algorithm_place, problems);
+  check_length_of_text(scenario, problems);
   check_plugins(scenario, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {
     problems.push_back(fmt::format("[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got {}{}",

@@ -243,6 +243,10 @@ std::unique_ptr<Optimizer<Real>> make(const Options& options) {
     throw InputError("[ivon] hess_init + weight_decay must be > 0 (it is the first precision over lambda), got 0, at " +
                      to_string(options.place("hess_init")) + "; set hess_init, for example to 1e-3");
   }
+  if (options.boolean("gsq_times_lambda") && options.text("estimator") != "gradsq") {
+    throw InputError("[ivon] gsq_times_lambda needs estimator = \"gradsq\", got \"" + options.text("estimator") +
+                     "\", at " + to_string(options.place("gsq_times_lambda")) + "; drop one of them");
+  }
   return std::make_unique<Ivon<Real>>(options);
 }
 

@@ -19,8 +19,7 @@ class Buffer {
   Buffer(Device& device, std::size_t size) : device_(&device), size_(size) {
     if (size > 0) {
       data_ = static_cast<T*>(device.allocate(size * sizeof(T)));
-      const std::vector<T> zeros(size, T{});
-      device.upload(data_, zeros.data(), size * sizeof(T));
+      device.clear(data_, size * sizeof(T));
     }
   }
   Buffer(Device& device, const std::vector<T>& values) : device_(&device), size_(values.size()) {

@@ -40,6 +40,7 @@ class Device {
   virtual void release(void* memory) noexcept = 0;
   virtual void upload(void* device_to, const void* host_from, std::size_t bytes) = 0;
   virtual void download(void* host_to, const void* device_from, std::size_t bytes) = 0;
+  virtual void clear(void* memory, std::size_t bytes) = 0;               // all bytes zero
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;  // device to device
 
   virtual void multiply(const MatrixProduct<float>& product) = 0;

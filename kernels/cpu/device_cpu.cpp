@@ -57,6 +57,7 @@ class CpuDevice final : public Device {
   void release(void* memory) noexcept override { ::operator delete(memory, alignment); }
   void upload(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void clear(void* memory, std::size_t bytes) override { std::memset(memory, 0, bytes); }
   void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void multiply(const MatrixProduct<float>& product) override { IVORY_DISPATCH(multiply(product)); }
   void multiply(const MatrixProduct<double>& product) override { IVORY_DISPATCH(multiply(product)); }

@@ -10,6 +10,7 @@
 // Partial participation: absent clients keep (v, V), and the server counts their last (s_k m_k, s_k); a client never visited
 // counts as v = V = 0 and q_k = q_g (methods.md 2.3).
 #include "ivory/algorithm.hpp"
+#include "ivory/error.hpp"
 #include "ivory/gaussian.hpp"
 #include "server/sums.hpp"
 
@@ -192,6 +193,10 @@ class VbAdmm final : public Algorithm<Real> {
 
 template <class Real>
 std::unique_ptr<Algorithm<Real>> make(const Options& options) {
+  if (options.boolean("bregman_ref_sign") && !options.boolean("bregman")) {
+    throw InputError("[vb_admm] bregman_ref_sign needs bregman = true, got false, at " +
+                     to_string(options.place("bregman_ref_sign")) + "; drop one of them");
+  }
   return std::make_unique<VbAdmm<Real>>(options);
 }
 

@@ -8,11 +8,13 @@ import os
 import pathlib
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import time
 
 try:
     import h5py
@@ -266,13 +268,41 @@ def test_failures(ivory, file):
     check('a closed stderr does not end a run', done.returncode == 0, done)
 
     diverging = ivory('run', file, '--out', 'diverging', '--only', 'average', '--set', 'clients.optimizer.lr=1e30')
-    refused = float('nan')
-    if diverging.returncode == 0:
-        with h5py.File(ivory.folder / 'diverging/small-average-seed4.h5', 'r') as log:
-            refused = float(log['rounds/refused'][()].sum())
-    check('refused clients: the run goes on, and one warning has the log\'s count', refused > 0 and
+    with h5py.File(ivory.folder / 'diverging/small-average-seed4.h5', 'r') as log:
+        refused, rounds = float(log['rounds/refused'][()].sum()), int(log['rounds_complete'][()].ravel()[0])
+    check('refused clients: the run goes on, and one warning has the log\'s count', refused > 0 and rounds == 3 and
           diverging.stderr.count('ivory: warning') == 1 and f'{refused:.0f} client visit' in diverging.stderr,
           said(diverging))
+    exits('no update was ever usable', ivory('run', file, '--out', 'diverging', '--only', 'average', '--quiet', '--set',
+                                             'clients.optimizer.lr=1e38', '--set', 'clients.epochs=20'), 1)
+
+
+def test_interrupts(ivory, file):
+    print('-- interrupts')
+    long = ('run', str(file), '--only', 'bayes', '--set', 'rounds=1000000', '--set', 'log.posterior_every=0', '--set',
+            'evaluation.clients="none"', '--out', 'long')
+
+    def start(**more):
+        return subprocess.Popen([ivory.binary, *long], cwd=ivory.folder, env=ivory.environment, text=True,
+                                stdin=subprocess.DEVNULL, **more)
+
+    for name, number in (('SIGINT', signal.SIGINT), ('SIGTERM', signal.SIGTERM)):
+        process = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        process.stdout.readline()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        _, rounds = root_of(ivory.folder / 'long/small-bayes-seed4.h5')
+        check(f'{name}: stops after the round, says so, the log is whole', process.returncode == 128 + number and
+              f'stopped after round {rounds} of 1000000' in err and rounds >= 1, (process.returncode, rounds, err))
+
+    process = start(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process.stdout.readline()
+    process.stdout.close()
+    time.sleep(0.3)
+    check('a reader that goes away does not end a run', process.poll() is None)
+    process.kill()
+    process.wait()
 
 
 def test_compare(ivory, file):
@@ -327,6 +357,24 @@ def test_compare(ivory, file):
 
     changed = ivory('compare', file, '--seeds', 2, '--out', 'cmp', '--only', 'average', '--set', 'clients.batch=8')
     check('another scenario reuses nothing', changed.returncode == 0 and 'reused' not in changed.stdout, said(changed))
+    check('and what it found there is kept under another name, and said', changed.stdout.count('it is now cmp/') == 2 and
+          [root_of(ivory.folder / f'cmp/small-average-seed{seed}.h5.1')[0]['seed'] for seed in (4, 5)] == [4, 5],
+          said(changed))
+    mine = ivory.folder / 'mine.h5'
+
+    def own_data(shift):
+        with h5py.File(mine, 'w') as data:
+            data['x'] = [[float(i % 7), float(i % 3)] for i in range(60)]
+            data['y'] = [(i + shift) % 2 for i in range(60)]
+
+    own = ('compare', file, '--seeds', 1, '--only', 'average', '--out', 'own', '--set', 'data={kind="hdf5", file="mine.h5"}')
+    own_data(0)
+    ivory(*own)
+    same = ivory(*own)
+    own_data(1)
+    other = ivory(*own)
+    check('other examples in the same file: the log is not reused', 'reused' in same.stdout and other.returncode == 0 and
+          'reused' not in other.stdout, said(same) + said(other))
     with h5py.File(ivory.folder / logs[1], 'r+') as log:
         log['rounds_complete'][...] = 2
     (ivory.folder / logs[0]).write_bytes(b'not a log')
@@ -337,6 +385,9 @@ def test_compare(ivory, file):
           (ivory.folder / logs[0]).read_bytes() == b'not a log' and root_of(ivory.folder / logs[1])[1] == 3,
           said(repaired))
     logs = logs[1:]
+    (ivory.folder / 'old.csv').write_text('precious')
+    exits('a failed comparison', ivory('compare', file, '--csv', 'old.csv', '--set', 'data={kind="idx", directory="no"}'), 2)
+    check('leaves the file of --csv alone', (ivory.folder / 'old.csv').read_text() == 'precious')
     exits('a --csv that cannot be written', ivory('compare', '--from', *logs, '--csv', 'no/where.csv'), 1,
           'no/where.csv')
     exits('--from with something else', ivory('compare', '--from', file), 2, file.name)
@@ -430,6 +481,7 @@ def main(binary, source):
         test_json(ivory, file)
         test_terminal(ivory, file)
         test_failures(ivory, file)
+        test_interrupts(ivory, file)
         test_compare(ivory, file)
         test_shards(ivory, file)
         test_validate(ivory, file, source)

@@ -21,7 +21,7 @@ except ImportError as error:
 METRICS = ('accuracy', 'nll', 'ece', 'brier', 'entropy')
 SITES = ('mean', 'precision', 'site_mean', 'site_precision')
 TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 'optimizer', 'device', 'data_checksum',
-         'data_description', 'partition_hash')
+         'data_description', 'start_hash', 'partition_hash')
 NUMBERS = ('format_version', 'seed', 'rounds', 'clients', 'classes', 'bins', 'parameters', 'has_posterior')
 
 

@@ -29,6 +29,7 @@ struct Course {
   std::uint64_t checksum = 1;
   double target = 0.75;
   std::string name = "sample";
+  std::int64_t bins = 15;
 };
 
 std::string write_course(const TemporaryFolder& folder, const Course& course) {
@@ -41,6 +42,7 @@ std::string write_course(const TemporaryFolder& folder, const Course& course) {
   run.partition.train.assign(std::max<std::size_t>(1, course.clients.size()), {0});
   SampleRun::set(run.scenario.evaluation, "target_accuracy", course.target);
   SampleRun::set(run.scenario.evaluation, "clients_every", std::int64_t{100});
+  SampleRun::set(run.scenario.evaluation, "bins", course.bins);
   const std::string path = folder / (course.name + course.arm + std::to_string(course.seed) + ".h5");
   RunLog log(path, run.wired());
   for (std::size_t r = 0; r < course.accuracy.size(); ++r) {
@@ -274,6 +276,11 @@ BOOST_AUTO_TEST_CASE(logs_that_do_not_belong_together_are_warned_of) {
   BOOST_TEST(contains(names, "sample / avg"), names);
   BOOST_TEST(contains(names, "other / avg"), names);
   BOOST_TEST(contains(names, "sample, other: mean"), names);
+  other = second_seed();
+  other.bins = 20;
+  const std::string settings = table_with(other);
+  BOOST_TEST(contains(settings, "warning: avg puts runs of different settings together: evaluation.bins = "), settings);
+  BOOST_TEST(!contains(table_with(second_seed()), "different settings"));
   const std::string twice = comparison_table(read_summaries(std::vector<std::string>{first, first}));
   BOOST_TEST(contains(twice, "warning: avg has seed 1 twice"), twice);
   BOOST_CHECK_THROW(read_summaries(std::vector<std::string>{first, folder / "missing.h5"}), InputError);

@@ -62,6 +62,9 @@ BOOST_AUTO_TEST_CASE(hdf5_test_sets_come_from_a_file_a_group_or_a_fraction) {
       "hdf5", {{"file", both}, {"train_group", std::string("train")}, {"test_group", std::string("/test")}}));
   BOOST_TEST(by_group.train.size() == 30U);
   BOOST_TEST(by_group.test.size() == 12U);
+  // A resolved scenario names every key, this one with its default: it must run again.
+  BOOST_TEST(
+      load_data(data_scenario("hdf5", {{"file", one}, {"test_file", two}, {"test_fraction", 0.2}})).test.size() == 20U);
   const DataSplit by_fraction = load_data(data_scenario("hdf5", {{"file", one}, {"test_fraction", 0.1}}));
   BOOST_TEST(by_fraction.train.size() == 45U);
   BOOST_TEST(by_fraction.test.size() == 5U);

@@ -22,9 +22,10 @@ std::vector<RoundRecord> run(const std::string& arm, Texts overrides, int thread
   const auto log = std::filesystem::temp_directory_path() /
                    ("ivory-test-experiment-" + std::to_string(::getpid()) + "-" + arm + ".h5");
   std::vector<RoundRecord> records;
-  run_experiment(scenario, {.threads = threads, .log_file = log.string(), .on_round = [&](const RoundRecord& record) {
-                              records.push_back(record);
-                            }});
+  run_experiment(scenario, {.threads = threads,
+                            .log_file = log.string(),
+                            .on_round = [&](const RoundRecord& record) { records.push_back(record); },
+                            .should_stop = {}});
   std::filesystem::remove(log);
   return records;
 }
@@ -100,6 +101,38 @@ BOOST_AUTO_TEST_CASE(a_diverged_client_is_refused_and_the_run_goes_on) {
   BOOST_TEST(std::isfinite(records[2].mean.metrics.accuracy));
 }
 
+BOOST_AUTO_TEST_CASE(a_last_step_that_goes_astray_is_refused_too) {
+  // One step per visit: every loss on the way is finite, and so are the weights, but not what they predict.
+  const auto records = run("vb-admm", {"rounds=2", "clients.epochs=0", "clients.steps=1", "clients.optimizer.lr=1e30"});
+  BOOST_TEST(records[0].refused == 10);
+  BOOST_TEST(std::isfinite(records[1].mean.metrics.nll));
+}
+
+BOOST_AUTO_TEST_CASE(a_run_stops_between_rounds_when_told_to) {
+  const Texts only = {"fedavg"}, overrides = {"rounds=5"};
+  const auto scenario = read_scenario(quickstart, overrides, only).front();
+  const auto log = std::filesystem::temp_directory_path() / ("ivory-test-stop-" + std::to_string(::getpid()) + ".h5");
+  int seen = 0;
+  const int rounds = run_experiment(scenario, {.threads = 1,
+                                               .log_file = log.string(),
+                                               .on_round = [&](const RoundRecord&) { ++seen; },
+                                               .should_stop = [&] { return seen == 2; }});
+  BOOST_TEST(rounds == 2);
+  BOOST_TEST(seen == 2);
+  std::filesystem::remove(log);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_run_is_made_from_has_a_fingerprint) {
+  const Texts only = {"fedavg"};
+  const auto of = [&](const Texts& overrides) { return identify(read_scenario(quickstart, overrides, only).front()); };
+  const RunIdentity first = of({}), same = of({"clients.batch=8"}), smaller = of({"data.limit_train=100"}),
+                    seeded = of({"seed=2"});
+  BOOST_TEST(first.data_checksum == same.data_checksum);
+  BOOST_TEST(first.start_hash == same.start_hash);
+  BOOST_TEST(first.data_checksum != smaller.data_checksum);
+  BOOST_TEST(first.start_hash != seeded.start_hash);
+}
+
 BOOST_AUTO_TEST_CASE(everyone_refused_leaves_the_server_as_it_was) {
   const auto records = run(
       "fedavg", {"rounds=2", "clients.optimizer={name=\"sgd\", lr=1e38}", "clients.epochs=20", "partition.kind=iid"});
@@ -115,6 +148,9 @@ BOOST_AUTO_TEST_CASE(the_two_bounds) {
   const auto local = run("fedavg", {"rounds=3", "server.algorithm=local"});
   BOOST_TEST(local[2].bytes_up == 0);
   BOOST_TEST(local[2].client_metrics.size() == 10U);
+  const auto validated = run("fedavg", {"rounds=1", "server.algorithm=local", "data.validation=0.2"});
+  BOOST_TEST(validated[0].validation.accuracy > 0.1);
+  BOOST_TEST(validated[0].validation.accuracy < 1.0);
   // Label-skewed clients alone do worse on all classes than one model of all data, and well on their own.
   BOOST_TEST(local[2].mean.metrics.accuracy < pooled[2].mean.metrics.accuracy - 0.1);
   double own = 0;

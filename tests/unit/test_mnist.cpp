@@ -23,9 +23,10 @@ std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides) {
   const auto log = std::filesystem::temp_directory_path() / ("ivory-test-mnist-" + std::to_string(::getpid()) + ".h5");
   std::vector<RoundRecord> records;
   run_experiment(read_scenario(file, overrides, only).front(),
-                 {.threads = 2, .log_file = log.string(), .on_round = [&](const RoundRecord& record) {
-                    records.push_back(record);
-                  }});
+                 {.threads = 2,
+                  .log_file = log.string(),
+                  .on_round = [&](const RoundRecord& record) { records.push_back(record); },
+                  .should_stop = {}});
   std::filesystem::remove(log);
   return records;
 }

@@ -314,6 +314,15 @@ BOOST_AUTO_TEST_CASE(class_shortage_may_repeat_examples) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(examples_with_several_holders_cannot_be_held_out) {
+  const Dataset data = labelled(mnist_counts);
+  auto values = classes_values(2, 300, "repeat");
+  values["holdout"] = 0.1;
+  BOOST_CHECK_EXCEPTION(
+      make_partition(partition_scenario("classes", 100, values), data), InputError,
+      [](const InputError& error) { return std::string(error.what()).find("[partition] an example held out") == 0; });
+}
+
 BOOST_AUTO_TEST_CASE(class_shortage_may_shrink_the_parts) {
   const Dataset data = labelled(mnist_counts);
   const Partition partition =

@@ -133,7 +133,7 @@ BOOST_AUTO_TEST_CASE(ranges) {
       {"steps = 1000000000", "steps = 1000000001",
        "steps must be an integer in [0, 1000000000] (steps), got 1000000001"},
       {"epochs = 1", "epochs = -1", "epochs must be an integer in [0, 1000000] (epochs), got -1"},
-      {"schedule_step_factor = 1", "schedule_step_factor = 0",
+      {"schedule = \"step\"\nschedule_step_rounds = 2\nschedule_step_factor = 1", "schedule_step_factor = 0",
        "schedule_step_factor must be a finite number in (0, 1], got 0.0"},
       {"warmup_rounds = 0", "warmup_rounds = -1", "warmup_rounds must be an integer in [0, 16777215] (rounds), got -1"},
       {"inner_warmup_steps = 7", "inner_warmup_steps = -1",
@@ -271,6 +271,11 @@ BOOST_AUTO_TEST_CASE(other_contradictions) {
   parse(clients("schedule = \"step\"\nschedule_step_rounds = 1"));
   BOOST_TEST(refusal(clients("schedule = \"cosine\"\nschedule_step_rounds = 5")) ==
              "[scenario] clients.schedule_step_rounds needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
+  BOOST_TEST(refusal(clients("schedule = \"cosine\"\nschedule_step_factor = 0.5")) ==
+             "[scenario] clients.schedule_step_factor needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
+  const auto personal = replaced("count = 4", "count = 4\npool = true");
+  BOOST_TEST(contains(refusal(personal.substr(0, personal.find("algorithm = \"vb_admm\"")) + "algorithm = \"local\"\n"),
+                      "[scenario] clients.pool trains one common model, and server.algorithm = \"local\" has none"));
   BOOST_TEST(refusal(base + "[evaluation]\nclients = \"holdout\"\n") ==
              "[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got 0.0, at dir/a.toml:20:1");
   parse(replaced("kind = \"iid\"", "kind = \"iid\"\nholdout = 0.25") + "[evaluation]\nclients = \"holdout\"\n");
