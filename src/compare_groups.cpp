@@ -35,6 +35,22 @@ MetricSummary summarise(const std::vector<double>& column, const std::vector<std
   return summary;
 }
 
+/// Mean accuracy of the worst tenth of the clients, in the last round that evaluated them.
+double worst_clients(const LogReader& log, const std::string& suffix) {
+  for (std::size_t row = log.client_evaluation_rounds().size(); row-- > 0;) {
+    std::vector<double> accuracy;
+    for (const Metrics& client : log.client_metrics(row, suffix)) {
+      if (!std::isnan(client.accuracy)) accuracy.push_back(client.accuracy);
+    }
+    if (accuracy.empty()) continue;
+    std::sort(accuracy.begin(), accuracy.end());
+    const std::size_t worst = std::max<std::size_t>(1, accuracy.size() / 10);
+    return std::accumulate(accuracy.begin(), accuracy.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
+           static_cast<double>(worst);
+  }
+  return no_value;
+}
+
 QualitySummary quality_of(const LogReader& log, const std::string& suffix, const std::vector<double>& bytes,
                           double target) {
   QualitySummary quality;
@@ -47,6 +63,7 @@ QualitySummary quality_of(const LogReader& log, const std::string& suffix, const
   quality.nll = summarise(log.column("nll" + suffix), evaluated, false);
   quality.ece = summarise(log.column("ece" + suffix), evaluated, false);
   quality.brier = summarise(log.column("brier" + suffix), evaluated, false);
+  quality.worst_clients = worst_clients(log, suffix);
   const auto reached =
       std::find_if(evaluated.begin(), evaluated.end(), [&](std::size_t round) { return accuracy[round] >= target; });
   if (reached != evaluated.end()) {
@@ -55,22 +72,6 @@ QualitySummary quality_of(const LogReader& log, const std::string& suffix, const
         std::accumulate(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(*reached) + 1, 0.0);
   }
   return quality;
-}
-
-/// Mean accuracy of the worst tenth of the clients, in the last round that evaluated them.
-double worst_clients(const LogReader& log) {
-  for (std::size_t row = log.client_evaluation_rounds().size(); row-- > 0;) {
-    std::vector<double> accuracy;
-    for (const Metrics& client : log.client_metrics(row)) {
-      if (!std::isnan(client.accuracy)) accuracy.push_back(client.accuracy);
-    }
-    if (accuracy.empty()) continue;
-    std::sort(accuracy.begin(), accuracy.end());
-    const std::size_t worst = std::max<std::size_t>(1, accuracy.size() / 10);
-    return std::accumulate(accuracy.begin(), accuracy.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
-           static_cast<double>(worst);
-  }
-  return no_value;
 }
 
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
@@ -160,7 +161,6 @@ LogSummary read_summary(const std::string& path) {
   std::transform(bytes.begin(), bytes.end(), down.begin(), bytes.begin(), std::plus<>());
   summary.mean = quality_of(log, "", bytes, summary.target);
   summary.bayes = quality_of(log, "_bayes", bytes, summary.target);
-  summary.worst_clients = worst_clients(log);
   summary.seconds = total(log.column("seconds"));
   summary.bytes = total(bytes);
   summary.refused = total(log.column("refused"));

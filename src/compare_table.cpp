@@ -127,11 +127,11 @@ std::string show_rounds(const ArmGroup& arm) {
 std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogSummary> logs) {
   const ByteUnit unit = unit_for(arms);
   TextTable table(2);
-  table.heading({{"", 1}, {"", 1}, {"best over rounds", 4}, {targets_text(logs), 2}, {"worst 10 %", 1}});
+  table.heading({{"", 1}, {"", 1}, {"best over rounds", 4}, {targets_text(logs), 2}, {"worst clients", 1}});
   std::vector<std::string> columns = {"arm", "model"};
   for (const MetricRow& metric : metrics) columns.push_back(metric.heading);
   for (const std::string& column :
-       {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("of clients [%]"),
+       {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("accuracy [%]"),
         std::string("time [s]"), std::string("rounds run"), std::string("seeds")}) {
     columns.push_back(column);
   }
@@ -145,8 +145,8 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
     cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).rounds_to_target; }), 1, 1));
     cells.push_back(
         show(arm.spread([&](const LogSummary& log) { return (log.*model).bytes_to_target; }), 1 / unit.bytes, 1));
+    cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).worst_clients; }), 100, 2));
     if (!title.empty()) {
-      cells.push_back(show(arm.spread([](const LogSummary& log) { return log.worst_clients; }), 100, 2));
       cells.push_back(show(arm.spread([](const LogSummary& log) { return log.seconds; }), 1, 1));
       cells.push_back(show_rounds(arm));
       cells.push_back(std::to_string(arm.logs.size()));
@@ -173,8 +173,11 @@ std::string comparison_table(std::span<const LogSummary> logs) {
   std::string text;
   for (const std::string& warning : comparison_warnings(logs, arms)) text += "warning: " + warning + '\n';
   if (!text.empty()) text += '\n';
-  text += fmt::format("{}: mean ±standard deviation over seeds; last 3: mean over the last three evaluated rounds\n\n",
-                      common_name(logs));
+  const bool several = std::any_of(arms.begin(), arms.end(), [](const ArmGroup& arm) { return arm.logs.size() > 1; });
+  text += fmt::format(
+      "{}: {}; last 3: mean over the last three evaluated rounds\n"
+      "worst clients: the tenth of them that is least accurate on its own examples\n\n",
+      common_name(logs), several ? "mean ±standard deviation over seeds" : "one seed");
   text += quality_block(arms) + '\n' + course_block(arms, logs);
   std::string notes;
   for (const LogSummary& log : logs) {
@@ -220,8 +223,9 @@ std::string comparison_csv(std::span<const LogSummary> logs) {
            [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
       line(name, "accuracy", "bytes_to_target", "bytes",
            [=](const LogSummary& log) { return (log.*model).bytes_to_target; });
+      line(name, "accuracy", "worst_tenth_of_clients", "1",
+           [=](const LogSummary& log) { return (log.*model).worst_clients; });
     }
-    line("mean", "accuracy", "worst_tenth_of_clients", "1", [](const LogSummary& log) { return log.worst_clients; });
     line("", "seconds", "total", "s", [](const LogSummary& log) { return log.seconds; });
     line("", "bytes", "total", "bytes", [](const LogSummary& log) { return log.bytes; });
     line("", "rounds", "complete", "rounds",

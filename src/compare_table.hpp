@@ -22,6 +22,7 @@ struct QualitySummary {
   MetricSummary accuracy, nll, ece, brier;
   double rounds_to_target = no_value;  // first evaluated round with at least the target accuracy; NaN: never
   double bytes_to_target = no_value;   // sent until then, both directions
+  double worst_clients = no_value;     // mean accuracy of the tenth of the clients (at least one) where it is lowest
 };
 
 /// One log, reduced to what the table shows.
@@ -34,11 +35,9 @@ struct LogSummary {
   std::vector<std::string> settings;  // "table.key = value" of the resolved scenario, without seed, rounds and target
   double target = no_value;           // evaluation.target_accuracy
   QualitySummary mean, bayes;         // mean model, posterior average
-  double worst_clients =
-      no_value;               // mean model: mean accuracy of the tenth of the clients (at least one) where it is lowest
-  double seconds = no_value;  // wall time of the finished rounds
-  double bytes = no_value;    // both directions, finished rounds
-  double refused = 0, clamped = 0;  // over the finished rounds
+  double seconds = no_value;          // wall time of the finished rounds
+  double bytes = no_value;            // both directions, finished rounds
+  double refused = 0, clamped = 0;    // over the finished rounds
 };
 
 /// Throws InputError for a file that is not an Ivory log.

@@ -55,17 +55,47 @@ void Predictor::run(const float* parameters, const Dataset& data, float* probabi
   }
 }
 
-void Predictor::draw(const float* mean, const float* precision, const Stream& stream, float* sample) const {
-  for_each_with_noise(*lanes_[0]->device, network_.layout().stride(), NoiseSource<float>{.stream = stream},
-                      SampleGaussian<float>{mean, precision, sample});
+Predictions Predictor::room_for(const Dataset& data) const {
+  return {.probability = std::vector<float>(data.size() * network_.classes()),
+          .log_likelihood = std::vector<double>(data.size())};
+}
+
+template <class Use>
+void Predictor::sample(const float* mean, const float* precision, const Dataset& data, int samples, Purpose purpose,
+                       std::uint64_t seed, std::uint64_t round, const Use& use) const {
+  std::vector<float> theta(network_.layout().stride());
+  Predictions predictions = room_for(data);
+  for (int t = 0; t < samples; ++t) {
+    const Stream stream =
+        make_stream(seed, {.purpose = purpose, .round = round, .sample = static_cast<std::uint64_t>(t)});
+    for_each_with_noise(*lanes_[0]->device, theta.size(), NoiseSource<float>{.stream = stream},
+                        SampleGaussian<float>{mean, precision, theta.data()});
+    run(theta.data(), data, predictions.probability.data(), predictions.log_likelihood.data());
+    use(t, predictions);
+  }
 }
 
 Predictions Predictor::predict(const float* parameters, const Dataset& data) const {
-  Predictions predictions;
-  predictions.probability.resize(data.size() * network_.classes());
-  predictions.log_likelihood.resize(data.size());
+  Predictions predictions = room_for(data);
   run(parameters, data, predictions.probability.data(), predictions.log_likelihood.data());
   return predictions;
+}
+
+Predictions Predictor::average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,
+                                           std::uint64_t seed, std::uint64_t round) const {
+  Predictions average = room_for(data);
+  std::vector<double> total(average.probability.size(), 0.0);
+  sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
+         [&](int, const Predictions& predictions) {
+           for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.probability[i]);
+         });
+  const std::size_t classes = network_.classes();
+  for (std::size_t i = 0; i < total.size(); ++i) average.probability[i] = static_cast<float>(total[i] / samples);
+  for (std::size_t r = 0; r < data.size(); ++r) {
+    const double likelihood = total[r * classes + static_cast<std::size_t>(data.labels[r])] / samples;
+    average.log_likelihood[r] = std::log(std::max(likelihood, smallest_probability));
+  }
+  return average;
 }
 
 PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data,
@@ -75,18 +105,12 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
   const int groups = std::min(samples, jackknife_groups);
   std::vector<std::vector<float>> group_sum(static_cast<std::size_t>(groups), std::vector<float>(values, 0.0F));
   std::vector<double> group_size(static_cast<std::size_t>(groups), 0.0);
-  std::vector<float> theta(network_.layout().stride()), probability(values);
-  std::vector<double> log_likelihood(n);
-  for (int t = 0; t < samples; ++t) {
-    draw(mean, precision,
-         make_stream(seed,
-                     {.purpose = Purpose::evaluation_noise, .round = round, .sample = static_cast<std::uint64_t>(t)}),
-         theta.data());
-    run(theta.data(), data, probability.data(), log_likelihood.data());
-    const auto g = static_cast<std::size_t>(t % groups);
-    for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += probability[i];
-    group_size[g] += 1;
-  }
+  sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
+         [&](int t, const Predictions& predictions) {
+           const auto g = static_cast<std::size_t>(t % groups);
+           for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += predictions.probability[i];
+           group_size[g] += 1;
+         });
 
   std::vector<double> total(values, 0.0), average(values);
   for (const auto& group : group_sum) {
@@ -121,18 +145,14 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
 NegativeElbo Predictor::negative_elbo(const float* mean, const float* precision, const Dataset& data,
                                       std::span<const float> weights, double temperature, double prior_precision,
                                       int samples, std::uint64_t seed, std::uint64_t round) const {
-  const std::size_t n = data.size();
-  std::vector<float> theta(network_.layout().stride()), probability(n * network_.classes());
-  std::vector<double> log_likelihood(n), losses;
-  for (int t = 0; t < samples; ++t) {
-    draw(mean, precision,
-         make_stream(seed, {.purpose = Purpose::elbo_noise, .round = round, .sample = static_cast<std::uint64_t>(t)}),
-         theta.data());
-    run(theta.data(), data, probability.data(), log_likelihood.data());
+  std::vector<double> losses;
+  sample(mean, precision, data, samples, Purpose::elbo_noise, seed, round, [&](int, const Predictions& predictions) {
     double loss = 0;
-    for (std::size_t i = 0; i < n; ++i) loss -= static_cast<double>(weights[i]) * log_likelihood[i];
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      loss -= static_cast<double>(weights[i]) * predictions.log_likelihood[i];
+    }
     losses.push_back(loss / temperature);
-  }
+  });
   double average = 0, squares = 0;
   for (const double loss : losses) average += loss / samples;
   for (const double loss : losses) squares += (loss - average) * (loss - average);

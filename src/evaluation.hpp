@@ -21,6 +21,8 @@ Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* l
 /// ECE = sum_b (n_b/n) |accuracy_b - confidence_b| from bins; bins of disjoint sets may be added first. NaN without examples.
 double calibration_error(const CalibrationBins& bins);
 
+inline constexpr double smallest_probability = 1e-12;  // of the label, where the NLL is taken from a probability
+
 struct Predictions {
   std::vector<float> probability;      // [n x classes]
   std::vector<double> log_likelihood;  // [n], log p(label) by log-sum-exp
@@ -53,6 +55,10 @@ class Predictor {
   PosteriorAverage posterior_average(const float* mean, const float* precision, const Dataset& data, int samples,
                                      std::size_t bins, std::uint64_t seed, std::uint64_t round) const;
 
+  /// The average's probabilities themselves, of the same draws; log p(label) is of the averaged probability.
+  Predictions average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,
+                                  std::uint64_t seed, std::uint64_t round) const;
+
   /// (1/tau) sum_i weight_i E_q[l_i] + KL(q || N(0, 1/prior)), E_q over `samples` draws that are the same for every method.
   NegativeElbo negative_elbo(const float* mean, const float* precision, const Dataset& data,
                              std::span<const float> weights, double temperature, double prior_precision, int samples,
@@ -61,7 +67,11 @@ class Predictor {
  private:
   struct Lane;
   void run(const float* parameters, const Dataset& data, float* probability, double* log_likelihood) const;
-  void draw(const float* mean, const float* precision, const Stream& stream, float* sample) const;
+  Predictions room_for(const Dataset& data) const;
+  /// Calls use(t, predictions of network t) for networks t = 0.. drawn from N(mean, 1/precision).
+  template <class Use>
+  void sample(const float* mean, const float* precision, const Dataset& data, int samples, Purpose purpose,
+              std::uint64_t seed, std::uint64_t round, const Use& use) const;
 
   const Network<float>& network_;
   std::vector<std::unique_ptr<Lane>> lanes_;

@@ -179,12 +179,21 @@ class Run {
       }
       evaluate_posterior(record, bins);
     }
-    if (clients_due) {
-      const Predictions predictions = predictor_.predict(mean, data_.train);
-      for (const auto& rows : client_examples()) {
-        record.client_metrics.push_back(metrics_of_rows(predictions, data_.train, rows, bins));
-      }
-    }
+    if (clients_due) evaluate_clients(record, bins);
+  }
+
+  void evaluate_clients(RoundRecord& record, std::size_t bins) {
+    const float* const mean = state_.mean.data();
+    const auto table = [&](const Predictions& predictions) {
+      std::vector<Metrics> rows;
+      for (const auto& own : client_examples()) rows.push_back(metrics_of_rows(predictions, data_.train, own, bins));
+      return rows;
+    };
+    record.client_metrics = table(predictor_.predict(mean, data_.train));
+    const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
+    if (!traits_.gives_posterior || samples == 0) return;
+    record.client_metrics_bayes = table(predictor_.average_predictions(mean, state_.precision.data(), data_.train,
+                                                                       samples, scenario_.seed, state_.round));
   }
 
   void evaluate_posterior(RoundRecord& record, std::size_t bins) {

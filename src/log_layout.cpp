@@ -171,11 +171,18 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.data("train_loss", Hdf5Type::float32, {"round", "client"}, "nat",
              "training loss per example, mean over the steps of the visit; NaN: absent");
   group.data("steps", Hdf5Type::float32, {"round", "client"}, "steps", "minibatch steps of the visit; NaN: absent");
-  for (const MetricColumn& column : metric_columns) {
-    group.data(column.name, Hdf5Type::float32, {"evaluation_round", "client"}, column.units,
-               fmt::format("{} of the mean model on the client's own examples (evaluation.clients = \"{}\")",
-                           column.meaning, on),
-               missing, evaluated);
+  const struct {
+    const char* suffix;
+    const char* model;
+    bool kept;
+  } predictions[] = {{"", "mean model", evaluated}, {"_bayes", "posterior average", evaluated && plan.has_posterior}};
+  for (const auto& [suffix, model, kept] : predictions) {
+    for (const MetricColumn& column : metric_columns) {
+      group.data(std::string(column.name) + suffix, Hdf5Type::float32, {"evaluation_round", "client"}, column.units,
+                 fmt::format("{} of the {} on the client's own examples (evaluation.clients = \"{}\")", column.meaning,
+                             model, on),
+                 missing, kept);
+    }
   }
   if (shape.site_rounds.empty()) return;
   group.scale("site_round", "1", "round after which the clients' vectors were written", as_reals(shape.site_rounds));

@@ -114,11 +114,13 @@ std::vector<int> LogReader::client_evaluation_rounds() const {
   return finished_rounds(*file_, "/clients/evaluation_round", header_.rounds_complete);
 }
 
-std::vector<Metrics> LogReader::client_metrics(std::size_t row) const {
+std::vector<Metrics> LogReader::client_metrics(std::size_t row, std::string_view suffix) const {
   check_row(header_, "the clients' metrics", row, client_evaluation_rounds().size());
   std::vector<Metrics> clients(header_.clients);
   for (const MetricColumn& column : metric_columns) {
-    const auto values = file_->read_rows<double>(fmt::format("/clients/{}", column.name), row, 1).values;
+    const std::string path = fmt::format("/clients/{}{}", column.name, suffix);
+    if (!file_->has_dataset(path)) continue;
+    const auto values = file_->read_rows<double>(path, row, 1).values;
     for (std::size_t k = 0; k < std::min(clients.size(), values.size()); ++k) clients[k].*column.value = values[k];
   }
   return clients;

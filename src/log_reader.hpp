@@ -54,8 +54,9 @@ class LogReader {
   /// Rounds (1-based) with metrics per client that are written, and one of those rows; a client without examples is
   /// NaN.
   std::vector<int> client_evaluation_rounds() const;
-  std::vector<Metrics> client_metrics(std::size_t row) const;  // [K]
-  std::vector<double> client_examples() const;                 // [K]
+  /// `suffix`: "" for the mean model, "_bayes" for the posterior average.
+  std::vector<Metrics> client_metrics(std::size_t row, std::string_view suffix = "") const;  // [K]
+  std::vector<double> client_examples() const;                                               // [K]
   /// A dataset [R, K] of /clients/ ("participation", "train_loss"): the rows of the finished rounds, row-major.
   std::vector<double> client_history(std::string_view name) const;
 

@@ -39,8 +39,8 @@ Row score(const Real* p, std::size_t classes, std::size_t label, const double* l
     if (std::isnan(q)) entropy = q;
   }
   row.confidence = static_cast<double>(p[row.predicted]);
-  const double ll =
-      log_likelihood != nullptr ? *log_likelihood : std::log(std::max(static_cast<double>(p[label]), 1e-12));
+  const double ll = log_likelihood != nullptr ? *log_likelihood
+                                              : std::log(std::max(static_cast<double>(p[label]), smallest_probability));
   row.totals = {1.0, row.predicted == label ? 1.0 : 0.0, -ll, brier, entropy};
   return row;
 }

@@ -305,6 +305,7 @@ void RunLog::append(const RoundRecord& record) {
   log.write_visits(row, record.clients);
   if (const std::size_t at = row_of(log.shape.client_rounds, record.round); at < log.shape.client_rounds.size()) {
     log.write_table("/clients/", "", at, record.client_metrics);
+    log.write_table("/clients/", "_bayes", at, record.client_metrics_bayes);
   }
   log.write_value("/rounds_complete", 0, record.round);  // last: a reader believes this number
   log.rounds_complete = record.round;

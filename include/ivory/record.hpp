@@ -49,8 +49,9 @@ struct RoundRecord {
   Metrics bayes_error;     // Monte-Carlo standard errors of `bayes.metrics`
   Metrics validation;      // mean model on the validation split
   double negative_elbo = no_value, negative_elbo_error = no_value;
-  std::vector<Metrics> client_metrics;  // mean model on each client's own examples; empty when not evaluated
-  double train_loss = no_value;         // example-weighted mean over participants
+  std::vector<Metrics> client_metrics;        // mean model on each client's own examples; empty when not evaluated
+  std::vector<Metrics> client_metrics_bayes;  // the same of the posterior average
+  double train_loss = no_value;               // example-weighted mean over participants
   double seconds = 0, seconds_training = 0, seconds_evaluation = 0;
   double bytes_up = 0, bytes_down = 0;
   std::uint64_t state_hash = 0;

@@ -44,7 +44,7 @@ def expected_datasets(with_sites):
     clients = {'examples': (('client',), 'i'), 'holdout_examples': (('client',), 'i'),
                'participation': (('round', 'client'), 'i'), 'train_loss': (('round', 'client'), 'f'),
                'steps': (('round', 'client'), 'f')}
-    clients |= {metric: (('evaluation_round', 'client'), 'f') for metric in METRICS}
+    clients |= {metric + suffix: (('evaluation_round', 'client'), 'f') for metric in METRICS for suffix in ('', '_bayes')}
     if with_sites:
         clients |= {name: (('site_round', 'client', 'parameter'), 'f') for name in SITES}
     partition = {'class_counts': (('client', 'class'), 'i')}

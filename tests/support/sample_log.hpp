@@ -126,7 +126,10 @@ inline RoundRecord sample_record(int round, bool posterior = true, bool clients_
   }
   record.validation = sample_metrics(round, 30);
   if (clients_evaluated) {
-    for (int k = 0; k < SampleRun::clients; ++k) record.client_metrics.push_back(sample_metrics(round, 40, k));
+    for (int k = 0; k < SampleRun::clients; ++k) {
+      record.client_metrics.push_back(sample_metrics(round, 40, k));
+      if (posterior) record.client_metrics_bayes.push_back(sample_metrics(round, 60, k));
+    }
   }
   record.train_loss = mark(round, 50);
   record.seconds = mark(round, 51);

@@ -132,16 +132,20 @@ inline void check_vectors(const LogReader& log, const std::string& sites, bool p
 
 inline void check_client_metrics(const LogReader& log) {
   const std::vector<int> rounds = log.client_evaluation_rounds();
-  for (std::size_t row = 0; row < rounds.size(); ++row) {
-    const std::vector<Metrics> clients = log.client_metrics(row);
+  const auto check = [&](std::size_t row, const char* suffix, int kind) {
+    const std::vector<Metrics> clients = log.client_metrics(row, suffix);
     BOOST_TEST(clients.size() == std::size_t{SampleRun::clients});
     for (int k = 0; k < SampleRun::clients; ++k) {
-      const Metrics expected = sample_metrics(rounds[row], 40, k);
+      const Metrics expected = sample_metrics(rounds[row], kind, k);
       for (const MetricColumn& column : metric_columns) {
         const double got = clients[static_cast<std::size_t>(k)].*column.value, wanted = expected.*column.value;
-        BOOST_TEST(got == wanted, column.name << " of client " << k);
+        BOOST_TEST(got == wanted, column.name << suffix << " of client " << k);
       }
     }
+  };
+  for (std::size_t row = 0; row < rounds.size(); ++row) {
+    check(row, "", 40);
+    if (log.header().has_posterior) check(row, "_bayes", 60);
   }
 }
 

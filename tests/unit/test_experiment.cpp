@@ -80,6 +80,21 @@ BOOST_AUTO_TEST_CASE(learns_and_reports) {
   BOOST_TEST(points[0].bytes_up == 10 * 4.0 * 3760);
 }
 
+BOOST_AUTO_TEST_CASE(clients_are_evaluated_with_the_posterior_average_too) {
+  const auto records = run("vb-admm", {"rounds=2", "evaluation.clients_every=1"});
+  BOOST_TEST(records[1].client_metrics_bayes.size() == 10U);
+  // The clients' examples together are the training set: their accuracies are those of one prediction of it.
+  double nll = 0, nll_bayes = 0, differing = 0;
+  for (std::size_t k = 0; k < 10; ++k) {
+    nll += records[1].client_metrics[k].nll;
+    nll_bayes += records[1].client_metrics_bayes[k].nll;
+    differing += records[1].client_metrics[k].nll != records[1].client_metrics_bayes[k].nll ? 1 : 0;
+  }
+  BOOST_TEST(differing == 10);
+  BOOST_TEST(nll_bayes == nll, boost::test_tools::tolerance(0.5));
+  BOOST_TEST(run("fedavg", {"rounds=1"})[0].client_metrics_bayes.empty());
+}
+
 BOOST_AUTO_TEST_CASE(partial_participation_draws_the_asked_share) {
   const auto records = run("vb-admm", {"rounds=6", "clients.participation=0.3"});
   std::set<std::size_t> seen;
