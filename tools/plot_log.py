@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Draws accuracy and NLL over rounds from logs, with plain h5py and matplotlib.
 
+Several seeds of an arm become their mean, with their range as a band.
+
 usage: python3 tools/plot_log.py LOG.h5 ... [-o FILE.png]
 """
 import argparse
 
 import h5py
 import matplotlib
+import matplotlib.ticker
 import numpy as np
 
 matplotlib.use('Agg')  # writes files; needs no screen
@@ -30,19 +33,22 @@ def read(path):
 
 
 def draw(axis, logs, column, factor):
+    """One line per arm and model: a seed's course, or the mean over seeds with their range as a band."""
     arms = list(dict.fromkeys(log['arm'] for log in logs))
-    for log in logs:
-        colour = f'C{arms.index(log["arm"]) % 10}'
+    for number, arm in enumerate(arms):
+        seeds = [log['columns'] for log in logs if log['arm'] == arm]
+        rounds = min((columns['round'] for columns in seeds), key=len)  # those that every seed has
         for suffix, style, model in [('', '-', 'mean model'), ('_bayes', '--', 'posterior average')]:
-            values = log['columns'][column + suffix] * factor
-            evaluated = ~np.isnan(values)
+            values = np.stack([columns[column + suffix][:len(rounds)] for columns in seeds]) * factor
+            evaluated = ~np.isnan(values).any(axis=0)
             if not evaluated.any():  # no posterior, or no round yet
                 continue
-            label = f'{log["arm"]}, {model}'
-            if any(line.get_label() == label for line in axis.lines):  # another seed of the same arm
-                label = '_'
-            axis.plot(log['columns']['round'][evaluated], values[evaluated], style, color=colour, label=label,
-                      linewidth=1.5, alpha=0.85)
+            x, values = rounds[evaluated], values[:, evaluated]
+            axis.plot(x, values.mean(axis=0), style, color=f'C{number % 10}', label=f'{arm}, {model}', linewidth=1.5,
+                      alpha=0.85)
+            if len(seeds) > 1:
+                axis.fill_between(x, values.min(axis=0), values.max(axis=0), color=f'C{number % 10}', alpha=0.15,
+                                  linewidth=0)
 
 
 def main():
@@ -56,13 +62,18 @@ def main():
     for axis, (column, title, factor) in zip(axes, PANELS):
         draw(axis, logs, column, factor)
         axis.set_xlabel('round')
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
     axes[1].set_yscale('log')
+    axes[1].yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 3, 5)))
     for ticks in (axes[1].yaxis.set_major_formatter, axes[1].yaxis.set_minor_formatter):
         ticks('{x:g}')
     axes[0].legend(fontsize=8, loc='lower right')
-    figure.suptitle(', '.join(dict.fromkeys(log['name'] for log in logs)), fontsize=10)
+    title = ', '.join(dict.fromkeys(log['name'] for log in logs))
+    if len({log['seed'] for log in logs}) > 1:
+        title += ': mean and range over seeds'
+    figure.suptitle(title, fontsize=10)
     figure.savefig(options.output, dpi=120)
     print(f'wrote {options.output}')
 
