@@ -66,7 +66,7 @@ std::string set_aside(const Job& job) {
   const auto log = finished_log(job);
   if (!log || of_same_scenario(log->header(), job.scenario)) return "";
   for (int number = 1;; ++number) {
-    const std::string other = fmt::format("{}.{}", job.log_file, number);
+    std::string other = fmt::format("{}.{}", job.log_file, number);
     if (std::filesystem::exists(std::filesystem::symlink_status(other))) continue;
     std::error_code error;
     std::filesystem::rename(job.log_file, other, error);

@@ -197,6 +197,7 @@ std::vector<std::int32_t> read_idx_labels(const std::string& path) {
   read_values(source, header, path, [&](const unsigned char* from, std::size_t count) {
     for_values(header.type, from, count, [&](std::size_t, auto value) {
       const std::size_t row = labels.size();
+      // NOLINTNEXTLINE(bugprone-signed-char-misuse): IDX has a signed byte, whose sign counts
       const auto label = static_cast<std::int64_t>(value);
       if (label < 0 || label >= max_classes) {
         checked_label(label, path, row, fmt::format("byte {}", header.bytes() + row * header.value_bytes));

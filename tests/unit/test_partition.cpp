@@ -67,7 +67,7 @@ void check_laws(const Partition& partition, const Dataset& data) {
 }
 
 std::string refusal(const Scenario& scenario, const Dataset& data) {
-  const std::string message = input_error([&] { make_partition(scenario, data); });
+  std::string message = input_error([&] { make_partition(scenario, data); });
   BOOST_TEST((message.empty() || message.starts_with("[partition] ") || message.starts_with("[memory] ")), message);
   return message;
 }
@@ -235,7 +235,7 @@ BOOST_AUTO_TEST_CASE(classes_are_dealt_evenly_and_distinct) {
         }
         std::size_t least = clients, most = 0, sum = 0;
         for (const int c : names) {
-          const std::size_t n = held.count(c) != 0 ? held[c] : 0;
+          const std::size_t n = held.contains(c) ? held[c] : 0;
           least = std::min(least, n), most = std::max(most, n), sum += n;
         }
         BOOST_REQUIRE(sum == clients * each);
