@@ -179,6 +179,9 @@ DataSplit load(const Scenario& scenario) {
                                                : "scaled validation set");
     }
   }
+  // A stray label makes many classes; the evaluation keeps two matrices of doubles.
+  const auto classes = static_cast<double>(data.train.classes);
+  check_memory(4.0 * classes * classes, fmt::format("the confusion matrices of {} classes", data.train.classes));
   data.checksum = checksum(data);
   std::string sizes = fmt::format("{} training", data.train.size());
   if (data.validation.size() > 0) sizes += fmt::format(", {} validation", data.validation.size());

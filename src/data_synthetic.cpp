@@ -284,7 +284,7 @@ DataSplit make_blobs(const Options& options, std::uint64_t seed) {
     reserve(part, sizes[p], features, static_cast<int>(classes), false);
     Normals noise(make_stream(seed, key(DataDraw::features, 0, p)));
     for (std::size_t i = 0; i < sizes[p]; ++i) {
-      const std::size_t c = i % classes;
+      const std::size_t c = i % classes;  // NOLINT(clang-analyzer-core.DivideZero): the option's range begins at 2
       for (std::size_t j = 0; j < features; ++j) {
         part.x.push_back(static_cast<float>(centre[c * features + j]) + spread * noise.next());
       }

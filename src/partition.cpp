@@ -1,6 +1,7 @@
 #include "src/partition.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -40,7 +41,7 @@ void hold_out(Partition& partition, double fraction, std::uint64_t seed) {
   partition.holdout.resize(partition.clients());
   for (std::size_t k = 0; k < partition.clients(); ++k) {
     std::vector<std::uint32_t>& list = partition.train[k];
-    const auto wanted = static_cast<std::size_t>(fraction * static_cast<double>(list.size()) + 0.5);
+    const auto wanted = static_cast<std::size_t>(std::llround(fraction * static_cast<double>(list.size())));
     const auto kept = static_cast<std::ptrdiff_t>(list.size() - std::min(wanted, list.size() - 1));
     std::sort(list.begin(), list.end());
     StreamReader(seed, {.purpose = Purpose::holdout, .client = k}).shuffle(list.begin(), list.size());

@@ -120,7 +120,7 @@ GivenArm read_arm(const toml::table& entry, Sorter& sorter, std::set<std::string
     problems.push_back(fmt::format("[scenario] arms must have different names, got {} again{}; rename one",
                                    shown(arm.name), where(arm.place)));
   }
-  if (const auto& top = arm.changes.tables[""].keys; top.count("arm") != 0) {
+  if (const auto& top = arm.changes.tables[""].keys; top.contains("arm")) {
     problems.push_back(fmt::format("[scenario] an arm cannot set arm = {}{}; its name is the key \"name\"",
                                    shown(top.at("arm").value), where(top.at("arm").place)));
   }
@@ -138,7 +138,7 @@ void read_arms(const toml::node& node, Sorter& sorter, GivenDocument& document, 
   for (const toml::node& entry : *entries) {
     document.arms.push_back(read_arm(*entry.as_table(), sorter, seen, problems));
   }
-  if (const auto& top = document.base.tables[""].keys; top.count("arm") != 0) {
+  if (const auto& top = document.base.tables[""].keys; top.contains("arm")) {
     problems.push_back(fmt::format("[scenario] arm and [[compare]] exclude each other, got arm = {}{}; remove one",
                                    shown(top.at("arm").value), where(top.at("arm").place)));
   }
@@ -250,7 +250,7 @@ GivenScenario read_override(const std::string& assignment, Problems& problems) {
     throw InputError(fmt::format("[scenario] texts must be UTF-8{}; mind the terminal's encoding", where(place)));
   GivenScenario out;
   Sorter(place.file, place, problems).sort(*table, "", out);
-  if (out.tables[""].keys.count("arm") != 0) {
+  if (out.tables[""].keys.contains("arm")) {
     problems.push_back(fmt::format("[scenario] the name of an arm cannot be changed, got {}; use --only to choose arms",
                                    shown(assignment)));
   }

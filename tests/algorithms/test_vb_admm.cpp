@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(clients_are_told_the_objective_of_the_method_sheet) {
         BOOST_TEST(largest_magnitude(federation.site_mean(k)) > 0.0);
       }
       // The exact solve of section 1.2: s_k = s_g + (H/tau - V)/rho, s_k m_k = s_g m_g + (H c/tau - v)/rho.
-      const Sent<double> q = problem.solve(k, terms);
+      Sent<double> q = problem.solve(k, terms);
       const Vector v = federation.site_mean(k), V = federation.site_precision(k);
       for (std::size_t i = 0; i < 3; ++i) {
         const double s_k = s[i] + (problem.H[k][i] / 0.5 - V[i]) / 0.8;
