@@ -85,10 +85,19 @@ void write_csv(const std::string& path, const std::string& text) {
   }
 }
 
+/// As a shell wants to read it.
+std::string quoted_for_shell(const std::string& text) {
+  constexpr const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=,:@%";
+  if (text.find_first_not_of(plain) == std::string::npos) return text;
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 /// What a shell would expand to the logs of these jobs, of all shards.
 std::string log_pattern(const RunFlags& run, const std::vector<Job>& jobs) {
   const bool arms = std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return !job.scenario.arm.empty(); });
-  return log_stem(run.out, jobs.front().scenario) + (arms ? "-*-seed*.h5" : "-seed*.h5");
+  return quoted_for_shell(log_stem(run.out, jobs.front().scenario)) + (arms ? "-*-seed*.h5" : "-seed*.h5");
 }
 
 int compare_shard(const Flags& flags, const std::vector<Job>& all) {
@@ -133,7 +142,7 @@ int compare(const Flags& flags) {
   if (!flags.run.quiet) {
     fmt::print("\n{} in {}; the table again: ivory compare --from {}\n",
                show_count(static_cast<double>(report.logs.size()), "log"), flags.run.out, log_pattern(flags.run, jobs));
-    fmt::print("look at one with: ivory inspect {}\n", report.logs.front());
+    fmt::print("look at one with: ivory inspect {}\n", quoted_for_shell(report.logs.front()));
   }
   return report.exit_code;
 }

@@ -279,7 +279,7 @@ def test_failures(ivory, file):
 
 def test_interrupts(ivory, file):
     print('-- interrupts')
-    long = ('run', str(file), '--only', 'bayes', '--set', 'rounds=1000000', '--set', 'log.posterior_every=0', '--set',
+    long = ('run', str(file), '--only', 'bayes', '--set', 'rounds=20000', '--set', 'clients.epochs=200', '--set',
             'evaluation.clients="none"', '--out', 'long')
 
     def start(**more):
@@ -294,7 +294,7 @@ def test_interrupts(ivory, file):
         _, err = process.communicate(timeout=60)
         _, rounds = root_of(ivory.folder / 'long/small-bayes-seed4.h5')
         check(f'{name}: stops after the round, says so, the log is whole', process.returncode == 128 + number and
-              f'stopped after round {rounds} of 1000000' in err and rounds >= 1, (process.returncode, rounds, err))
+              f'stopped after round {rounds} of 20000' in err and rounds >= 1, (process.returncode, rounds, err))
 
     process = start(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     process.stdout.readline()
