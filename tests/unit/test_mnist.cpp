@@ -18,7 +18,21 @@ using Texts = std::vector<std::string>;
 
 const std::string file = std::string(IVORY_SOURCE_DIR) + "/scenarios/mnist-100-clients.toml";
 
-std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides) {
+// Sanitizers slow training down 25-fold and look for other things than accuracy: there one epoch has to do.
+#if defined(__has_feature)
+#define IVORY_TEST_HAS(feature) __has_feature(feature)
+#else
+#define IVORY_TEST_HAS(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || IVORY_TEST_HAS(address_sanitizer) || \
+    IVORY_TEST_HAS(thread_sanitizer)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
+std::vector<RoundRecord> run(const std::string& arm, Texts overrides) {
+  if (sanitized) overrides.emplace_back("clients.epochs=1");
   const Texts only = {arm};
   const auto log = std::filesystem::temp_directory_path() / ("ivory-test-mnist-" + std::to_string(::getpid()) + ".h5");
   std::vector<RoundRecord> records;
@@ -58,10 +72,11 @@ BOOST_AUTO_TEST_CASE(data_and_partition) {
 
 BOOST_AUTO_TEST_CASE(fedavg_learns) {
   const auto records = run("fedavg", {"rounds=3", "evaluation.every=3", "evaluation.clients=none"});
+  BOOST_TEST(records[2].refused == 0);
+  if (sanitized) return;
   // Seeds 1 to 3 reach 0.5 and more; chance is 0.1. The loss falls from ln 10 = 2.30.
   BOOST_TEST(records[2].mean.metrics.accuracy > 0.3);
   BOOST_TEST(records[2].mean.metrics.nll < 2.15);
-  BOOST_TEST(records[2].refused == 0);
 }
 
 BOOST_AUTO_TEST_CASE(vb_admm_trains_every_client) {
@@ -69,6 +84,7 @@ BOOST_AUTO_TEST_CASE(vb_admm_trains_every_client) {
       run("vb-admm", {"rounds=3", "evaluation.every=3", "evaluation.clients=none", "evaluation.samples=8"});
   BOOST_TEST(records[2].refused == 0);
   BOOST_TEST(records[2].clamped == 0);
+  if (sanitized) return;
   BOOST_TEST(records[2].train_loss < records[0].train_loss / 3);  // 5.2 in round 1 (noise of h0), 0.78 in round 3
   BOOST_TEST(records[2].mean.metrics.nll < 2.31);
   BOOST_TEST(records[2].bayes.metrics.nll < 2.31);
