@@ -129,7 +129,7 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
   TextTable table(2);
   table.heading({{"", 1}, {"", 1}, {"best over rounds", 4}, {targets_text(logs), 2}, {"worst clients", 1}});
   std::vector<std::string> columns = {"arm", "model"};
-  for (const MetricRow& metric : metrics) columns.push_back(metric.heading);
+  for (const MetricRow& metric : metrics) columns.emplace_back(metric.heading);
   for (const std::string& column :
        {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("accuracy [%]"),
         std::string("time [s]"), std::string("rounds run"), std::string("seeds")}) {

@@ -119,7 +119,7 @@ void measure(Scaling& scaling, const Dataset& data) {
 
 std::vector<double> per_feature(const Options& options, std::string_view key, std::size_t features) {
   const std::vector<double>& values = options.reals(key);
-  if (values.size() == 1) return std::vector<double>(features, values[0]);
+  if (values.size() == 1) return std::vector<double>(features, values[0]);  // NOLINT(modernize-return-braced-init-list)
   if (values.size() != features) {
     throw InputError(fmt::format("[data] {} has one value, or one for each of the {} features, got {} values{}", key,
                                  features, values.size(), written_at(options, key)));

@@ -57,11 +57,11 @@ BOOST_AUTO_TEST_CASE(every_instant_leaves_a_readable_log) {
     int rounds = -1;
     if (std::filesystem::exists(path)) {
       rounds = LogReader(path).header().rounds_complete;
-      if (rounds != last || stops[static_cast<std::size_t>(rounds + 1)] % 16 == 0) check_log(path, run, rounds, false);
+      if (rounds != last || stops[static_cast<std::size_t>(rounds) + 1] % 16 == 0) check_log(path, run, rounds, false);
     }
     BOOST_TEST((rounds == last || rounds == last + 1), "from " << last << " to " << rounds << " rounds");
     last = rounds;
-    ++stops[static_cast<std::size_t>(rounds + 1)];
+    ++stops[static_cast<std::size_t>(rounds) + 1];
   };
   BOOST_TEST(watched([&] { write_log(path, run, 4); }, look));
   BOOST_TEST(last == 4);

@@ -237,7 +237,7 @@ BOOST_AUTO_TEST_CASE(vector_normals_equal_scalar_normals_bit_for_bit) {
         float expected[4];
         normals(stream.block((first + t) * tile_lanes + lane), expected);
         for (std::size_t q = 0; q < 4; ++q)
-          different += std::memcmp(&z[t * tile_size + q * tile_lanes + lane], &expected[q], sizeof(float)) != 0 ? 1 : 0;
+          different += math::to_bits(z[t * tile_size + q * tile_lanes + lane]) != math::to_bits(expected[q]) ? 1 : 0;
       }
     BOOST_TEST(different == 0U);
   }
