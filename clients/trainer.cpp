@@ -138,7 +138,9 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   }
 
   // A client that has finished early still has its last minibatch in place.
-  for (std::size_t b = 0; b < count; ++b) live_[b] = steps[b] > 0 ? static_cast<int>(block_.clients[b].batch) : 0;
+  for (std::size_t b = 0; b < live_.size(); ++b) {
+    live_[b] = b < count && steps[b] > 0 ? static_cast<int>(block_.clients[b].batch) : 0;
+  }
   network_.loss(
       device_,
       {.clients = block_.clients.size(), .rows = plan_.batch, .live = live_.data(), .parameter_stride = stride},
