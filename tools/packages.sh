@@ -6,6 +6,7 @@
 build_packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libboost-test-dev libtomlplusplus-dev
   libcli11-dev libfmt-dev zlib1g-dev)
 test_packages=(python3 python3-numpy python3-h5py python3-xarray python3-h5netcdf)
+portable_packages=(libaec-dev) # libhdf5-dev brings the other archives
 format_packages=(clang-format-14) # other versions format differently
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
 # libgomp reports races in correct loops; libomp has archer to explain them. llvm gives the reports their line numbers.
