@@ -10,6 +10,7 @@
 
 #include "ivory/error.hpp"
 #include "src/cli_common.hpp"
+#include "src/content_hash.hpp"
 #include "src/experiment.hpp"
 #include "src/interrupt.hpp"
 #include "src/log_reader.hpp"
@@ -53,8 +54,7 @@ bool stands_for(const LogHeader& header, const Scenario& scenario) {
   if (!of_same_scenario(header, scenario) || header.ivory_version != IVORY_VERSION) return false;
   try {
     const RunIdentity now = identify(scenario);
-    const auto same = [](const std::string& text, std::uint64_t hash) { return text == fmt::format("{:016x}", hash); };
-    return same(header.data_checksum, now.data_checksum) && same(header.start_hash, now.start_hash);
+    return header.data_checksum == hexadecimal(now.data_checksum) && header.start_hash == hexadecimal(now.start_hash);
   } catch (const InputError&) {
     return false;  // the run itself will say what is wrong
   }

@@ -12,6 +12,7 @@
 #include "ivory/registry.hpp"
 #include "src/cli.hpp"
 #include "src/cli_common.hpp"
+#include "src/content_hash.hpp"
 #include "src/data_sets.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
@@ -172,7 +173,7 @@ int validate(const Flags& flags) {
   for (const auto& drawn : checker.partitions()) {
     const std::string arms_text =
         checker.partitions().size() > 1 ? fmt::format(" of {}", fmt::join(drawn->arms, ", ")) : "";
-    fmt::print("\npartition{}, hash {:016x}:\n", arms_text, drawn->partition.hash);
+    fmt::print("\npartition{}, hash {}:\n", arms_text, hexadecimal(drawn->partition.hash));
     if (flags.partition) {
       fmt::print("{}", heat_map(drawn->partition, drawn->data->split->train));
     } else {

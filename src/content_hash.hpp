@@ -1,9 +1,12 @@
 // A 64-bit hash of contents (data sets, partitions): tells two inputs apart, is no cryptographic promise.
 #pragma once
+#include <fmt/format.h>
+
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 namespace ivory {
 
@@ -46,5 +49,8 @@ class ContentHash {
 
   std::uint64_t state_ = 0xCBF29CE484222325U;
 };
+
+/// As logs and tables write a hash: 16 hexadecimal digits.
+inline std::string hexadecimal(std::uint64_t hash) { return fmt::format("{:016x}", hash); }
 
 }  // namespace ivory

@@ -223,41 +223,32 @@ class Run {
   // Every client has its own model: test metrics are means over clients, confusion and bins too.
   void evaluate_personal(RoundRecord& record, std::size_t bins, bool clients_due) {
     const auto clients = static_cast<std::uint32_t>(examples_.size());
-    std::optional<Evaluation> total;
-    Evaluation validation;
-    const bool validate = record.evaluated && data_.validation.size() > 0;
+    const auto sum_into = [](std::optional<Evaluation>& total, Evaluation&& own) {
+      if (total) {
+        add(*total, own);
+      } else {
+        total = std::move(own);
+      }
+    };
+    std::optional<Evaluation> test, validation;
     for (std::uint32_t k = 0; k < clients; ++k) {
       const float* const own = algorithm_->personal_mean(state_, k);
+      const auto evaluation_on = [&](const Dataset& data) {
+        return evaluation_of(predictor_.predict(own, data), data, bins);
+      };
       if (record.evaluated) {
-        const Evaluation evaluation = evaluation_of(predictor_.predict(own, data_.test), data_.test, bins);
-        if (total) {
-          add(*total, evaluation);
-        } else {
-          total = evaluation;
-        }
-      }
-      if (validate) {
-        const Evaluation own_validation =
-            evaluation_of(predictor_.predict(own, data_.validation), data_.validation, bins);
-        if (k == 0) {
-          validation = own_validation;
-        } else {
-          add(validation, own_validation);
-        }
+        sum_into(test, evaluation_on(data_.test));
+        if (data_.validation.size() > 0) sum_into(validation, evaluation_on(data_.validation));
       }
       if (clients_due) {
-        Dataset mine = subset(data_.train, client_examples()[k]);
-        record.client_metrics.push_back(evaluation_of(predictor_.predict(own, mine), mine, bins).metrics);
+        record.client_metrics.push_back(evaluation_on(subset(data_.train, client_examples()[k])).metrics);
       }
     }
-    if (total) {
-      scale(*total, 1.0 / static_cast<double>(clients));
-      record.mean = std::move(*total);
+    for (std::optional<Evaluation>* total : {&test, &validation}) {
+      if (*total) scale(**total, 1.0 / static_cast<double>(clients));
     }
-    if (validate) {
-      scale(validation, 1.0 / static_cast<double>(clients));
-      record.validation = validation.metrics;
-    }
+    if (test) record.mean = std::move(*test);
+    if (validation) record.validation = validation->metrics;
   }
 
   static Evaluation evaluation_of(const Predictions& predictions, const Dataset& data, std::size_t bins) {

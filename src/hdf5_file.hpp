@@ -32,6 +32,8 @@ struct Hdf5Layout {
   bool allocated = true;                // false: takes no space until written, and reads as `fill`
 };
 
+inline constexpr std::size_t longest_text_attribute = 64000;  // an object header message ends at 64 KiB
+
 /// An open file. Objects are named by their path in it ("/rounds/accuracy"; a leading '/' may be missing).
 class Hdf5File {
  public:
@@ -93,7 +95,7 @@ class Hdf5File {
   void set_integer(std::string_view object, std::string_view attribute, std::int64_t value);
   void set_natural(std::string_view object, std::string_view attribute, std::uint64_t value);
   void set_real(std::string_view object, std::string_view attribute, double value);
-  /// Fixed length, null padded, UTF-8; at most 64,000 bytes.
+  /// Fixed length, null padded, UTF-8; at most longest_text_attribute bytes.
   void set_text(std::string_view object, std::string_view attribute, std::string_view value);
   /// One value of the dataset's own type: what the netCDF attribute `_FillValue` has to be.
   void set_fill_attribute(std::string_view dataset, double value);

@@ -12,8 +12,6 @@
 namespace ivory {
 namespace {
 
-constexpr std::size_t longest_attribute = 64000;  // an object header message ends at 64 KiB
-
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
   throw RunError(
       fmt::format("[hdf5] {} must be possible, in {}{}; check free space and permissions", what, path, hdf5::reason()));
@@ -158,9 +156,9 @@ void Hdf5File::set_real(std::string_view object, std::string_view attribute, dou
 }
 
 void Hdf5File::set_text(std::string_view object, std::string_view attribute, std::string_view value) {
-  if (value.size() > longest_attribute) {
+  if (value.size() > longest_text_attribute) {
     throw RunError(fmt::format("[hdf5] a text attribute holds at most {} bytes, got {}, in \"{}\" of {}",
-                               longest_attribute, value.size(), attribute, impl_->path));
+                               longest_text_attribute, value.size(), attribute, impl_->path));
   }
   const Hdf5Id at = open_object(impl_->file, impl_->path, hdf5::absolute(object));
   const std::string bytes = value.empty() ? std::string(1, '\0') : std::string(value);

@@ -6,6 +6,8 @@
 #include <map>
 #include <numeric>
 
+#include "src/content_hash.hpp"
+
 namespace ivory {
 namespace {
 
@@ -252,8 +254,6 @@ void add_parameters(Group& group, const LogPlan& plan) {
   group.constant("shape", Hdf5Type::int64, {"slice", "axis"}, "1", "row-major shape of the slice; 0: no such axis",
                  shapes);
 }
-
-std::string hexadecimal(std::uint64_t value) { return fmt::format("{:016x}", value); }
 
 }  // namespace
 

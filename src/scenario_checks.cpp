@@ -6,7 +6,9 @@
 
 #include "ivory/error.hpp"
 #include "ivory/registry.hpp"
+#include "src/hdf5_file.hpp"
 #include "src/option_messages.hpp"
+#include "src/scenario_schema.hpp"
 
 namespace ivory {
 namespace {
@@ -43,12 +45,11 @@ void check_schedule(const Options& clients, Problems& problems) {
     problems.push_back(fmt::format("[scenario] clients.schedule = \"step\" needs schedule_step_rounds >= 1, got {}{}",
                                    step_rounds, where(clients.place("schedule"))));
   }
-  const double untouched = 0.1;  // schedule_step_factor's default, which a resolved scenario spells out
   if (schedule != "step" && step_rounds > 0) {
     problems.push_back(fmt::format("[scenario] clients.schedule_step_rounds needs schedule = \"step\", got {}{}",
                                    shown(schedule), where(clients.place("schedule_step_rounds"))));
   }
-  if (schedule != "step" && clients.real("schedule_step_factor") != untouched) {
+  if (schedule != "step" && clients.real("schedule_step_factor") != default_step_factor) {
     problems.push_back(fmt::format("[scenario] clients.schedule_step_factor needs schedule = \"step\", got {}{}",
                                    shown(schedule), where(clients.place("schedule_step_factor"))));
   }
@@ -80,13 +81,12 @@ void check_pool(const Scenario& scenario, const SourcePlace& algorithm_place, Pr
 
 // The log keeps the whole text in one attribute, and HDF5 ends those at 64 KiB.
 void check_length_of_text(const Scenario& scenario, Problems& problems) {
-  constexpr std::size_t longest = 64000;
   const std::size_t length = to_toml(scenario).size();
-  if (length <= longest) return;
+  if (length <= longest_text_attribute) return;
   problems.push_back(fmt::format(
       "[scenario] the resolved scenario may have {} characters, which is what a log can hold, got {}; long "
       "lists (data.mean, data.std) can be left to normalise = \"standard\", or the data scaled in their file",
-      longest, length));
+      longest_text_attribute, length));
 }
 
 void check_model(const Options& model, Problems& problems) {

@@ -80,7 +80,7 @@ Specs clients_keys() {
                            .high = 1,
                            .low_open = true};
   OptionSpec step_factor{.name = "schedule_step_factor",
-                         .default_value = 0.1,
+                         .default_value = default_step_factor,
                          .help = "schedule = \"step\": factor on the learning rate every schedule_step_rounds",
                          .unit = "1",
                          .low = 0,

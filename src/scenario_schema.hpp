@@ -9,6 +9,9 @@
 
 namespace ivory {
 
+inline constexpr double default_step_factor =
+    0.1;  // of clients.schedule_step_factor; a resolved scenario spells it out
+
 /// A table in which one key chooses between alternatives with their own keys: [server] algorithm = "vb_admm".
 struct ChoiceTable {
   std::string table;

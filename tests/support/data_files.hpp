@@ -14,6 +14,7 @@
 #include "ivory/error.hpp"
 #include "src/data_sets.hpp"
 #include "src/partition.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace ivory::test {
 
@@ -63,26 +64,17 @@ std::string input_error(const Call& call) {
   return "";
 }
 
+inline std::string load_error(const std::string& kind, const Values& values) {
+  return input_error([&] { load_data(data_scenario(kind, values)); });
+}
+
+inline std::vector<std::size_t> class_counts(const Dataset& data) {
+  std::vector<std::size_t> counts(static_cast<std::size_t>(data.classes));
+  for (const std::int32_t label : data.labels) ++counts[static_cast<std::size_t>(label)];
+  return counts;
+}
+
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-/// A fresh folder that disappears with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "ivory-test-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
-    path_ = name;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string string() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline void write_file(const std::string& path, const std::string& bytes) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());

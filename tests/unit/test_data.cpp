@@ -19,16 +19,6 @@ using namespace ivory::test;
 
 namespace {
 
-std::string load_error(const std::string& kind, const Values& values) {
-  return input_error([&] { load_data(data_scenario(kind, values)); });
-}
-
-std::vector<std::size_t> class_counts(const Dataset& data) {
-  std::vector<std::size_t> counts(static_cast<std::size_t>(data.classes));
-  for (const std::int32_t label : data.labels) ++counts[static_cast<std::size_t>(label)];
-  return counts;
-}
-
 // Sets an environment variable for the length of a test.
 struct Environment {
   Environment(const char* name_, const std::string& value) : name(name_) {

@@ -16,19 +16,7 @@
 using namespace ivory;
 using namespace ivory::test;
 
-namespace {
-
-std::string load_error(const std::string& kind, const Values& values) {
-  return input_error([&] { load_data(data_scenario(kind, values)); });
-}
-
-std::vector<std::size_t> class_counts(const Dataset& data) {
-  std::vector<std::size_t> counts(static_cast<std::size_t>(data.classes));
-  for (const std::int32_t label : data.labels) ++counts[static_cast<std::size_t>(label)];
-  return counts;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 BOOST_AUTO_TEST_CASE(synthetic_labels_are_those_of_each_clients_linear_model) {
   const Values values = {{"clients", std::int64_t{7}},

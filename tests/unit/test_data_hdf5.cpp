@@ -18,10 +18,6 @@ using namespace ivory::test;
 
 namespace {
 
-std::string load_error(const std::string& kind, const Values& values) {
-  return input_error([&] { load_data(data_scenario(kind, values)); });
-}
-
 // An HDF5 file whose x[i] = {i, -i}, y[i] = i % 3.
 struct Hdf5Files : TemporaryFolder {
   std::string make(const std::string& name, std::size_t n, const std::vector<std::int64_t>& client = {},

@@ -273,6 +273,11 @@ BOOST_AUTO_TEST_CASE(other_contradictions) {
              "[scenario] clients.schedule_step_rounds needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
   BOOST_TEST(refusal(clients("schedule = \"cosine\"\nschedule_step_factor = 0.5")) ==
              "[scenario] clients.schedule_step_factor needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
+  std::string means = "0.123456789";
+  for (int i = 1; i < 6000; ++i) means += ", 0.123456789";
+  BOOST_TEST(
+      contains(refusal(replaced("[data]\n", "[data]\nnormalise = \"fixed\"\nstd = [1.0]\nmean = [" + means + "]\n")),
+               "[scenario] the resolved scenario may have 64000 characters, which is what a log can hold, got "));
   const auto personal = replaced("count = 4", "count = 4\npool = true");
   BOOST_TEST(contains(refusal(personal.substr(0, personal.find("algorithm = \"vb_admm\"")) + "algorithm = \"local\"\n"),
                       "[scenario] clients.pool trains one common model, and server.algorithm = \"local\" has none"));
