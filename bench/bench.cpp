@@ -72,7 +72,7 @@ struct Federation {
     state.start.from_host(network.initialise(1));
     algorithm->initialise(state);
     runner = std::make_unique<ClientRunner>(network, *optimizer, *algorithm, data, std::move(rows), plan,
-                                            LearningRate(0.02), threads);
+                                            LearningRate(0.02), *device, cpu_lanes(threads));
   }
   void round() {
     const CohortReport report = runner->run(state, cohort, {});
@@ -225,7 +225,7 @@ void parts(Report& report, int repetitions) {
                   .effective_samples = lambda};
   client.learning_rate = 1e-3;
   client.examples = examples_per_client;
-  one.optimizer->begin(block, false);
+  one.optimizer->begin(block);
 
   constexpr int inner = 50;
   const auto timings = interleave(

@@ -7,6 +7,23 @@
 
 namespace ivory {
 
+template <class Real, class Formula>
+struct ActivationForward {
+  const Real* IVORY_RESTRICT input;
+  Real* IVORY_RESTRICT output;
+  IVORY_HD void operator()(std::size_t i) const { output[i] = Formula::value(input[i]); }
+};
+
+template <class Real, class Formula>
+struct ActivationBackward {
+  const Real* IVORY_RESTRICT output;
+  const Real* IVORY_RESTRICT output_gradient;
+  Real* IVORY_RESTRICT input_gradient;
+  IVORY_HD void operator()(std::size_t i) const {
+    input_gradient[i] = output_gradient[i] * Formula::slope_from_output(output[i]);
+  }
+};
+
 /// `Formula` has static value(x) and slope_from_output(y), templates over the real type, and a static `name`.
 template <class Real, class Formula>
 class Activation final : public Layer<Real> {
@@ -17,35 +34,24 @@ class Activation final : public Layer<Real> {
   std::size_t outputs() const override { return features_; }
 
   void forward(Device& device, const BatchShape& shape, const Real*, const Real* input, Real* output) const override {
-    for (std::size_t b = 0; b < shape.clients; ++b) {
-      const std::size_t at = b * shape.rows * features_;
-      for_each(device, shape.live_rows(b) * features_, Forward{input + at, output + at});
-    }
+    const std::size_t stride = shape.rows * features_;
+    for_each_client(device, shape.clients, stride, [&](std::size_t b) {
+      const std::size_t at = b * stride;
+      return Share{shape.work_rows(b) * features_, ActivationForward<Real, Formula>{input + at, output + at}};
+    });
   }
   void backward(Device& device, const BatchShape& shape, const Real*, const Real*, const Real* output,
                 const Real* output_gradient, Real* input_gradient, Real*) const override {
     if (input_gradient == nullptr) return;
-    for (std::size_t b = 0; b < shape.clients; ++b) {
-      const std::size_t at = b * shape.rows * features_;
-      for_each(device, shape.live_rows(b) * features_,
-               Backward{output + at, output_gradient + at, input_gradient + at});
-    }
+    const std::size_t stride = shape.rows * features_;
+    for_each_client(device, shape.clients, stride, [&](std::size_t b) {
+      const std::size_t at = b * stride;
+      return Share{shape.work_rows(b) * features_,
+                   ActivationBackward<Real, Formula>{output + at, output_gradient + at, input_gradient + at}};
+    });
   }
 
  private:
-  struct Forward {
-    const Real* IVORY_RESTRICT input;
-    Real* IVORY_RESTRICT output;
-    IVORY_HD void operator()(std::size_t i) const { output[i] = Formula::value(input[i]); }
-  };
-  struct Backward {
-    const Real* IVORY_RESTRICT output;
-    const Real* IVORY_RESTRICT output_gradient;
-    Real* IVORY_RESTRICT input_gradient;
-    IVORY_HD void operator()(std::size_t i) const {
-      input_gradient[i] = output_gradient[i] * Formula::slope_from_output(output[i]);
-    }
-  };
   std::size_t features_;
 };
 

@@ -53,33 +53,25 @@ const Real* Network<Real>::forward(Device& device, const BatchShape& shape, cons
 }
 
 template <class Real>
-void Network<Real>::loss_of_logits(Device& device, const BatchShape& shape, const Real* logits,
-                                   const std::int32_t* labels, Workspace<Real>& workspace, double* loss) const {
-  const std::size_t c = classes();
-  for (std::size_t b = 0; b < shape.clients; ++b) {
-    const std::size_t rows = shape.live_rows(b), at = b * shape.rows;
-    loss[b] = 0;
-    if (rows == 0) continue;
-    double* const log_likelihood = workspace.log_likelihood.data() + at;
-    for_each(device, rows,
-             SoftmaxCrossEntropy<Real>{logits + at * c, labels + at, workspace.gradient.data() + at * c, nullptr,
-                                       log_likelihood, c, Real(1) / static_cast<Real>(rows)});
-    loss[b] =
-        -sum(device, rows, [log_likelihood](std::size_t r) { return log_likelihood[r]; }) / static_cast<double>(rows);
-  }
-}
-
-template <class Real>
 void Network<Real>::loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                         const std::int32_t* labels, Workspace<Real>& workspace, double* loss) const {
-  loss_of_logits(device, shape, forward(device, shape, parameters, x, workspace), labels, workspace, loss);
+                         const std::int32_t* labels, Workspace<Real>& workspace, double* row_losses) const {
+  const Real* const logits = forward(device, shape, parameters, x, workspace);
+  const std::size_t c = classes();
+  for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+    const std::size_t live = shape.live_rows(b), at = b * shape.rows;
+    return Share{shape.work_rows(b),
+                 SoftmaxCrossEntropy<Real>{logits + at * c, labels + at, workspace.gradient.data() + at * c, nullptr,
+                                           workspace.log_likelihood.data() + at, c,
+                                           Real(1) / static_cast<Real>(std::max<std::size_t>(live, 1)), live,
+                                           row_losses != nullptr ? row_losses + at : nullptr}};
+  });
 }
 
 template <class Real>
-void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                                      const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient,
-                                      double* loss, Real* input_gradient) const {
-  loss_of_logits(device, shape, forward(device, shape, parameters, x, workspace), labels, workspace, loss);
+void Network<Real>::gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                             const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* row_losses,
+                             Real* input_gradient) const {
+  loss(device, shape, parameters, x, labels, workspace, row_losses);
   Real* output_gradient = workspace.gradient.data();
   Real* spare = workspace.next_gradient.data();
   for (std::size_t i = layers_.size(); i-- > 0;) {
@@ -89,6 +81,36 @@ void Network<Real>::loss_and_gradient(Device& device, const BatchShape& shape, c
                          gradient);
     std::swap(output_gradient, spare);
   }
+}
+
+template <class Real>
+void Network<Real>::probabilities(Device& device, const BatchShape& shape, const Real* logits,
+                                  const std::int32_t* labels, std::size_t label_stride, Real* probability,
+                                  std::size_t probability_stride, double* log_likelihood,
+                                  std::size_t likelihood_stride) const {
+  const std::size_t c = classes();
+  for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+    const std::size_t live = shape.live_rows(b);
+    return Share{live, SoftmaxCrossEntropy<Real>{logits + b * shape.rows * c, labels + b * label_stride, nullptr,
+                                                 probability + b * probability_stride,
+                                                 log_likelihood + b * likelihood_stride, c, Real(1), live}};
+  });
+}
+
+template <class Real>
+std::size_t Network<Real>::bytes_at_work(std::size_t rows) const {
+  std::size_t outputs = 0, widest = inputs();
+  for (const auto& layer : layers_) {
+    outputs += layer->outputs();
+    widest = std::max(widest, layer->outputs());
+  }
+  return (layout_.stride() + rows * (inputs() + outputs + 2 * widest)) * sizeof(Real) + rows * sizeof(double);
+}
+
+std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size_t rows) {
+  std::vector<double> losses(row_losses.size() / rows, 0.0);
+  for (std::size_t i = 0; i < losses.size() * rows; ++i) losses[i / rows] += row_losses[i];
+  return losses;
 }
 
 template <class Real>

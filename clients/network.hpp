@@ -19,7 +19,7 @@ struct Workspace {
   std::size_t clients = 0, rows = 0;
   std::vector<Buffer<Real>> activations;  // output of each layer, [clients x rows x features]
   Buffer<Real> gradient, next_gradient;   // of the activation at hand, [clients x rows x widest]
-  Buffer<double> log_likelihood;          // [clients x rows]
+  Buffer<double> log_likelihood;          // [clients x rows]; 0 for rows without an example
 };
 
 template <class Real>
@@ -42,24 +42,32 @@ class Network {
   const Real* forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
                       Workspace<Real>& workspace) const;
 
-  /// Mean cross-entropy of each client's live rows into `loss` [clients] (host) and its gradient into `gradient`
-  /// [clients x stride]. A client without live rows gets zeros. `input_gradient` may be null.
-  void loss_and_gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                         const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* loss,
-                         Real* input_gradient = nullptr) const;
+  /// Gradient of each client's mean cross-entropy over its live rows, into `gradient` [clients x stride]. Each row's share of
+  /// that mean is added to `row_losses` [clients x rows] (null: not wanted). `input_gradient` may be null.
+  void gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* row_losses,
+                Real* input_gradient = nullptr) const;
 
-  /// The loss alone.
+  /// Softmax of each client's live rows of logits, and log p(label): client b's rows go to probability + b * probability_stride
+  /// and log_likelihood + b * likelihood_stride, its labels come from labels + b * label_stride.
+  void probabilities(Device& device, const BatchShape& shape, const Real* logits, const std::int32_t* labels,
+                     std::size_t label_stride, Real* probability, std::size_t probability_stride,
+                     double* log_likelihood, std::size_t likelihood_stride) const;
+
+  /// Device memory that one client's parameters, activations and scratch take for `rows` examples.
+  std::size_t bytes_at_work(std::size_t rows) const;
+
+  /// The row losses alone.
   void loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x, const std::int32_t* labels,
-            Workspace<Real>& workspace, double* loss) const;
+            Workspace<Real>& workspace, double* row_losses) const;
 
  private:
-  /// Loss of the logits in the workspace, whose `gradient` gets the loss's gradient by them.
-  void loss_of_logits(Device& device, const BatchShape& shape, const Real* logits, const std::int32_t* labels,
-                      Workspace<Real>& workspace, double* loss) const;
-
   std::vector<std::unique_ptr<Layer<Real>>> layers_;
   ParameterLayout layout_;
 };
+
+/// The losses [clients] that a block's row losses [clients x rows] (host) add up to, in the order of the rows.
+std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size_t rows);
 
 /// inputs -> hidden[0] -> activation -> ... -> classes, with the named activation between dense layers. Throws InputError for an
 /// unknown activation.

@@ -1,10 +1,10 @@
 // The non-data part of a client's objective (LocalTerms) as the optimizers' inner loops see it: its gradient and its diagonal
 // curvature at one coordinate. One formula for SGD, Adam and IVON.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 
-#include "ivory/elementwise.hpp"
-#include "ivory/messages.hpp"
+#include "ivory/optimizer.hpp"
 
 namespace ivory {
 
@@ -46,12 +46,21 @@ TermKind kind_of(const LocalTerms<Real>& terms) {
   return terms.anchor_precision != nullptr ? TermKind::anchor : TermKind::none;
 }
 
+/// The kind that holds every client of a block: what a client lacks of it counts with the factor 0.
+template <class Real>
+TermKind kind_of(const TrainingBlock<Real>& block) {
+  TermKind widest = TermKind::none;
+  for (const auto& client : block.clients) widest = std::max(widest, kind_of(client.terms));
+  return widest;
+}
+
 /// `decay` is the weight decay of an optimizer that has no anchor.
 template <class Real, TermKind kind>
 TermsView<Real, kind> view_of(const LocalTerms<Real>& terms, double decay) {
   const Real* const some = terms.anchor_precision != nullptr ? terms.anchor_precision
                            : terms.site_mean != nullptr      ? terms.site_mean
-                                                             : terms.site_precision;
+                           : terms.site_precision != nullptr ? terms.site_precision
+                                                             : terms.start;
   const auto array = [some](const Real* wanted) { return wanted != nullptr ? wanted : some; };
   const auto factor = [](const Real* wanted, double value) {
     return static_cast<Real>(wanted != nullptr ? value : 0.0);
@@ -68,10 +77,10 @@ TermsView<Real, kind> view_of(const LocalTerms<Real>& terms, double decay) {
           static_cast<Real>(anchored ? 0.0 : decay)};
 }
 
-/// Calls `run` with the TermKind of `terms` as a compile-time constant: run.template operator()<kind>().
+/// Calls `run` with the block's TermKind as a compile-time constant: run.template operator()<kind>().
 template <class Real, class Run>
-void with_kind(const LocalTerms<Real>& terms, const Run& run) {
-  switch (kind_of(terms)) {
+void with_kind(const TrainingBlock<Real>& block, const Run& run) {
+  switch (kind_of(block)) {
     case TermKind::none:
       return run.template operator()<TermKind::none>();
     case TermKind::anchor:

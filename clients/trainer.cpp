@@ -3,17 +3,33 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
-#include <numeric>
 
 namespace ivory {
 namespace {
 
-// Rows of a minibatch lie anywhere in the data set; asking for the next one early hides the way to memory.
-void prefetch(const float* row, std::size_t features) {
-  for (std::size_t i = 0; i < features; i += 16) __builtin_prefetch(row + i);
-}
+constexpr std::size_t most_steps_drawn = 256;                  // before an accelerator's step is recorded anew
+constexpr std::size_t most_rows_drawn = std::size_t{1} << 24;  // 64 MiB of row numbers
+
+template <class Real>
+struct NotUsable {
+  const Real* mean;
+  const Real* precision;
+  IVORY_HD double operator()(std::size_t i) const {
+    const bool good =
+        math::is_finite(mean[i]) && (precision == nullptr || (math::is_finite(precision[i]) && precision[i] > Real(0)));
+    return good ? 0.0 : 1.0;
+  }
+};
 
 }  // namespace
+
+VisitPlan VisitPlan::for_clients(std::span<const std::vector<std::uint32_t>> examples) const {
+  std::size_t largest = 1;
+  for (const auto& rows : examples) largest = std::max(largest, rows.size());
+  VisitPlan plan = *this;
+  plan.batch = std::min(batch, largest);
+  return plan;
+}
 
 template <class Real>
 struct Trainer<Real>::Order {
@@ -26,11 +42,25 @@ template <class Real>
 Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optimizer<Real>& optimizer,
                        const Dataset& data, const VisitPlan& plan, const LearningRate& learning_rate,
                        std::size_t block_size)
-    : device_(device), network_(network), optimizer_(optimizer), data_(data), plan_(plan),
+    : device_(device), network_(network), optimizer_(optimizer), data_(device, data), plan_(plan),
       learning_rate_(learning_rate), block_(device, block_size, network.layout().stride(), optimizer.vectors()),
       workspace_(network.make_workspace(device, block_size, plan.batch)),
       x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch),
-      live_(block_size, 0) {}
+      row_losses_(device, block_size * plan.batch), final_losses_(device, block_size * plan.batch),
+      window_(device.shares_host_memory()
+                  ? 1
+                  : std::clamp<std::size_t>(most_rows_drawn / (block_size * plan.batch), 1, most_steps_drawn)),
+      drawn_(block_size * window_ * plan.batch), live_(block_size, 0), drawn_live_(block_size * window_, 0) {
+  if (!device.shares_host_memory()) drawn_on_device_ = Buffer<std::uint32_t>(device, drawn_.size());
+}
+
+template <class Real>
+std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const Optimizer<Real>& optimizer,
+                                            const VisitPlan& plan) {
+  // Beside point and activations (counted by the network): gradient, mean and slots; labels, row losses, drawn rows.
+  return network.bytes_at_work(plan.batch) + (2 + optimizer.vectors()) * network.layout().stride() * sizeof(Real) +
+         plan.batch * (sizeof(std::int32_t) + 2 * sizeof(double) + most_steps_drawn * sizeof(std::uint32_t));
+}
 
 template <class Real>
 std::uint64_t Trainer<Real>::steps_of(std::size_t examples) const {
@@ -38,32 +68,39 @@ std::uint64_t Trainer<Real>::steps_of(std::size_t examples) const {
   return static_cast<std::uint64_t>(plan_.epochs) * ((examples + plan_.batch - 1) / plan_.batch);
 }
 
-// Copies the next minibatch of client b; a new epoch is shuffled by its own key, so no state survives a visit.
+// The next `count` minibatches of client b; a new epoch is shuffled by its own key, so no state survives a visit.
 template <class Real>
-void Trainer<Real>::gather(std::size_t b, Order& order, std::span<const std::uint32_t> examples, std::uint64_t round,
-                           std::uint32_t client) {
-  if (order.next == order.shuffled.size()) {
-    order.shuffled.assign(examples.begin(), examples.end());
-    StreamReader random(plan_.seed, {.purpose = Purpose::shuffle,
-                                     .round = plan_.same_draws ? 0 : round,
-                                     .client = plan_.same_draws ? 0 : client,
-                                     .step = order.epoch});
-    random.shuffle(order.shuffled.begin(), order.shuffled.size());
-    order.next = 0;
-    ++order.epoch;
+void Trainer<Real>::draw_minibatches(std::size_t b, Order& order, const Visit<Real>& visit, std::size_t count) {
+  for (std::size_t place = 0; place < count; ++place) {
+    if (order.next == order.shuffled.size()) {
+      order.shuffled.assign(visit.examples.begin(), visit.examples.end());
+      StreamReader random(plan_.seed, {.purpose = Purpose::shuffle,
+                                       .round = plan_.same_draws ? 0 : visit.task.round,
+                                       .client = plan_.same_draws ? 0 : visit.task.client,
+                                       .step = order.epoch});
+      random.shuffle(order.shuffled.begin(), order.shuffled.size());
+      order.next = 0;
+      ++order.epoch;
+    }
+    const std::size_t rows = std::min(plan_.batch, order.shuffled.size() - order.next);
+    std::copy_n(order.shuffled.data() + order.next, rows, drawn_.data() + (b * window_ + place) * plan_.batch);
+    drawn_live_[b * window_ + place] = static_cast<int>(rows);
+    order.next += rows;
   }
-  const std::size_t rows = std::min(plan_.batch, order.shuffled.size() - order.next);
-  const std::size_t features = data_.features;
-  Real* const x = x_.data() + b * plan_.batch * features;
-  std::int32_t* const labels = labels_.data() + b * plan_.batch;
-  for (std::size_t r = 0; r < rows; ++r) {
-    const std::uint32_t example = order.shuffled[order.next + r];
-    if (r + 1 < rows) prefetch(data_.row(order.shuffled[order.next + r + 1]), features);
-    std::copy_n(data_.row(example), features, x + r * features);
-    labels[r] = data_.labels[example];
-  }
-  order.next += rows;
-  live_[b] = static_cast<int>(rows);
+}
+
+// Puts the minibatches drawn at `place` into x and labels. A client whose visit is over keeps its last one.
+template <class Real>
+void Trainer<Real>::gather(std::size_t place, const BatchShape& shape) {
+  const std::uint32_t* const drawn = device_.shares_host_memory() ? drawn_.data() : drawn_on_device_.data();
+  data_.gather(device_, shape, x_.data(), labels_.data(), [&](std::size_t b) {
+    return Gathered{block_.clients[b].active ? shape.work_rows(b) : 0, drawn + (b * window_ + place) * plan_.batch};
+  });
+}
+
+template <class Real>
+std::vector<double> Trainer<Real>::losses(const Buffer<double>& row_losses) const {
+  return losses_of_rows(row_losses.to_host(), plan_.batch);
 }
 
 template <class Real>
@@ -82,10 +119,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
 
   std::vector<Order> orders(count);
   std::vector<std::uint64_t> steps(count);
-  std::vector<double> loss(block_.clients.size()), loss_sum(count, 0.0);
   const std::size_t kept = optimizer_.kept_vectors(plan_.keep_state);
   std::uint64_t longest = 0;
-  bool resumed = false;
   for (std::size_t b = 0; b < block_.clients.size(); ++b) {
     auto& client = block_.clients[b];
     client = {};
@@ -97,65 +132,79 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     client.terms = visit.task.terms;
     client.examples = static_cast<double>(visit.examples.size());
     client.noise = noise_of(b, 0, 0);
-    const bool has_kept = visit.kept != nullptr && visit.kept->size() == kept * stride && kept > 0;
-    resumed = resumed || has_kept;
+    client.resumed = kept > 0 && visit.kept != nullptr && visit.kept->size() == kept * stride;
+    if (!client.resumed) continue;
+    client.optimizer_step = visit.kept_step;
     for (std::size_t v = 0; v < kept; ++v) {
-      if (has_kept) {
-        device_.upload(block_.row(block_.slots[v], b), visit.kept->data() + v * stride, stride * sizeof(Real));
-      } else {
-        for_each(device_, stride, Fill<Real>{block_.row(block_.slots[v], b), Real(0)});
-      }
+      device_.upload(block_.row(block_.slots[v], b), visit.kept->data() + v * stride, stride * sizeof(Real));
     }
-    client.optimizer_step = has_kept ? visit.kept_step : 0;
   }
-  assert(!resumed || count == 1);  // a block starts fresh or resumes as a whole; kept state comes one client at a time
-  optimizer_.begin(block_, resumed);
+  device_.clear(row_losses_.data(), row_losses_.size() * sizeof(double));
+  device_.clear(final_losses_.data(), final_losses_.size() * sizeof(double));
+  optimizer_.begin(block_);
 
+  const BatchShape shape{.clients = block_.clients.size(),
+                         .rows = plan_.batch,
+                         .live = live_.data(),
+                         .parameter_stride = stride,
+                         .nominal = !device_.shares_host_memory()};
   const int samples = optimizer_.samples();
-  for (std::uint64_t t = 0; t < longest; ++t) {
-    for (std::size_t b = 0; b < block_.clients.size(); ++b) {
+  const auto step = [&](std::uint64_t t, std::size_t place) {
+    for (std::size_t b = 0; b < count; ++b) {
       auto& client = block_.clients[b];
-      live_[b] = 0;
-      client.active = b < count && t < steps[b];
+      client.active = t < steps[b];
+      live_[b] = client.active ? drawn_live_[b * window_ + place] : 0;
       if (!client.active) continue;
-      gather(b, orders[b], visits[b].examples, visits[b].task.round, visits[b].task.client);
       client.batch = live_[b];
       client.learning_rate = learning_rate_.at(visits[b].task.round, t, steps[b]);
     }
-    const BatchShape shape{
-        .clients = block_.clients.size(), .rows = plan_.batch, .live = live_.data(), .parameter_stride = stride};
+    gather(place, shape);
     for (int sample = 0; sample < samples; ++sample) {
-      network_.loss_and_gradient(device_, shape, block_.point.data(), x_.data(), labels_.data(), workspace_,
-                                 block_.gradient.data(), loss.data());
+      network_.gradient(device_, shape, block_.point.data(), x_.data(), labels_.data(), workspace_,
+                        block_.gradient.data(), row_losses_.data());
       const bool step_ends = sample + 1 == samples;
       for (std::size_t b = 0; b < count; ++b) {
         if (!block_.clients[b].active) continue;
-        loss_sum[b] += loss[b];
         block_.clients[b].noise = noise_of(b, step_ends ? t + 1 : t, step_ends ? 0 : sample + 1);
       }
       optimizer_.advance(block_, sample);
     }
+  };
+  for (std::uint64_t first = 0; first < longest; first += window_) {
+    const std::uint64_t here = std::min<std::uint64_t>(window_, longest - first);
+    for (std::size_t b = 0; b < count; ++b) {
+      if (first < steps[b]) {
+        draw_minibatches(b, orders[b], visits[b], static_cast<std::size_t>(std::min(here, steps[b] - first)));
+      }
+    }
+    if (!device_.shares_host_memory()) drawn_on_device_.from_host(drawn_);
+    device_.repeat(here, [&](std::uint64_t t) { step(first + t, static_cast<std::size_t>(t)); });
   }
 
   // A client that has finished early still has its last minibatch in place.
   for (std::size_t b = 0; b < live_.size(); ++b) {
+    block_.clients[b].active = b < count;
     live_[b] = b < count && steps[b] > 0 ? static_cast<int>(block_.clients[b].batch) : 0;
   }
-  network_.loss(
-      device_,
-      {.clients = block_.clients.size(), .rows = plan_.batch, .live = live_.data(), .parameter_stride = stride},
-      block_.mean.data(), x_.data(), labels_.data(), workspace_, loss.data());
+  network_.loss(device_, shape, block_.mean.data(), x_.data(), labels_.data(), workspace_, final_losses_.data());
 
+  const std::vector<double> sums = losses(row_losses_), last = losses(final_losses_);
   std::vector<VisitResult> results(count);
   for (std::size_t b = 0; b < count; ++b) {
-    block_.clients[b].active = true;
-    results[b].final_loss = loss[b];
+    results[b].final_loss = last[b];
     results[b].steps = static_cast<double>(steps[b]);
-    results[b].train_loss = steps[b] > 0
-                                ? loss_sum[b] / static_cast<double>(steps[b] * static_cast<std::uint64_t>(samples))
-                                : std::numeric_limits<double>::quiet_NaN();
+    results[b].train_loss = steps[b] > 0 ? sums[b] / static_cast<double>(steps[b] * static_cast<std::uint64_t>(samples))
+                                         : std::numeric_limits<double>::quiet_NaN();
   }
   return results;
+}
+
+template <class Real>
+std::vector<double> Trainer<Real>::unusable(std::size_t count, const Real* precisions) const {
+  return sum_per_client(device_, count, [&](std::size_t b) {
+    return Share{network_.layout().size(),
+                 NotUsable<Real>{mean(b), precisions != nullptr ? precisions + b * block_.stride : nullptr}};
+  });
 }
 
 template <class Real>

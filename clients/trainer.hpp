@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "clients/network.hpp"
+#include "clients/resident_data.hpp"
 #include "clients/schedule.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/messages.hpp"
@@ -21,6 +22,9 @@ struct VisitPlan {
   std::size_t batch = 64;   // examples; the last batch of an epoch holds the rest
   bool keep_state = false;  // [clients] keep_opt_state
   bool same_draws = false;  // [clients] ref_same_seed: noise and minibatch order are those of client 0 in round 0
+
+  /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
+  VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;
 };
 
 /// One client of a block: its task and its examples, and the state it kept from its last visit (null or empty: none).
@@ -52,32 +56,44 @@ class Trainer {
   /// streams in tests.
   std::vector<VisitResult> train(std::span<const Visit<Real>> visits, const Noise& noise = {});
 
-  /// After `train`: m_k, s_k (only with a posterior) and the state to keep, of visit b.
-  Buffer<Real>& means() { return block_.mean; }
-  const Real* mean(std::size_t b) const { return block_.mean.data() + b * block_.stride; }
-  void precision(std::size_t b, Real* to) const { optimizer_.posterior_precision(block_, b, to); }
+  /// After `train`: m_k of visit b (on the device), s_k of all visits into [block x stride] (on the device; only with a
+  /// posterior), and the state to keep of visit b (on the host).
+  const Real* mean(std::size_t b) const { return block_.row(block_.mean, b); }
+  void precisions(Real* to) const { optimizer_.posterior_precisions(block_, to); }
   std::vector<Real> kept_state(std::size_t b) const;
+  /// Per visit of the first `count`: how many entries of its mean are not finite, or of its precision ([count x stride], null:
+  /// none) not finite and above 0.
+  std::vector<double> unusable(std::size_t count, const Real* precisions) const;
   std::uint64_t optimizer_step(std::size_t b) const { return block_.clients[b].optimizer_step; }
+
+  /// Device memory that each client of a block takes.
+  static std::size_t bytes_per_client(const Network<Real>& network, const Optimizer<Real>& optimizer,
+                                      const VisitPlan& plan);
 
   /// Steps a visit with `examples` examples takes.
   std::uint64_t steps_of(std::size_t examples) const;
 
  private:
   struct Order;  // the shuffled examples of one client and the place in them
-  void gather(std::size_t b, Order& order, std::span<const std::uint32_t> examples, std::uint64_t round,
-              std::uint32_t client);
+  void draw_minibatches(std::size_t b, Order& order, const Visit<Real>& visit, std::size_t count);
+  void gather(std::size_t place, const BatchShape& shape);
+  std::vector<double> losses(const Buffer<double>& row_losses) const;
 
   Device& device_;
   const Network<Real>& network_;
   const Optimizer<Real>& optimizer_;
-  const Dataset& data_;
+  ResidentData data_;
   VisitPlan plan_;
   LearningRate learning_rate_;
   TrainingBlock<Real> block_;
   Workspace<Real> workspace_;
-  Buffer<Real> x_;               // [block x batch x features]
-  Buffer<std::int32_t> labels_;  // [block x batch]
-  std::vector<int> live_;
+  Buffer<Real> x_;                            // [block x batch x features]
+  Buffer<std::int32_t> labels_;               // [block x batch]
+  Buffer<double> row_losses_, final_losses_;  // [block x batch]
+  std::size_t window_;                        // steps whose minibatches are drawn at a time
+  std::vector<std::uint32_t> drawn_;          // [block x window x batch] rows of the data set
+  Buffer<std::uint32_t> drawn_on_device_;     // the same, where the device has memory of its own
+  std::vector<int> live_, drawn_live_;        // [block] of this step, [block x window]
 };
 
 }  // namespace ivory

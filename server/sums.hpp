@@ -4,6 +4,7 @@
 #include "ivory/elementwise.hpp"
 
 namespace ivory {
+inline namespace IVORY_TRANSLATION {
 
 /// Zeroes `count` running sums of a round and the weight sum.
 template <class Real>
@@ -32,4 +33,5 @@ struct TakeScaled {
   IVORY_HD void operator()(std::size_t i) const { to[i] = static_cast<Real>(total[i] * scale); }
 };
 
+}  // namespace IVORY_TRANSLATION
 }  // namespace ivory

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <new>
 
@@ -13,66 +14,85 @@
 
 namespace ivory {
 
+// A block's updates between training and the server.
+struct ClientRunner::Finished {
+  bool on_cpu = true;
+  std::vector<Finished*>* home = nullptr;  // the list of free ones it belongs to
+  Buffer<float> mean, precision;           // [block x stride]
+  std::vector<ClientUpdate<float>> updates;
+};
+
 struct ClientRunner::Worker {
   std::unique_ptr<Device> device;
   std::unique_ptr<Trainer<float>> trainer;
-};
+  // Where the updates are when training ends. On the CPU a copy is handed over, so that the thread can go on; an accelerator
+  // waits for the server, which reads where training wrote; another device's memory has copies that the server can reach.
+  bool near_server = true;
+  Buffer<float> precision;                         // [block x stride], with posteriors, when not near the server
+  std::vector<Buffer<float>> fetched;              // the server's arrays that a far device needs for a visit
+  std::map<const float*, std::size_t> fetched_of;  // the server's address -> index into `fetched`
+  std::vector<Finished*>* free = nullptr;          // what it may fill next
 
-// An update between training and the server.
-struct ClientRunner::Finished {
-  Buffer<float> mean, precision;
-  ClientUpdate<float> update;
+  const float* fetch(Device& server, const float* array, std::size_t stride) {
+    if (array == nullptr || near_server) return array;
+    const auto [place, added] = fetched_of.try_emplace(array, fetched_of.size());
+    if (place->second == fetched.size()) fetched.emplace_back(*device, stride);
+    float* const copy = fetched[place->second].data();
+    if (added) device->transfer(*device, copy, server, array, stride * sizeof(float));
+    return copy;
+  }
 };
 
 // Who is where in the round under way. Guarded by `mutex`, except that the one thread with `absorbing` set runs the algorithm.
 struct ClientRunner::Progress {
   std::mutex mutex;
   std::condition_variable slot_freed;
-  std::span<const std::uint32_t> cohort;
-  std::size_t next_to_start = 0;   // index into cohort
-  std::size_t next_to_absorb = 0;  // index into cohort
+  std::vector<Clients> blocks;     // consecutive members of the cohort
+  std::size_t next_to_start = 0;   // index into blocks
+  std::size_t next_to_absorb = 0;  // index into blocks
   std::uint32_t next_client = 0;   // first client the server has not absorbed
-  std::vector<Finished*> ready;    // per cohort member; null until trained
-  std::vector<Finished*> free;
+  std::vector<Finished*> ready;    // per block; null until trained
   bool absorbing = false;
   std::exception_ptr failure;
   bool failed_in_training = false;  // else in the server's sums or the log
-  std::size_t failed_at = 0;        // index into cohort
+  std::size_t failed_at = 0;        // index into blocks
   CohortReport report;
   double loss_sum = 0, weight = 0, gap_sum = 0;
 };
 
-namespace {
-
-struct NotUsable {
-  const float* value;
-  bool positive;  // a precision must be above 0
-  double operator()(std::size_t i) const {
-    return math::is_finite(value[i]) && (!positive || value[i] > 0.0F) ? 0.0 : 1.0;
-  }
-};
-
-}  // namespace
+Lanes cpu_lanes(int threads) {
+  Lanes lanes;
+  for (int t = 0; t < threads; ++t) lanes.devices.push_back(make_cpu_device());
+  return lanes;
+}
 
 ClientRunner::ClientRunner(const Network<float>& network, const Optimizer<float>& optimizer,
                            const Algorithm<float>& algorithm, const Dataset& data,
                            std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
-                           const LearningRate& learning_rate, int threads)
-    : network_(network), optimizer_(optimizer), algorithm_(algorithm), data_(data), examples_(std::move(examples)),
-      plan_(plan), kept_(examples_.size()), kept_step_(examples_.size(), 0) {
-  std::size_t largest = 1;
-  for (const auto& rows : examples_) largest = std::max(largest, rows.size());
-  plan_.batch = std::min(plan_.batch, largest);  // working memory follows the clients; nothing else depends on it
+                           const LearningRate& learning_rate, Device& server, Lanes lanes)
+    : network_(network), optimizer_(optimizer), algorithm_(algorithm), examples_(std::move(examples)),
+      plan_(plan.for_clients(examples_)), server_(server), block_(lanes.block), kept_(examples_.size()),
+      kept_step_(examples_.size(), 0) {
   const std::size_t stride = network.layout().stride();
   const bool posterior = algorithm.traits().needs_posterior;
-  for (int t = 0; t < threads; ++t) {
+  free_.resize(lanes.devices.size());
+  for (auto& device : lanes.devices) {
     auto worker = std::make_unique<Worker>();
-    worker->device = make_cpu_device();
-    worker->trainer = std::make_unique<Trainer<float>>(*worker->device, network, optimizer, data, plan_, learning_rate);
-    for (int i = 0; i < 2; ++i) {
+    worker->device = std::move(device);
+    Device& own = *worker->device;
+    const bool on_cpu = own.shares_host_memory();
+    worker->near_server = own.shares_memory_with(server);
+    worker->trainer = std::make_unique<Trainer<float>>(own, network, optimizer, data, plan_, learning_rate, block_);
+    if (!worker->near_server && posterior) worker->precision = Buffer<float>(own, block_ * stride);
+    Device& holder = worker->near_server ? own : server;
+    // The CPU's slots are for whichever thread comes; an accelerator has one, for its own memory.
+    worker->free = &free_[on_cpu ? 0 : workers_.size()];
+    for (int i = 0; i < (on_cpu ? 2 : 1); ++i) {
       auto slot = std::make_unique<Finished>();
-      slot->mean = Buffer<float>(*worker->device, stride);
-      if (posterior) slot->precision = Buffer<float>(*worker->device, stride);
+      slot->on_cpu = on_cpu;
+      slot->home = worker->free;
+      if (on_cpu || !worker->near_server) slot->mean = Buffer<float>(holder, block_ * stride);
+      if (posterior) slot->precision = Buffer<float>(holder, block_ * stride);
       slots_.push_back(std::move(slot));
     }
     workers_.push_back(std::move(worker));
@@ -83,56 +103,81 @@ ClientRunner::~ClientRunner() {
   slots_.clear();  // their memory belongs to the workers' devices
 }
 
-// Runs on any thread: training and the client's own dual step touch this client's state alone.
-void ClientRunner::visit(Worker& worker, ServerState<float>& state, std::uint32_t client, Finished& result) {
-  const auto& examples = examples_[client];
-  const auto n = static_cast<double>(examples.size());
-  Visit<float> visit{
-      .task = {.client = client, .round = state.round, .terms = algorithm_.local_terms(state, client, n)},
-      .examples = examples};
-  if (!kept_[client].empty()) {
+std::string ClientRunner::describe() const {
+  const std::string first = workers_.front()->device->describe();
+  if (workers_.front()->device->shares_host_memory()) return first;
+  std::string names = first;
+  for (std::size_t i = 1; i < workers_.size(); ++i) names += "; " + workers_[i]->device->describe();
+  return fmt::format("{}; blocks of {}", names, block_);
+}
+
+LocalTerms<float> ClientRunner::terms_on(Worker& worker, ServerState<float>& state, std::uint32_t client) {
+  LocalTerms<float> terms = algorithm_.local_terms(state, client, static_cast<double>(examples_[client].size()));
+  for (const float** array :
+       {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean, &terms.site_precision}) {
+    *array = worker.fetch(server_, *array, state.stride);
+  }
+  return terms;
+}
+
+// Runs on any thread: training and, on the CPU, the clients' own dual steps touch these clients' state alone.
+void ClientRunner::visit(Worker& worker, ServerState<float>& state, Clients clients, Finished& result) {
+  Device& device = *worker.device;
+  Trainer<float>& trainer = *worker.trainer;
+  const std::size_t stride = state.stride;
+  std::vector<Visit<float>> visits;
+  worker.fetched_of.clear();
+  for (const std::uint32_t client : clients) {
+    auto& visit = visits.emplace_back(
+        Visit<float>{.task = {.client = client, .round = state.round, .terms = terms_on(worker, state, client)},
+                     .examples = examples_[client]});
+    if (kept_[client].empty()) continue;
     visit.kept = &kept_[client];
     visit.kept_step = kept_step_[client];
   }
-  Trainer<float>& trainer = *worker.trainer;
-  const VisitResult trained = trainer.train({&visit, 1}).front();
+  const std::vector<VisitResult> trained = trainer.train(visits);
 
-  const std::size_t parameters = network_.layout().size();
-  double unusable = 0;
-  if (algorithm_.traits().needs_posterior) {
-    trainer.precision(0, result.precision.data());
-    unusable += sum(*worker.device, parameters, NotUsable{result.precision.data(), true});
+  const bool posterior = algorithm_.traits().needs_posterior;
+  float* const precisions = !posterior ? nullptr : (worker.near_server ? result.precision : worker.precision).data();
+  if (posterior) trainer.precisions(precisions);
+  const std::vector<double> unusable = trainer.unusable(clients.size(), precisions);
+  const std::size_t bytes = clients.size() * stride * sizeof(float);
+  if (!worker.near_server) {
+    device.transfer(server_, result.mean.data(), device, trainer.mean(0), bytes);
+    if (posterior) device.transfer(server_, result.precision.data(), device, precisions, bytes);
+    device.synchronise();
+  } else if (device.shares_host_memory()) {
+    device.copy(result.mean.data(), trainer.mean(0), bytes);
   }
-  unusable += sum(*worker.device, parameters, NotUsable{trainer.mean(0), false});
-  worker.device->copy(result.mean.data(), trainer.mean(0), network_.layout().stride() * sizeof(float));
-  result.update = {
-      .client = client,
-      .mean = result.mean.data(),
-      .precision = result.precision.data(),
-      .examples = n,
-      .steps = trained.steps,
-      .train_loss = trained.train_loss,
-      .refused = unusable > 0 || !math::is_finite(trained.train_loss) || !math::is_finite(trained.final_loss)};
-  if (result.update.refused) return;
-  algorithm_.update_site(state, result.update);
-  if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
-    kept_[client] = trainer.kept_state(0);
-    kept_step_[client] = trainer.optimizer_step(0);
+  result.updates.clear();
+  for (std::size_t b = 0; b < clients.size(); ++b) {
+    const std::uint32_t client = clients[b];
+    const auto& update = result.updates.emplace_back(
+        ClientUpdate<float>{.client = client,
+                            .mean = (result.mean.empty() ? trainer.mean(0) : result.mean.data()) + b * stride,
+                            .precision = posterior ? result.precision.data() + b * stride : nullptr,
+                            .examples = static_cast<double>(examples_[client].size()),
+                            .steps = trained[b].steps,
+                            .train_loss = trained[b].train_loss,
+                            .refused = unusable[b] > 0 || !math::is_finite(trained[b].train_loss) ||
+                                       !math::is_finite(trained[b].final_loss)});
+    if (update.refused) continue;
+    if (device.shares_host_memory()) algorithm_.update_site(state, update);
+    if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
+      kept_[client] = trainer.kept_state(b);
+      kept_step_[client] = trainer.optimizer_step(b);
+    }
   }
 }
 
-// Hands finished updates to the server as long as the next one in order is there. One thread at a time.
-void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, const Observer& observer) {
-  std::unique_lock lock(progress.mutex);
-  if (progress.absorbing || progress.failure) return;
-  progress.absorbing = true;
-  while (progress.next_to_absorb < progress.cohort.size() && progress.ready[progress.next_to_absorb] != nullptr) {
-    Finished* const finished = progress.ready[progress.next_to_absorb];
-    lock.unlock();
-    const ClientUpdate<float>& update = finished->update;
+// One block, in client order. The server's device is used by one thread at a time, so here accelerators take the dual steps.
+void ClientRunner::absorb(Progress& progress, ServerState<float>& state, Finished& finished, const Observer& observer) {
+  const bool sites_are_due = !finished.on_cpu;
+  for (const ClientUpdate<float>& update : finished.updates) {
     for (; progress.next_client < update.client; ++progress.next_client) {
       algorithm_.absorb(state, progress.next_client, nullptr);
     }
+    if (sites_are_due && !update.refused) algorithm_.update_site(state, update);
     algorithm_.absorb(state, update.client, update.refused ? nullptr : &update);
     ++progress.next_client;
     auto& report = progress.report;
@@ -141,79 +186,104 @@ void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, c
                                      .steps = update.steps};
     if (update.refused) {
       ++report.refused;
-    } else {
-      state.visited[update.client] = 1;
-      progress.loss_sum += update.examples * update.train_loss;
-      progress.weight += update.examples;
-      progress.gap_sum += optimizer_.precision_gap_closed(update.steps);
-      ++report.participants;
-      if (observer) observer(state, update);
+      continue;
     }
+    state.visited[update.client] = 1;
+    progress.loss_sum += update.examples * update.train_loss;
+    progress.weight += update.examples;
+    progress.gap_sum += optimizer_.precision_gap_closed(update.steps);
+    ++report.participants;
+    if (observer) observer(state, update);
+  }
+  server_.synchronise();  // before the next visit writes where these updates are
+}
+
+// Hands finished blocks to the server as long as the next one in order is there. One thread at a time.
+void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, const Observer& observer) {
+  std::unique_lock lock(progress.mutex);
+  if (progress.absorbing || progress.failure) return;
+  progress.absorbing = true;
+  while (progress.next_to_absorb < progress.blocks.size() && progress.ready[progress.next_to_absorb] != nullptr) {
+    Finished* const finished = progress.ready[progress.next_to_absorb];
+    lock.unlock();
+    absorb(progress, state, *finished, observer);
     lock.lock();
     ++progress.next_to_absorb;
-    progress.free.push_back(finished);
+    finished->home->push_back(finished);
     progress.slot_freed.notify_all();
   }
   progress.absorbing = false;
 }
 
+void ClientRunner::work(Worker& worker, Progress& progress, ServerState<float>& state, const Observer& observer) {
+  for (;;) {
+    std::size_t index = 0;
+    Finished* slot = nullptr;
+    {
+      std::unique_lock lock(progress.mutex);
+      progress.slot_freed.wait(lock, [&] { return !worker.free->empty() || progress.failure; });
+      if (progress.failure || progress.next_to_start == progress.blocks.size()) return;
+      slot = worker.free->back();
+      worker.free->pop_back();
+      index = progress.next_to_start++;
+    }
+    bool training = true;
+    try {
+      visit(worker, state, progress.blocks[index], *slot);
+      training = false;
+      {
+        const std::lock_guard lock(progress.mutex);
+        progress.ready[index] = slot;
+      }
+      absorb_ready(progress, state, observer);
+    } catch (...) {
+      // A thread that failed while absorbing leaves `absorbing` set: nobody goes on where the sums are half done.
+      const std::lock_guard lock(progress.mutex);
+      if (!progress.failure || index < progress.failed_at) {
+        progress.failure = std::current_exception();
+        progress.failed_in_training = training;
+        progress.failed_at = index;
+      }
+      progress.slot_freed.notify_all();
+      return;
+    }
+  }
+}
+
+void ClientRunner::rethrow(const Progress& progress, std::uint64_t round) {
+  if (!progress.failed_in_training) std::rethrow_exception(progress.failure);
+  try {
+    std::rethrow_exception(progress.failure);
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    const Clients clients = progress.blocks[progress.failed_at];
+    const std::string who = clients.size() == 1 ? fmt::format("client {}", clients.front())
+                                                : fmt::format("clients {} to {}", clients.front(), clients.back());
+    throw RunError(fmt::format("[client] local training failed in round {}, {}: {}", round + 1, who, error.what()));
+  }
+}
+
 CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::uint32_t> cohort,
                                const Observer& observer) {
   Progress progress;
-  progress.cohort = cohort;
-  progress.ready.assign(cohort.size(), nullptr);
-  for (const auto& slot : slots_) progress.free.push_back(slot.get());
+  // Every lane gets a share: several devices divide a cohort that one of them could take at once.
+  const std::size_t share = (cohort.size() + workers_.size() - 1) / workers_.size();
+  const std::size_t block = std::clamp<std::size_t>(share, 1, block_);
+  for (std::size_t first = 0; first < cohort.size(); first += block) {
+    progress.blocks.push_back(cohort.subspan(first, std::min(block, cohort.size() - first)));
+  }
+  progress.ready.assign(progress.blocks.size(), nullptr);
+  for (auto& list : free_) list.clear();
+  for (const auto& slot : slots_) slot->home->push_back(slot.get());
   progress.report.clients.resize(examples_.size());
   algorithm_.open_round(state);
+  server_.synchronise();  // other lanes read the server's arrays
 
-  const auto work = [&](Worker& worker) {
-    for (;;) {
-      std::size_t index = 0;
-      Finished* slot = nullptr;
-      {
-        std::unique_lock lock(progress.mutex);
-        progress.slot_freed.wait(lock, [&] { return !progress.free.empty() || progress.failure; });
-        if (progress.failure || progress.next_to_start == cohort.size()) return;
-        slot = progress.free.back();
-        progress.free.pop_back();
-        index = progress.next_to_start++;
-      }
-      bool training = true;
-      try {
-        visit(worker, state, cohort[index], *slot);
-        training = false;
-        {
-          const std::lock_guard lock(progress.mutex);
-          progress.ready[index] = slot;
-        }
-        absorb_ready(progress, state, observer);
-      } catch (...) {
-        // A thread that failed while absorbing leaves `absorbing` set: nobody goes on where the sums are half done.
-        const std::lock_guard lock(progress.mutex);
-        if (!progress.failure || index < progress.failed_at) {
-          progress.failure = std::current_exception();
-          progress.failed_in_training = training;
-          progress.failed_at = index;
-        }
-        progress.slot_freed.notify_all();
-        return;
-      }
-    }
-  };
 #pragma omp parallel num_threads(static_cast <int>(workers_.size()))
-  work(*workers_[static_cast<std::size_t>(omp_get_thread_num())]);
+  work(*workers_[static_cast<std::size_t>(omp_get_thread_num())], progress, state, observer);
 
-  if (progress.failure) {
-    if (!progress.failed_in_training) std::rethrow_exception(progress.failure);
-    try {
-      std::rethrow_exception(progress.failure);
-    } catch (const std::bad_alloc&) {
-      throw;
-    } catch (const std::exception& error) {
-      throw RunError(fmt::format("[client] local training failed in round {}, client {}: {}", state.round + 1,
-                                 cohort[progress.failed_at], error.what()));
-    }
-  }
+  if (progress.failure) rethrow(progress, state.round);
   for (; progress.next_client < examples_.size(); ++progress.next_client) {
     algorithm_.absorb(state, progress.next_client, nullptr);
   }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "clients/trainer.hpp"
@@ -20,40 +21,59 @@ struct CohortReport {
   int participants = 0, refused = 0;
 };
 
+/// The lanes that train side by side, and how many clients each takes at a time.
+struct Lanes {
+  std::vector<std::unique_ptr<Device>> devices;
+  std::size_t block = 1;
+};
+
+/// One CPU lane per thread, each with one client at a time.
+Lanes cpu_lanes(int threads);
+
 class ClientRunner {
  public:
   /// Called for each accepted client in increasing order, with its update and (updated) site still in place.
   using Observer = std::function<void(const ServerState<float>&, const ClientUpdate<float>&)>;
 
-  /// `examples[k]` are client k's rows of `data`. All references outlive the runner.
+  /// `examples[k]` are client k's rows of `data`; `server` is the device of the server state. All references outlive the runner.
+  /// Throws MemoryError where a block does not fit into a device.
   ClientRunner(const Network<float>& network, const Optimizer<float>& optimizer, const Algorithm<float>& algorithm,
                const Dataset& data, std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
-               const LearningRate& learning_rate, int threads);
+               const LearningRate& learning_rate, Device& server, Lanes lanes);
   ~ClientRunner();
+
+  /// The lanes' devices, and the block where it is not one client.
+  std::string describe() const;
 
   /// Trains `cohort` (increasing client numbers) and lets the algorithm absorb every client of the run in increasing order. A
   /// client whose loss, mean or precision is not finite is refused: its site stays, it counts as absent. Throws RunError with
-  /// stage, round and client where training itself fails.
+  /// stage, round and clients where training itself fails.
   CohortReport run(ServerState<float>& state, std::span<const std::uint32_t> cohort, const Observer& observer);
 
  private:
   struct Worker;
   struct Finished;
   struct Progress;
-  void visit(Worker& worker, ServerState<float>& state, std::uint32_t client, Finished& result);
+  using Clients = std::span<const std::uint32_t>;
+  void visit(Worker& worker, ServerState<float>& state, Clients clients, Finished& result);
+  LocalTerms<float> terms_on(Worker& worker, ServerState<float>& state, std::uint32_t client);
+  void work(Worker& worker, Progress& progress, ServerState<float>& state, const Observer& observer);
+  void absorb(Progress& progress, ServerState<float>& state, Finished& finished, const Observer& observer);
   void absorb_ready(Progress& progress, ServerState<float>& state, const Observer& observer);
+  [[noreturn]] static void rethrow(const Progress& progress, std::uint64_t round);
 
   const Network<float>& network_;
   const Optimizer<float>& optimizer_;
   const Algorithm<float>& algorithm_;
-  const Dataset& data_;
   std::vector<std::vector<std::uint32_t>> examples_;
   VisitPlan plan_;
+  Device& server_;
+  std::size_t block_;
   std::vector<std::vector<float>> kept_;  // optimizer state clients keep between visits, where the scenario asks for it
   std::vector<std::uint64_t> kept_step_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::unique_ptr<Finished>>
-      slots_;  // updates on their way to the server: two per thread, not one per client
+  std::vector<std::unique_ptr<Finished>> slots_;  // updates on their way to the server: two per CPU thread
+  std::vector<std::vector<Finished*>> free_;
 };
 
 }  // namespace ivory

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
-#include "clients/loss.hpp"
 #include "ivory/gaussian.hpp"
 
 namespace ivory {
@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t chunk_rows = 256;  // fixed: the shape of a product decides its bits
 constexpr int jackknife_groups = 8;
+constexpr std::size_t evaluation_bytes = std::size_t{1} << 28;  // of an accelerator's memory, for networks side by side
 
 // Standard error of a statistic from its leave-one-group-out values: sqrt((G-1)/G sum (x_g - mean)^2).
 double jackknife_error(std::span<const double> values) {
@@ -28,18 +29,25 @@ double jackknife_error(std::span<const double> values) {
 
 // What one thread needs to run the network.
 struct Predictor::Lane {
-  Lane(const Network<float>& network, std::unique_ptr<Device> device_)
-      : device(std::move(device_)), workspace(network.make_workspace(*device, 1, chunk_rows)) {}
+  explicit Lane(const Network<float>& network)
+      : device(make_cpu_device()), workspace(network.make_workspace(*device, 1, chunk_rows)) {}
   std::unique_ptr<Device> device;
   Workspace<float> workspace;
 };
 
-Predictor::Predictor(const Network<float>& network, int threads) : network_(network) {
-  for (int t = 0; t < std::max(threads, 1); ++t) lanes_.push_back(std::make_unique<Lane>(network, make_cpu_device()));
+Predictor::Predictor(const Network<float>& network, int threads) : network_(network), threads_(std::max(threads, 1)) {
+  for (int t = 0; t < threads_; ++t) lanes_.push_back(std::make_unique<Lane>(network));
+  device_ = lanes_[0]->device.get();
 }
+Predictor::Predictor(const Network<float>& network, Device& device, int threads)
+    : network_(network), device_(&device), threads_(std::max(threads, 1)) {}
 Predictor::~Predictor() = default;
 
-void Predictor::run(const float* parameters, const Dataset& data, float* probability, double* log_likelihood) const {
+void Predictor::keep(const Dataset& data) {
+  if (!device_->shares_host_memory()) kept_.emplace(&data, ResidentData(*device_, data));
+}
+
+void Predictor::run(const float* parameters, const Dataset& data, Predictions& out) const {
   const std::size_t n = data.size(), classes = network_.classes();
   const auto chunks = static_cast<std::ptrdiff_t>((n + chunk_rows - 1) / chunk_rows);
 #pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
@@ -49,10 +57,45 @@ void Predictor::run(const float* parameters, const Dataset& data, float* probabi
     const std::size_t rows = std::min(chunk_rows, n - first);
     const BatchShape shape{.clients = 1, .rows = rows, .parameter_stride = network_.layout().stride()};
     const float* const logits = network_.forward(*lane.device, shape, parameters, data.row(first), lane.workspace);
-    for_each(*lane.device, rows,
-             SoftmaxCrossEntropy<float>{logits, data.labels.data() + first, nullptr, probability + first * classes,
-                                        log_likelihood + first, classes, 1.0F});
+    network_.probabilities(*lane.device, shape, logits, data.labels.data() + first, 0,
+                           out.probability.data() + first * classes, 0, out.log_likelihood.data() + first, 0);
   }
+}
+
+// All networks see the same chunk in one pass; a chunk's empty rows are zeros, so that every product has its nominal shape.
+void Predictor::run_on_accelerator(const float* parameters, std::size_t networks, const Dataset& data,
+                                   std::span<Predictions> out) const {
+  const std::size_t n = data.size(), classes = network_.classes();
+  std::optional<ResidentData> sent;
+  const auto found = kept_.find(&data);
+  const ResidentData& resident = found != kept_.end() ? found->second : sent.emplace(*device_, data);
+  Workspace<float> workspace = network_.make_workspace(*device_, networks, chunk_rows);
+  Buffer<float> x(*device_, networks * chunk_rows * data.features), probability(*device_, networks * n * classes);
+  Buffer<double> log_likelihood(*device_, networks * n);
+  for (std::size_t first = 0; first < n; first += chunk_rows) {
+    const int rows = static_cast<int>(std::min(chunk_rows, n - first));
+    const std::vector<int> live(networks, rows);
+    const BatchShape shape{.clients = networks,
+                           .rows = chunk_rows,
+                           .live = live.data(),
+                           .parameter_stride = network_.layout().stride(),
+                           .nominal = true};
+    resident.copy_rows(*device_, first, shape, x.data());
+    const float* const logits = network_.forward(*device_, shape, parameters, x.data(), workspace);
+    network_.probabilities(*device_, shape, logits, resident.labels() + first, 0, probability.data() + first * classes,
+                           n * classes, log_likelihood.data() + first, n);
+  }
+  for (std::size_t i = 0; i < networks; ++i) {
+    auto& to = out[i];
+    device_->download(to.probability.data(), probability.data() + i * n * classes, n * classes * sizeof(float));
+    device_->download(to.log_likelihood.data(), log_likelihood.data() + i * n, n * sizeof(double));
+  }
+}
+
+std::size_t Predictor::networks_at_a_time(const Dataset& data, std::size_t wanted) const {
+  if (device_->shares_host_memory()) return 1;
+  const std::size_t per_network = network_.bytes_at_work(chunk_rows) + data.size() * network_.classes() * sizeof(float);
+  return std::clamp<std::size_t>(evaluation_bytes / std::max<std::size_t>(per_network, 1), 1, wanted);
 }
 
 Predictions Predictor::room_for(const Dataset& data) const {
@@ -63,21 +106,34 @@ Predictions Predictor::room_for(const Dataset& data) const {
 template <class Use>
 void Predictor::sample(const float* mean, const float* precision, const Dataset& data, int samples, Purpose purpose,
                        std::uint64_t seed, std::uint64_t round, const Use& use) const {
-  std::vector<float> theta(network_.layout().stride());
-  Predictions predictions = room_for(data);
-  for (int t = 0; t < samples; ++t) {
-    const Stream stream =
-        make_stream(seed, {.purpose = purpose, .round = round, .sample = static_cast<std::uint64_t>(t)});
-    for_each_with_noise(*lanes_[0]->device, theta.size(), NoiseSource<float>{.stream = stream},
-                        SampleGaussian<float>{mean, precision, theta.data()});
-    run(theta.data(), data, predictions.probability.data(), predictions.log_likelihood.data());
-    use(t, predictions);
+  const std::size_t stride = network_.layout().stride();
+  const std::size_t block = networks_at_a_time(data, static_cast<std::size_t>(samples));
+  Buffer<float> theta(*device_, block * stride);
+  std::vector<Predictions> predictions(block, room_for(data));
+  for (int t = 0; t < samples; t += static_cast<int>(block)) {
+    const std::size_t here = std::min(block, static_cast<std::size_t>(samples - t));
+    for_each_client_with_noise(*device_, here, stride, [&](std::size_t i) {
+      const Stream stream =
+          make_stream(seed, {.purpose = purpose, .round = round, .sample = static_cast<std::uint64_t>(t) + i});
+      return NoisyShare{stride, SampleGaussian<float>{mean, precision, theta.data() + i * stride},
+                        NoiseSource<float>{.stream = stream}};
+    });
+    if (device_->shares_host_memory()) {
+      run(theta.data(), data, predictions[0]);
+    } else {
+      run_on_accelerator(theta.data(), here, data, predictions);
+    }
+    for (std::size_t i = 0; i < here; ++i) use(t + static_cast<int>(i), predictions[i]);
   }
 }
 
 Predictions Predictor::predict(const float* parameters, const Dataset& data) const {
   Predictions predictions = room_for(data);
-  run(parameters, data, predictions.probability.data(), predictions.log_likelihood.data());
+  if (device_->shares_host_memory()) {
+    run(parameters, data, predictions);
+  } else {
+    run_on_accelerator(parameters, 1, data, {&predictions, 1});
+  }
   return predictions;
 }
 
@@ -121,7 +177,7 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
   result.evaluation = evaluate_probabilities(average.data(), data.labels.data(), n, classes, bins);
 
   std::vector<Metrics> without(static_cast<std::size_t>(groups));
-#pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
+#pragma omp parallel for num_threads(threads_) schedule(dynamic)
   for (std::ptrdiff_t left_out = 0; left_out < (groups > 1 ? groups : 0); ++left_out) {
     const auto g = static_cast<std::size_t>(left_out);
     std::vector<double> rest(values);
@@ -156,7 +212,7 @@ NegativeElbo Predictor::negative_elbo(const float* mean, const float* precision,
   double average = 0, squares = 0;
   for (const double loss : losses) average += loss / samples;
   for (const double loss : losses) squares += (loss - average) * (loss - average);
-  const double kl = kl_diagonal(*lanes_[0]->device, network_.layout().size(),
+  const double kl = kl_diagonal(*device_, network_.layout().size(),
                                 KlTerm<float>{mean, precision, nullptr, nullptr, 0.0, prior_precision});
   return {.value = average + kl, .error = samples > 1 ? std::sqrt(squares / (samples - 1.0) / samples) : no_value};
 }

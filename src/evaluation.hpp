@@ -1,11 +1,13 @@
 // Predictions and their quality: mean model, posterior average, per class, per client, negative ELBO (methods.md section 12).
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "clients/network.hpp"
+#include "clients/resident_data.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/record.hpp"
 
@@ -42,11 +44,18 @@ struct NegativeElbo {
   double value = no_value, error = no_value;  // nats; error is the standard error over the samples
 };
 
-/// Runs a network over data in fixed chunks of rows shared among threads; results do not depend on their number.
+/// Runs a network over data in fixed chunks of rows: shared among threads on the CPU, many sampled networks at a time on an
+/// accelerator. Results depend on neither number.
 class Predictor {
  public:
+  /// On the CPU.
   Predictor(const Network<float>& network, int threads);
+  /// On `device`, which outlives the predictor and is not used elsewhere while it works. Parameters are in its memory.
+  Predictor(const Network<float>& network, Device& device, int threads);
   ~Predictor();
+
+  /// Keeps a copy of `data` in an accelerator's memory until the end; data not kept is sent each time.
+  void keep(const Dataset& data);
 
   /// `parameters` is [stride].
   Predictions predict(const float* parameters, const Dataset& data) const;
@@ -66,7 +75,10 @@ class Predictor {
 
  private:
   struct Lane;
-  void run(const float* parameters, const Dataset& data, float* probability, double* log_likelihood) const;
+  void run(const float* parameters, const Dataset& data, Predictions& out) const;
+  void run_on_accelerator(const float* parameters, std::size_t networks, const Dataset& data,
+                          std::span<Predictions> out) const;
+  std::size_t networks_at_a_time(const Dataset& data, std::size_t wanted) const;
   Predictions room_for(const Dataset& data) const;
   /// Calls use(t, predictions of network t) for networks t = 0.. drawn from N(mean, 1/precision).
   template <class Use>
@@ -74,7 +86,10 @@ class Predictor {
               std::uint64_t seed, std::uint64_t round, const Use& use) const;
 
   const Network<float>& network_;
+  Device* device_ = nullptr;  // of the parameters
   std::vector<std::unique_ptr<Lane>> lanes_;
+  int threads_ = 1;
+  std::map<const Dataset*, ResidentData> kept_;
 };
 
 }  // namespace ivory

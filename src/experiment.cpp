@@ -14,6 +14,7 @@
 #include "src/client_runner.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
+#include "src/memory_plan.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
 #include "src/run_log.hpp"
@@ -60,15 +61,20 @@ class Run {
         network_(make_network(scenario, data_.train.features, static_cast<std::size_t>(data_.train.classes))),
         optimizer_(find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer)),
         algorithm_(find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm)),
-        traits_(algorithm_->traits()), predictor_(network_, threads_), server_device_(make_cpu_device()),
-        state_(*server_device_, network_.layout().size(), network_.layout().stride(), examples_.size(),
+        traits_(algorithm_->traits()), server_(make_server_device(settings)),
+        state_(*server_, network_.layout().size(), network_.layout().stride(), examples_.size(),
                scenario.clients.real("participation") >= 1.0),
-        runner_(network_, *optimizer_, *algorithm_, data_.train, examples_, visit_plan(),
-                LearningRate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients), threads_) {
+        predictor_(server_->shares_host_memory() ? Predictor(network_, threads_)
+                                                 : Predictor(network_, *server_, threads_)) {
     const std::vector<float> start = initial_weights(scenario, network_);
     start_hash_ = hash_weights(start);
     state_.start.from_host(start);
     algorithm_->initialise(state_);
+    for (const Dataset* data : {&data_.train, &data_.test, &data_.validation}) {
+      if (data->size() > 0) predictor_.keep(*data);
+    }
+    make_runner(settings);
+    fetch_posterior();
   }
 
   LogPlan log_plan() const {
@@ -76,7 +82,7 @@ class Run {
             .layout = &network_.layout(),
             .partition = &partition_,
             .train = &data_.train,
-            .device = server_device_->describe(),
+            .device = runner_->describe(),
             .data_checksum = data_.checksum,
             .start_hash = start_hash_,
             .data_description = data_.description,
@@ -94,11 +100,12 @@ class Run {
         sample_cohort(scenario_.seed, state_.round, examples_.size(), scenario_.clients.real("participation"));
     const bool log_sites = log.wants_sites(number);
     CohortReport cohort_report =
-        runner_.run(state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
+        runner_->run(state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
           if (log_sites) log_client(log, number, state, update);
         });
     const AbsorbReport absorbed = algorithm_->close_round(state_);
     state_.round += 1;
+    fetch_posterior();
 
     RoundRecord record;
     record.round = number;
@@ -107,7 +114,7 @@ class Run {
     const auto evaluation_start = Clock::now();
     evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
-    if (log.wants_posterior(number)) log.write_posterior(number, server_mean(), server_precision());
+    if (log.wants_posterior(number)) log.write_posterior(number, mean_, precision_);
     record.seconds = seconds_since(start);
     log.append(record);
     return record;
@@ -125,15 +132,62 @@ class Run {
 
   bool algorithm_has_sites() const { return traits_.needs_posterior && traits_.vectors_per_client >= 2; }
 
-  std::span<const float> server_mean() const { return {state_.mean.data(), state_.parameters}; }
-  std::span<const float> server_precision() const {
-    return {state_.precision.data(), traits_.gives_posterior ? state_.parameters : 0};
+  static std::unique_ptr<Device> make_server_device(const RunSettings& settings) {
+    return settings.devices.empty() ? make_cpu_device() : settings.devices.front()();
+  }
+
+  // The largest blocks that fit: what was counted may still be too much where others use the device, so smaller ones follow.
+  void make_runner(const RunSettings& settings) {
+    const LearningRate rate(scenario_.optimizer.real("lr"), scenario_.rounds, scenario_.clients);
+    const VisitPlan plan = visit_plan().for_clients(examples_);
+    for (std::size_t block = settings.devices.empty() ? 1 : first_block(settings, plan);; block = (block + 1) / 2) {
+      Lanes lanes = settings.devices.empty() ? cpu_lanes(threads_) : Lanes{};
+      lanes.block = block;
+      for (const auto& make : settings.devices) lanes.devices.push_back(make());
+      try {
+        runner_ = std::make_unique<ClientRunner>(network_, *optimizer_, *algorithm_, data_.train, examples_, plan, rate,
+                                                 *server_, std::move(lanes));
+        return;
+      } catch (const MemoryError&) {
+        if (block == 1) throw;
+      }
+    }
+  }
+
+  // After the server's arrays are in place, so that they cannot lack room later.
+  std::size_t first_block(const RunSettings& settings, const VisitPlan& plan) {
+    const auto wanted = static_cast<std::size_t>(
+        std::ceil(scenario_.clients.real("participation") * static_cast<double>(examples_.size())));
+    const std::size_t most = settings.block > 0 ? settings.block : std::max<std::size_t>(wanted, 1);
+    const MemoryPlan memory = plan_memory({.network = &network_,
+                                           .optimizer = optimizer_.get(),
+                                           .traits = traits_,
+                                           .plan = plan,
+                                           .clients = examples_.size(),
+                                           .everyone_takes_part = state_.everyone_takes_part,
+                                           .examples = data_.train.size()});
+    return largest_block(memory, server_->free_memory(), settings.devices.size(), most);
+  }
+
+  // The server's Gaussian on the host, for hash and log.
+  void fetch_posterior() {
+    const auto fetch = [&](std::vector<float>& to, const Buffer<float>& from) {
+      to.resize(from.empty() ? 0 : state_.parameters);
+      if (!from.empty()) server_->download(to.data(), from.data(), to.size() * sizeof(float));
+    };
+    fetch(mean_, state_.mean);
+    fetch(precision_, state_.precision);
   }
 
   void log_client(RunLog& log, int round, const ServerState<float>& state, const ClientUpdate<float>& update) const {
-    const auto view = [&](const float* data) {
-      return std::span<const float>(data, data != nullptr ? state.parameters : 0);
+    std::vector<std::vector<float>> copies;  // of what lies in an accelerator's memory
+    const auto view = [&](const float* data) -> std::span<const float> {
+      if (data == nullptr || server_->shares_host_memory()) return {data, data != nullptr ? state.parameters : 0};
+      auto& copy = copies.emplace_back(state.parameters);
+      server_->download(copy.data(), data, copy.size() * sizeof(float));
+      return copy;
     };
+    copies.reserve(4);
     const bool sites = algorithm_has_sites();
     log.write_client(round,
                      {.client = update.client,
@@ -156,7 +210,7 @@ class Run {
     record.precision_gap_closed = cohort.precision_gap_closed;
     record.clients = std::move(cohort.clients);
     record.clients.resize(partition_.clients());
-    record.state_hash = hash_state(state_);
+    record.state_hash = hash_posterior(mean_, precision_);
   }
 
   void evaluate(RoundRecord& record) {
@@ -306,10 +360,11 @@ class Run {
   std::unique_ptr<Algorithm<float>> algorithm_;
   AlgorithmTraits traits_;
   std::uint64_t start_hash_ = 0;
-  Predictor predictor_;
-  std::unique_ptr<Device> server_device_;
+  std::unique_ptr<Device> server_;
   ServerState<float> state_;
-  ClientRunner runner_;
+  std::vector<float> mean_, precision_;  // the server's Gaussian, on the host
+  Predictor predictor_;
+  std::unique_ptr<ClientRunner> runner_;
 };
 
 }  // namespace

@@ -1,17 +1,17 @@
 // The log's fingerprint of the server after a round: equal bits, equal hash.
 #pragma once
+#include <span>
 #include <vector>
 
-#include "ivory/algorithm.hpp"
 #include "src/content_hash.hpp"
 
 namespace ivory {
 
-/// Hash of the server's mean and precision (their P values, not the padding).
-inline std::uint64_t hash_state(const ServerState<float>& state) {
+/// Hash of the server's mean and precision (their P values, not the padding; an empty precision counts for nothing).
+inline std::uint64_t hash_posterior(std::span<const float> mean, std::span<const float> precision) {
   ContentHash hash;
-  hash.add(state.mean.data(), state.parameters * sizeof(float));
-  if (!state.precision.empty()) hash.add(state.precision.data(), state.parameters * sizeof(float));
+  hash.add(mean.data(), mean.size_bytes());
+  if (!precision.empty()) hash.add(precision.data(), precision.size_bytes());
   return hash.value();
 }
 

@@ -51,81 +51,63 @@ class Dense final : public Layer<Real> {
 
   void forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* input,
                Real* output) const override {
-    const std::size_t stride_out = shape.rows * outputs_;
+    const std::size_t stride = shape.rows * outputs_;
     if (bias_) {
-      for (std::size_t b = 0; b < shape.clients; ++b) {
-        for_each_place(
-            device, shape.live_rows(b), outputs_,
-            FillRows<Real>{parameters + b * shape.parameter_stride + bias_at_, output + b * stride_out, outputs_});
-      }
+      for_each_client_place(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
+        return Share{shape.work_rows(b),
+                     FillRows<Real>{parameters + b * shape.parameter_stride + bias_at_, output + b * stride, outputs_}};
+      });
     }
-    device.multiply(MatrixProduct<Real>{.transpose_b = true,
-                                        .accumulate = bias_,
-                                        .m = shape.rows,
-                                        .n = outputs_,
-                                        .k = inputs_,
-                                        .a = input,
-                                        .b = parameters + weight_at_,
-                                        .c = output,
-                                        .lda = inputs_,
-                                        .ldb = inputs_,
-                                        .ldc = outputs_,
-                                        .stride_a = shape.rows * inputs_,
-                                        .stride_b = shape.parameter_stride,
-                                        .stride_c = stride_out,
-                                        .count = shape.clients,
-                                        .live = shape.live,
-                                        .live_dimension = MatrixProduct<Real>::Live::m});
+    MatrixProduct<Real> product = over_rows(shape);
+    product.transpose_b = true, product.accumulate = bias_;
+    product.n = outputs_, product.k = inputs_;
+    product.a = input, product.b = parameters + weight_at_, product.c = output;
+    product.lda = inputs_, product.ldb = inputs_, product.ldc = outputs_;
+    product.stride_a = shape.rows * inputs_, product.stride_b = shape.parameter_stride, product.stride_c = stride;
+    device.multiply(product);
   }
 
   void backward(Device& device, const BatchShape& shape, const Real* parameters, const Real* input,
                 const Real* /*output*/, const Real* output_gradient, Real* input_gradient,
                 Real* parameter_gradient) const override {
     const std::size_t stride_in = shape.rows * inputs_, stride_out = shape.rows * outputs_;
-    device.multiply(MatrixProduct<Real>{.transpose_a = true,
-                                        .m = outputs_,
-                                        .n = inputs_,
-                                        .k = shape.rows,
-                                        .a = output_gradient,
-                                        .b = input,
-                                        .c = parameter_gradient + weight_at_,
-                                        .lda = outputs_,
-                                        .ldb = inputs_,
-                                        .ldc = inputs_,
-                                        .stride_a = stride_out,
-                                        .stride_b = stride_in,
-                                        .stride_c = shape.parameter_stride,
-                                        .count = shape.clients,
-                                        .live = shape.live,
-                                        .live_dimension = MatrixProduct<Real>::Live::k});
+    MatrixProduct<Real> by_weight = over_rows(shape);
+    by_weight.transpose_a = true;
+    by_weight.m = outputs_, by_weight.n = inputs_, by_weight.k = shape.rows;
+    by_weight.a = output_gradient, by_weight.b = input, by_weight.c = parameter_gradient + weight_at_;
+    by_weight.lda = outputs_, by_weight.ldb = inputs_, by_weight.ldc = inputs_;
+    by_weight.stride_a = stride_out, by_weight.stride_b = stride_in, by_weight.stride_c = shape.parameter_stride;
+    by_weight.live_dimension = MatrixProduct<Real>::Live::k;
+    device.multiply(by_weight);
     if (bias_) {
-      for (std::size_t b = 0; b < shape.clients; ++b) {
-        Real* const sum = parameter_gradient + b * shape.parameter_stride + bias_at_;
-        for_each(device, outputs_, Fill<Real>{sum, Real(0)});
-        for_each_column_in_order(device, shape.live_rows(b), outputs_,
-                                 AddRows<Real>{output_gradient + b * stride_out, sum, outputs_});
-      }
+      const auto sum_of = [&](std::size_t b) { return parameter_gradient + b * shape.parameter_stride + bias_at_; };
+      for_each_client(device, shape.clients, outputs_, [&](std::size_t b) {
+        return Share{outputs_, Fill<Real>{sum_of(b), Real(0)}};
+      });
+      for_each_client_column_in_order(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
+        return Share{shape.work_rows(b), AddRows<Real>{output_gradient + b * stride_out, sum_of(b), outputs_}};
+      });
     }
     if (input_gradient != nullptr) {
-      device.multiply(MatrixProduct<Real>{.m = shape.rows,
-                                          .n = inputs_,
-                                          .k = outputs_,
-                                          .a = output_gradient,
-                                          .b = parameters + weight_at_,
-                                          .c = input_gradient,
-                                          .lda = outputs_,
-                                          .ldb = inputs_,
-                                          .ldc = inputs_,
-                                          .stride_a = stride_out,
-                                          .stride_b = shape.parameter_stride,
-                                          .stride_c = stride_in,
-                                          .count = shape.clients,
-                                          .live = shape.live,
-                                          .live_dimension = MatrixProduct<Real>::Live::m});
+      MatrixProduct<Real> by_input = over_rows(shape);
+      by_input.n = inputs_, by_input.k = outputs_;
+      by_input.a = output_gradient, by_input.b = parameters + weight_at_, by_input.c = input_gradient;
+      by_input.lda = outputs_, by_input.ldb = inputs_, by_input.ldc = inputs_;
+      by_input.stride_a = stride_out, by_input.stride_b = shape.parameter_stride, by_input.stride_c = stride_in;
+      device.multiply(by_input);
     }
   }
 
  private:
+  // What the three products share: one per client, over the rows of its minibatch.
+  static MatrixProduct<Real> over_rows(const BatchShape& shape) {
+    MatrixProduct<Real> product;
+    product.m = shape.rows;
+    product.count = shape.clients;
+    product.live = shape.work_limit();
+    return product;
+  }
+
   std::size_t inputs_, outputs_;
   bool bias_;
   std::size_t weight_at_ = 0, bias_at_ = 0;

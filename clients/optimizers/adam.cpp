@@ -42,26 +42,27 @@ class Adam final : public Optimizer<Real> {
   std::size_t vectors() const override { return 2; }
   std::size_t kept_vectors(bool keep_state) const override { return keep_state ? 2 : 0; }
 
-  void begin(TrainingBlock<Real>& block, bool resumed) const override { start_point_optimizer(block, resumed, 2); }
+  void begin(TrainingBlock<Real>& block) const override { start_point_optimizer(block, 2); }
 
   void advance(TrainingBlock<Real>& block, int /*sample*/) const override {
-    for (std::size_t b = 0; b < block.clients.size(); ++b) {
-      auto& client = block.clients[b];
-      if (!client.active) continue;
-      const auto t = static_cast<double>(++client.optimizer_step);
-      // Constants such as 1 - beta2 are formed in double: in float 1 - 0.99999 is off by 0.14 %.
-      const double correction1 = 1.0 - std::pow(beta1_, t), correction2 = 1.0 - std::pow(beta2_, t);
-      const auto real = [](double x) { return static_cast<Real>(x); };
-      with_kind(client.terms, [&]<TermKind kind>() {
-        for_each(block.device, block.stride,
-                 AdamStep<Real, kind>{
-                     block.row(block.gradient, b), block.row(block.mean, b), block.row(block.slots[0], b),
-                     block.row(block.slots[1], b), block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
-                     real(client.terms.anchor_precision != nullptr ? decay_ : 0.0), real(beta1_), real(1.0 - beta1_),
-                     real(beta2_), real(1.0 - beta2_), real(client.learning_rate / correction1),
-                     real(1.0 / std::sqrt(correction2)), real(epsilon_)});
+    for (auto& client : block.clients) client.optimizer_step += client.active ? 1 : 0;
+    with_kind(block, [&]<TermKind kind>() {
+      for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+        const auto& client = block.clients[b];
+        const auto t = static_cast<double>(client.optimizer_step);
+        // Constants such as 1 - beta2 are formed in double: in float 1 - 0.99999 is off by 0.14 %.
+        const double correction1 = 1.0 - std::pow(beta1_, t), correction2 = 1.0 - std::pow(beta2_, t);
+        const auto real = [](double x) { return static_cast<Real>(x); };
+        return Share{block.work(b),
+                     AdamStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
+                                          block.row(block.slots[0], b), block.row(block.slots[1], b),
+                                          block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
+                                          real(client.terms.anchor_precision != nullptr ? decay_ : 0.0), real(beta1_),
+                                          real(1.0 - beta1_), real(beta2_), real(1.0 - beta2_),
+                                          real(client.learning_rate / correction1), real(1.0 / std::sqrt(correction2)),
+                                          real(epsilon_)}};
       });
-    }
+    });
   }
 
  private:

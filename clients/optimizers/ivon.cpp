@@ -102,14 +102,17 @@ struct IvonPrecision {
 };
 
 template <class Real>
-struct FillHessian {
+struct StartIvon {
+  const Real* IVORY_RESTRICT start;
+  Real* IVORY_RESTRICT mean;
   Real* IVORY_RESTRICT momentum;
   Real* IVORY_RESTRICT hessian;
-  Real value;
+  Real first_hessian;
   bool keep_momentum, keep_hessian;
   IVORY_HD void operator()(std::size_t i) const {
+    mean[i] = start[i];
     momentum[i] = keep_momentum ? momentum[i] : Real(0);
-    hessian[i] = keep_hessian ? hessian[i] : value;
+    hessian[i] = keep_hessian ? hessian[i] : first_hessian;
   }
 };
 
@@ -129,54 +132,53 @@ class Ivon final : public Optimizer<Real> {
   std::size_t vectors() const override { return averaged() ? 4 : 2; }
   std::size_t kept_vectors(bool keep_state) const override { return keep_momentum_ ? 1 : (keep_state ? 2 : 0); }
 
-  void begin(TrainingBlock<Real>& block, bool resumed) const override {
-    for (std::size_t b = 0; b < block.clients.size(); ++b) {
-      auto& client = block.clients[b];
-      if (!client.active) continue;
-      if (!resumed) client.optimizer_step = 0;
-      block.device.copy(block.row(block.mean, b), client.terms.start, block.stride * sizeof(Real));
+  void begin(TrainingBlock<Real>& block) const override {
+    for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+      const auto& client = block.clients[b];
+      const bool anchored = client.terms.posterior_is_anchor;
       // q = N(m_g, 1/s_g) means h = s_g/lambda - d = 0; a fresh start has h = h0 (methods.md D15).
-      const bool keep_hessian = resumed && hessian_is_kept_ && !client.terms.posterior_is_anchor;
-      for_each(block.device, block.stride,
-               FillHessian<Real>{block.row(block.slots[0], b), block.row(block.slots[1], b),
-                                 static_cast<Real>(client.terms.posterior_is_anchor ? 0.0 : hess_init_), resumed,
-                                 keep_hessian});
-      draw(block, b);
+      return Share{block.work(b),
+                   StartIvon<Real>{client.terms.start, block.row(block.mean, b), block.row(block.slots[0], b),
+                                   block.row(block.slots[1], b), static_cast<Real>(anchored ? 0.0 : hess_init_),
+                                   client.resumed, client.resumed && hessian_is_kept_ && !anchored}};
+    });
+    for (auto& client : block.clients) {
+      if (!client.resumed) client.optimizer_step = 0;
     }
+    draw(block);
   }
 
   void advance(TrainingBlock<Real>& block, int sample) const override {
-    const bool last_sample = sample + 1 == samples_;
-    for (std::size_t b = 0; b < block.clients.size(); ++b) {
-      auto& client = block.clients[b];
-      if (!client.active) continue;
-      if (averaged()) {
-        for_each(block.device, block.stride,
-                 IvonAverage<Real>{block.row(block.gradient, b), block.row(block.mean, b), block.row(block.point, b),
-                                   block.row(block.slots[2], b), block.row(block.slots[3], b),
-                                   static_cast<Real>(1.0 / samples_), squared_, sample == 0});
-      }
-      if (last_sample) {
-        ++client.optimizer_step;
-        with_kind(client.terms, [&]<TermKind kind>() {
-          if (averaged()) {
-            step<kind, true>(block, b);
-          } else {
-            step<kind, false>(block, b);
-          }
-        });
-      } else {
-        draw(block, b);
-      }
+    if (averaged()) {
+      for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+        return Share{block.work(b), IvonAverage<Real>{block.row(block.gradient, b), block.row(block.mean, b),
+                                                      block.row(block.point, b), block.row(block.slots[2], b),
+                                                      block.row(block.slots[3], b), static_cast<Real>(1.0 / samples_),
+                                                      squared_, sample == 0}};
+      });
     }
+    if (sample + 1 < samples_) {
+      draw(block);
+      return;
+    }
+    for (auto& client : block.clients) client.optimizer_step += client.active ? 1 : 0;
+    with_kind(block, [&]<TermKind kind>() {
+      if (averaged()) {
+        step<kind, true>(block);
+      } else {
+        step<kind, false>(block);
+      }
+    });
   }
 
-  void posterior_precision(const TrainingBlock<Real>& block, std::size_t b, Real* precision) const override {
-    const auto& client = block.clients[b];
-    with_kind(client.terms, [&]<TermKind kind>() {
-      for_each(block.device, block.stride,
-               IvonPrecision<Real, kind>{block.slots[1].data() + b * block.stride, precision,
-                                         view_of<Real, kind>(client.terms, decay_), static_cast<Real>(lambda(client))});
+  void posterior_precisions(const TrainingBlock<Real>& block, Real* precisions) const override {
+    with_kind(block, [&]<TermKind kind>() {
+      for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+        const auto& client = block.clients[b];
+        return Share{block.work(b), IvonPrecision<Real, kind>{
+                                        block.row(block.slots[1], b), precisions + b * block.stride,
+                                        view_of<Real, kind>(client.terms, decay_), static_cast<Real>(lambda(client))}};
+      });
     });
   }
 
@@ -191,27 +193,29 @@ class Ivon final : public Optimizer<Real> {
     return ess_ > 0 ? ess_ : client.examples;
   }
 
-  void draw(TrainingBlock<Real>& block, std::size_t b) const {
-    const auto& client = block.clients[b];
-    with_kind(client.terms, [&]<TermKind kind>() {
-      for_each_with_noise(
-          block.device, block.stride, client.noise,
-          IvonDraw<Real, kind>{block.row(block.mean, b), block.row(block.slots[1], b), block.row(block.point, b),
-                               view_of<Real, kind>(client.terms, decay_), static_cast<Real>(1.0 / lambda(client))});
+  void draw(TrainingBlock<Real>& block) const {
+    with_kind(block, [&]<TermKind kind>() {
+      for_each_client_with_noise(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+        const auto& client = block.clients[b];
+        return NoisyShare{
+            block.work(b),
+            IvonDraw<Real, kind>{block.row(block.mean, b), block.row(block.slots[1], b), block.row(block.point, b),
+                                 view_of<Real, kind>(client.terms, decay_), static_cast<Real>(1.0 / lambda(client))},
+            client.noise};
+      });
     });
   }
 
   template <TermKind kind, bool is_averaged>
-  void step(TrainingBlock<Real>& block, std::size_t b) const {
-    const auto& client = block.clients[b];
-    const double l = lambda(client), t = static_cast<double>(client.optimizer_step), lr = client.learning_rate;
+  void step(TrainingBlock<Real>& block) const {
     const auto real = [](double x) { return static_cast<Real>(x); };
-    const Real* gradient = is_averaged ? block.row(block.slots[2], b) : block.row(block.gradient, b);
-    const Real* curvature = is_averaged ? block.row(block.slots[3], b) : nullptr;
-    for_each_with_noise(block.device, block.stride, client.noise,
+    for_each_client_with_noise(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+      const auto& client = block.clients[b];
+      const double l = lambda(client), t = static_cast<double>(client.optimizer_step), lr = client.learning_rate;
+      return NoisyShare{block.work(b),
                         IvonStep<Real, kind, is_averaged>{
-                            .gradient = gradient,
-                            .curvature = curvature,
+                            .gradient = block.row(is_averaged ? block.slots[2] : block.gradient, b),
+                            .curvature = is_averaged ? block.row(block.slots[3], b) : nullptr,
                             .mean = block.row(block.mean, b),
                             .momentum = block.row(block.slots[0], b),
                             .hessian = block.row(block.slots[1], b),
@@ -228,7 +232,9 @@ class Ivon final : public Optimizer<Real> {
                             .inverse_debias = real(debias_ ? 1.0 / (1.0 - std::pow(beta1_, t)) : 1.0),
                             .rate = real(rescale_ ? lr * hess_init_ : lr),
                             .rate_per_precision = real(rescale_ ? lr : 0.0),
-                            .clip = real(clip_)});
+                            .clip = real(clip_)},
+                        client.noise};
+    });
   }
 
   double beta1_, beta2_, hess_init_, decay_, ess_, clip_;

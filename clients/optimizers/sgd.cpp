@@ -34,23 +34,22 @@ class Sgd final : public Optimizer<Real> {
   std::size_t vectors() const override { return 1; }
   std::size_t kept_vectors(bool keep_state) const override { return keep_state && momentum_ > 0 ? 1 : 0; }
 
-  void begin(TrainingBlock<Real>& block, bool resumed) const override { start_point_optimizer(block, resumed, 1); }
+  void begin(TrainingBlock<Real>& block) const override { start_point_optimizer(block, 1); }
 
   void advance(TrainingBlock<Real>& block, int /*sample*/) const override {
-    for (std::size_t b = 0; b < block.clients.size(); ++b) {
-      auto& client = block.clients[b];
-      if (!client.active) continue;
-      ++client.optimizer_step;
-      with_kind(client.terms, [&]<TermKind kind>() {
+    for (auto& client : block.clients) client.optimizer_step += client.active ? 1 : 0;
+    with_kind(block, [&]<TermKind kind>() {
+      for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
+        const auto& client = block.clients[b];
         // Without an anchor the view's own decay is the weight decay; with one it comes on top.
-        for_each(
-            block.device, block.stride,
+        return Share{
+            block.work(b),
             SgdStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b), block.row(block.slots[0], b),
                                 block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
                                 static_cast<Real>(client.terms.anchor_precision != nullptr ? decay_ : 0.0),
-                                static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)});
+                                static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)}};
       });
-    }
+    });
   }
 
  private:

@@ -2,12 +2,14 @@
 // no layer, optimizer or algorithm. One Device object is one lane of work: it is used by one host thread at a time.
 #pragma once
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 namespace ivory {
 
-enum class DeviceKind { cpu, cuda };
+class Accelerator;  // launch.hpp
 
 /// C[b] = op(A[b]) * op(B[b]) (+ C[b] when `accumulate`) for b in [0, count), all matrices row-major.
 /// op(A) is [m x k], op(B) is [k x n], C is [m x n]; leading dimensions are row lengths in memory.
@@ -32,21 +34,38 @@ struct MatrixProduct {
 class Device {
  public:
   virtual ~Device() = default;
-  virtual DeviceKind kind() const = 0;
   virtual std::string describe() const = 0;
+  /// How kernels reach a device with memory of its own; null on the CPU, where host pointers are device pointers.
+  virtual Accelerator* accelerator() { return nullptr; }
+  bool shares_host_memory() { return accelerator() == nullptr; }
 
-  /// At least 64-byte aligned. Throws RunError with the number of bytes when there is no memory.
+  /// At least 64-byte aligned. Throws MemoryError with the number of bytes when there is no memory.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
   virtual void upload(void* device_to, const void* host_from, std::size_t bytes) = 0;
   virtual void download(void* host_to, const void* device_from, std::size_t bytes) = 0;
   virtual void clear(void* memory, std::size_t bytes) = 0;               // all bytes zero
-  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;  // device to device
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;  // within the device
+  /// True when kernels of this device may read the other's memory at full speed: they are lanes of one device.
+  virtual bool shares_memory_with(const Device& /*other*/) const { return true; }
+  /// Copies from one device's memory to another's in this lane; one of them is this device.
+  virtual void transfer(Device& /*to_device*/, void* to, Device& /*from_device*/, const void* from, std::size_t bytes) {
+    copy(to, from, bytes);
+  }
 
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
 
-  virtual void* stream() const { return nullptr; }
+  /// Calls step(t) for t in [0, count), whose operations must be the same ones in the same order for every t: only the functors'
+  /// contents may differ. An accelerator may record them once and replay them; so a step never allocates, uploads or downloads.
+  virtual void repeat(std::uint64_t count, const std::function<void(std::uint64_t)>& step) {
+    for (std::uint64_t t = 0; t < count; ++t) step(t);
+  }
+
+  /// Waits until all work is done; work of an accelerator is asynchronous, and its failures show here or at a download.
+  virtual void synchronise() {}
+  /// Bytes that could be allocated now; the largest number where the device does not say.
+  virtual std::size_t free_memory() const { return static_cast<std::size_t>(-1); }
 };
 
 std::unique_ptr<Device> make_cpu_device();

@@ -1,85 +1,87 @@
-// Running a functor over indices on a device. A functor is a small struct with named fields and an IVORY_HD operator();
-// pointers in it that never overlap carry IVORY_RESTRICT.
+// Running functors over indices on a device, for one array or for a block of clients at once. A functor is a small trivially
+// copyable struct with named fields and an IVORY_HD operator(); pointers in it that never overlap carry IVORY_RESTRICT.
 #pragma once
+#include <algorithm>
 #include <cstddef>
+#include <new>
+#include <type_traits>
 #include <vector>
 
+#include "ivory/buffer.hpp"
 #include "ivory/device.hpp"
+#include "ivory/launch.hpp"
+#include "ivory/loops.hpp"
 #include "ivory/rng.hpp"
-#include "ivory/simd.hpp"
-
-#define IVORY_RESTRICT __restrict__
+#if defined(__CUDACC__)
+#include "ivory/launch_cuda.hpp"
+#endif
 
 namespace ivory {
-
-/// `tiles` * 64 normals of a stream, from tile `first_tile` on (rng.hpp says which element comes from which block).
-void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out);
-
-/// Where a sampler's standard normals come from: a Philox stream, or (tests) numbers stored beforehand.
-template <class Real>
-struct NoiseSource {
-  Stream stream{};
-  const Real* stored = nullptr;
-};
-
+inline namespace IVORY_TRANSLATION {
 namespace detail {
 
-inline constexpr std::size_t noise_tiles = 16;  // tiles of normals made at a time: 4 KiB, which stays in L1
-
-template <class F>
-IVORY_HD void loop(std::size_t count, const F& f) {
-#pragma omp simd
-  for (std::size_t i = 0; i < count; ++i) f(i);
-}
-template <class F>
-IVORY_AVX512 void loop_avx512(std::size_t count, F f) {
-  loop(count, f);
-}
-template <class F>
-IVORY_BASELINE void loop_baseline(std::size_t count, F f) {
-  loop(count, f);
-}
-
-template <class F>
-IVORY_HD void rows_loop(std::size_t rows, std::size_t columns, const F& f) {
-  for (std::size_t r = 0; r < rows; ++r) {
-#pragma omp simd
-    for (std::size_t c = 0; c < columns; ++c) f(r, c);
+/// Runs `Loop` over one row per client; `make(b)` returns client b's row. On the CPU no table is made.
+template <class Loop, class Make>
+void run_block(Device& device, std::size_t clients, std::size_t most, std::size_t columns, const Make& make) {
+  using Row = std::invoke_result_t<const Make&, std::size_t>;
+  static_assert(std::is_trivially_copyable_v<Row>);
+  Accelerator* const accelerator = device.accelerator();
+  if (accelerator == nullptr) {
+    for (std::size_t b = 0; b < clients; ++b) Loop::on_cpu(make(b), columns);
+    return;
   }
-}
-template <class F>
-IVORY_AVX512 void rows_loop_avx512(std::size_t rows, std::size_t columns, F f) {
-  rows_loop(rows, columns, f);
-}
-template <class F>
-IVORY_BASELINE void rows_loop_baseline(std::size_t rows, std::size_t columns, F f) {
-  rows_loop(rows, columns, f);
-}
-
-template <class F>
-IVORY_HD void noise_loop(std::size_t begin, std::size_t end, const float* z, const F& f) {
-#pragma omp simd
-  for (std::size_t i = begin; i < end; ++i) f(i, z[i - begin]);
-}
-template <class F>
-IVORY_AVX512 void noise_loop_avx512(std::size_t begin, std::size_t end, const float* z, F f) {
-  noise_loop(begin, end, z, f);
-}
-template <class F>
-IVORY_BASELINE void noise_loop_baseline(std::size_t begin, std::size_t end, const float* z, F f) {
-  noise_loop(begin, end, z, f);
+  auto* const rows = static_cast<Row*>(accelerator->open_table(clients * sizeof(Row)));
+  for (std::size_t b = 0; b < clients; ++b) new (rows + b) Row(make(b));
+#if defined(__CUDACC__)
+  constexpr auto on_gpu = &launch_cuda<Loop, Row>;
+#else
+  constexpr void (*on_gpu)(const Launch&) = nullptr;
+#endif
+  accelerator->launch({.on_host = &launch_host<Loop, Row>, .on_gpu = on_gpu},
+                      {.table = {}, .clients = clients, .most = most, .columns = columns});
 }
 
 }  // namespace detail
 
 /// Calls f(i) once for every i in [0, count), in no fixed order.
 template <class F>
-void for_each([[maybe_unused]] Device& device, std::size_t count, const F& f) {
-  if (use_avx512()) {
-    detail::loop_avx512(count, f);
-  } else {
-    detail::loop_baseline(count, f);
-  }
+void for_each(Device& device, std::size_t count, const F& f) {
+  detail::run_block<loops::Each>(device, 1, count, 1, [&](std::size_t) { return Share<F>{count, f}; });
+}
+
+/// The same for every client b of a block: `make(b)` returns Share{count, functor}, where count is at most `most`.
+template <class Make>
+void for_each_client(Device& device, std::size_t clients, std::size_t most, const Make& make) {
+  detail::run_block<loops::Each>(device, clients, most, 1, make);
+}
+
+/// Calls f(i, z_i) once for every i in [0, count); z_i is element i of the noise.
+template <class Real, class F>
+void for_each_with_noise(Device& device, std::size_t count, const NoiseSource<Real>& noise, const F& f) {
+  detail::run_block<loops::EachWithNoise>(device, 1, count, 1, [&](std::size_t) {
+    return NoisyShare<Real, F>{count, f, noise};
+  });
+}
+
+/// The same for every client b of a block: `make(b)` returns NoisyShare{count, functor, noise}.
+template <class Make>
+void for_each_client_with_noise(Device& device, std::size_t clients, std::size_t most, const Make& make) {
+  detail::run_block<loops::EachWithNoise>(device, clients, most, 1, make);
+}
+
+/// Calls f(row, column) once for every place of a [rows x columns] array per client, in no fixed order; `make(b)` returns
+/// Share{rows, functor}, where rows is at most `most`.
+template <class Make>
+void for_each_client_place(Device& device, std::size_t clients, std::size_t most, std::size_t columns,
+                           const Make& make) {
+  detail::run_block<loops::Places>(device, clients, most, columns, make);
+}
+
+/// The same, in increasing order of rows for each column: what a sum over rows needs.
+template <class Make>
+void for_each_client_column_in_order(Device& device, std::size_t clients, std::size_t most, std::size_t columns,
+                                     const Make& make) {
+  detail::run_block<loops::ColumnsInOrder>(device, clients, most, columns, make);
 }
 
 template <class Real>
@@ -89,67 +91,57 @@ struct Fill {
   IVORY_HD void operator()(std::size_t i) const { to[i] = value; }
 };
 
-/// Calls f(row, column) once for every place of a [rows x columns] array, in no fixed order.
-template <class F>
-void for_each_place([[maybe_unused]] Device& device, std::size_t rows, std::size_t columns, const F& f) {
-  if (use_avx512()) {
-    detail::rows_loop_avx512(rows, columns, f);
-  } else {
-    detail::rows_loop_baseline(rows, columns, f);
-  }
-}
+namespace detail {
 
-/// Calls f(row, column) for the rows of each column in increasing order: what a sum over rows needs.
+/// Thread t of `threads` adds up f(t), f(t + threads), ... in double.
 template <class F>
-void for_each_column_in_order(Device& device, std::size_t rows, std::size_t columns, const F& f) {
-  for_each_place(device, rows, columns, f);
-}
-
-/// Calls f(i, z_i) once for every i in [0, count); z_i is element i of the noise.
-template <class Real, class F>
-void for_each_with_noise([[maybe_unused]] Device& device, std::size_t count, const NoiseSource<Real>& noise,
-                         const F& f) {
-  if (noise.stored != nullptr) {
-    for (std::size_t i = 0; i < count; ++i) f(i, noise.stored[i]);
-    return;
+struct PartialSum {
+  F f;
+  std::size_t count, threads;
+  double* partial;
+  IVORY_HD void operator()(std::size_t t) const {
+    double total = 0;
+    for (std::size_t i = t; i < count; i += threads) total += static_cast<double>(f(i));
+    partial[t] = total;
   }
-  constexpr std::size_t chunk = detail::noise_tiles * tile_size;
-  alignas(64) float z[chunk];
-  for (std::size_t begin = 0; begin < count; begin += chunk) {
-    const std::size_t end = begin + chunk < count ? begin + chunk : count;
-    fill_normals(noise.stream, begin / tile_size, (end - begin + tile_size - 1) / tile_size, z);
-    if (use_avx512()) {
-      detail::noise_loop_avx512(begin, end, z, f);
-    } else {
-      detail::noise_loop_baseline(begin, end, z, f);
+};
+
+}  // namespace detail
+
+/// Per client b the sum of make(b).functor over [0, make(b).count), in double and in a fixed order that depends on the count
+/// alone (on the CPU chunks of 1024, then the chunks one after the other). Waits for the result.
+template <class Make>
+std::vector<double> sum_per_client(Device& device, std::size_t clients, const Make& make) {
+  std::vector<double> sums(clients);
+  Accelerator* const accelerator = device.accelerator();
+  if (accelerator == nullptr) {
+    for (std::size_t b = 0; b < clients; ++b) {
+      const auto share = make(b);
+      for (std::size_t begin = 0; begin < share.count; begin += 1024) {
+        const std::size_t end = std::min(begin + 1024, share.count);
+        double part = 0.0;
+        for (std::size_t i = begin; i < end; ++i) part += static_cast<double>(share.functor(i));
+        sums[b] += part;
+      }
     }
+    return sums;
   }
+  constexpr std::size_t threads = 4096;
+  Buffer<double> partial(device, clients * threads);
+  for_each_client(device, clients, threads, [&](std::size_t b) {
+    const auto share = make(b);
+    using F = std::remove_cv_t<decltype(share.functor)>;
+    return Share<detail::PartialSum<F>>{threads, {share.functor, share.count, threads, partial.data() + b * threads}};
+  });
+  accelerator->sum_rows(partial.data(), clients, threads, sums.data());
+  return sums;
 }
 
-/// Runs functors[b](i) for every client b of a block and every i in [0, count).
+/// The same for one array: the sum over i in [0, count) of f(i).
 template <class F>
-void for_each_client(Device& device, std::size_t count, const std::vector<F>& functors) {
-  for (const F& f : functors) for_each(device, count, f);
+double sum(Device& device, std::size_t count, const F& f) {
+  return sum_per_client(device, 1, [&](std::size_t) { return Share<F>{count, f}; }).front();
 }
 
-/// Runs functors[b](i, z) with the noise of client b.
-template <class Real, class F>
-void for_each_client_with_noise(Device& device, std::size_t count, const std::vector<F>& functors,
-                                const std::vector<NoiseSource<Real>>& noise) {
-  for (std::size_t b = 0; b < functors.size(); ++b) for_each_with_noise(device, count, noise[b], functors[b]);
-}
-
-/// Sum over i in [0, count) of f(i), in double and in a fixed order: chunks of 1024, then the chunks one after the other.
-template <class F>
-double sum([[maybe_unused]] Device& device, std::size_t count, const F& f) {
-  double total = 0.0;
-  for (std::size_t begin = 0; begin < count; begin += 1024) {
-    const std::size_t end = begin + 1024 < count ? begin + 1024 : count;
-    double part = 0.0;
-    for (std::size_t i = begin; i < end; ++i) part += static_cast<double>(f(i));
-    total += part;
-  }
-  return total;
-}
-
+}  // namespace IVORY_TRANSLATION
 }  // namespace ivory

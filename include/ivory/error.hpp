@@ -20,4 +20,9 @@ struct RunError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// A device has no room for what a run needs; smaller blocks of clients may still fit.
+struct MemoryError : RunError {
+  using RunError::RunError;
+};
+
 }  // namespace ivory

@@ -7,6 +7,7 @@
 #include "ivory/elementwise.hpp"
 
 namespace ivory {
+inline namespace IVORY_TRANSLATION {
 
 /// A precision below its floor is raised to it; the number of such entries is a finding that the log keeps.
 template <class Real>
@@ -62,4 +63,5 @@ double kl_diagonal(Device& device, std::size_t count, const KlTerm<Real>& term) 
   return sum(device, count, term);
 }
 
+}  // namespace IVORY_TRANSLATION
 }  // namespace ivory

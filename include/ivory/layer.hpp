@@ -12,15 +12,20 @@
 
 namespace ivory {
 
-/// The minibatches of a block: `clients` of them, `rows` the nominal size, `live[b]` (host) the examples client b has in this
-/// step. Rows beyond live[b] hold zeros and never influence a result.
+/// The minibatches of a block: `clients` of them, `rows` the nominal size, `live[b]` (host, null: all) the examples client b has
+/// in this step. Rows beyond live[b] never influence a result. Where `nominal` is set (accelerators: one product for the whole
+/// block) every operation takes all rows, and those beyond live[b] have zeros in the input and in the loss's gradient.
 struct BatchShape {
   std::size_t clients = 1;
   std::size_t rows = 0;
   const int* live = nullptr;
   std::size_t parameter_stride = 0;
+  bool nominal = false;
 
   std::size_t live_rows(std::size_t b) const { return live != nullptr ? static_cast<std::size_t>(live[b]) : rows; }
+  /// The rows an operation goes over, and the same as MatrixProduct::live wants it.
+  std::size_t work_rows(std::size_t b) const { return nominal ? rows : live_rows(b); }
+  const int* work_limit() const { return nominal ? nullptr : live; }
 };
 
 template <class Real>

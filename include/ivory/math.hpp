@@ -8,7 +8,7 @@
 #include <limits>
 
 #if defined(__CUDACC__)
-#define IVORY_HD __host__ __device__ inline
+#define IVORY_HD __host__ __device__ __forceinline__
 #else
 #define IVORY_HD inline __attribute__((always_inline))
 #endif

@@ -26,6 +26,7 @@ struct TrainingBlock {
     std::uint64_t optimizer_step = 0;  // t of bias corrections: steps taken since the state was fresh
     NoiseSource<Real> noise;           // of the NEXT sample to be drawn
     bool active = true;                // false: the client's visit is over and its arrays stay as they are
+    bool resumed = false;              // its kept slots and optimizer_step are those of its last visit
   };
 
   TrainingBlock(Device& device_, std::size_t clients_, std::size_t stride_, std::size_t vectors)
@@ -43,6 +44,9 @@ struct TrainingBlock {
   std::vector<Buffer<Real>> slots;  // the optimizer's other arrays; the first kept_vectors() may survive between visits
 
   Real* row(Buffer<Real>& array, std::size_t b) { return array.data() + b * stride; }
+  const Real* row(const Buffer<Real>& array, std::size_t b) const { return array.data() + b * stride; }
+  /// Entries of client b that an operation goes over: none once its visit is over.
+  std::size_t work(std::size_t b) const { return clients[b].active ? stride : 0; }
 };
 
 template <class Real>
@@ -57,15 +61,13 @@ class Optimizer {
   /// How many of the first slots carry over from one visit of a client to its next; `keep_state` is [clients] keep_opt_state.
   virtual std::size_t kept_vectors(bool keep_state) const = 0;
 
-  /// Starts a visit from `terms.start`: sets mean, point and, unless `resumed`, fresh state. A resumed client has its kept
-  /// slots and `optimizer_step` from its last visit.
-  virtual void begin(TrainingBlock<Real>& block, bool resumed) const = 0;
+  /// Starts the visits from `terms.start`: sets mean, point and, for clients not `resumed`, fresh state.
+  virtual void begin(TrainingBlock<Real>& block) const = 0;
   /// Uses block.gradient, taken at `sample` of samples(). After the last sample of a step it updates mean and state (with
   /// t := ++optimizer_step); then it moves block.point.
   virtual void advance(TrainingBlock<Real>& block, int sample) const = 0;
-  /// Writes s_k = posterior precision of client b (only where gives_posterior()).
-  virtual void posterior_precision(const TrainingBlock<Real>& /*block*/, std::size_t /*b*/, Real* /*precision*/) const {
-  }
+  /// Writes the posterior precisions s_k, [clients x stride] (only where gives_posterior()).
+  virtual void posterior_precisions(const TrainingBlock<Real>& /*block*/, Real* /*precisions*/) const {}
   /// Mean share of the precision's way to its fixed point that this many steps closed; NaN where it has no meaning.
   virtual double precision_gap_closed(double /*steps*/) const;
 };
@@ -75,21 +77,36 @@ double Optimizer<Real>::precision_gap_closed(double) const {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+inline namespace IVORY_TRANSLATION {
+
+template <class Real>
+struct StartPoint {
+  const Real* IVORY_RESTRICT start;
+  Real* IVORY_RESTRICT mean;
+  Real* IVORY_RESTRICT point;
+  IVORY_HD void operator()(std::size_t i) const { mean[i] = point[i] = start[i]; }
+};
+
 /// What every point optimizer's begin does: mean and point at terms.start, the first `vectors` slots zero unless resumed.
 template <class Real>
-void start_point_optimizer(TrainingBlock<Real>& block, bool resumed, std::size_t vectors) {
-  for (std::size_t b = 0; b < block.clients.size(); ++b) {
-    auto& client = block.clients[b];
-    if (!client.active) continue;
-    block.device.copy(block.row(block.mean, b), client.terms.start, block.stride * sizeof(Real));
-    block.device.copy(block.row(block.point, b), client.terms.start, block.stride * sizeof(Real));
-    if (resumed) continue;
-    client.optimizer_step = 0;
-    for (std::size_t v = 0; v < vectors; ++v) {
-      for_each(block.device, block.stride, Fill<Real>{block.row(block.slots[v], b), Real(0)});
-    }
+void start_point_optimizer(TrainingBlock<Real>& block, std::size_t vectors) {
+  const std::size_t clients = block.clients.size();
+  for_each_client(block.device, clients, block.stride, [&](std::size_t b) {
+    return Share{block.work(b),
+                 StartPoint<Real>{block.clients[b].terms.start, block.row(block.mean, b), block.row(block.point, b)}};
+  });
+  for (std::size_t v = 0; v < vectors; ++v) {
+    for_each_client(block.device, clients, block.stride, [&](std::size_t b) {
+      const bool fresh = block.clients[b].active && !block.clients[b].resumed;
+      return Share{fresh ? block.stride : 0, Fill<Real>{block.row(block.slots[v], b), Real(0)}};
+    });
+  }
+  for (auto& client : block.clients) {
+    if (!client.resumed) client.optimizer_step = 0;
   }
 }
+
+}  // namespace IVORY_TRANSLATION
 
 struct OptimizerPlugin {
   std::string name;

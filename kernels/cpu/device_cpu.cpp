@@ -43,14 +43,13 @@ constexpr std::align_val_t alignment{64};
 
 class CpuDevice final : public Device {
  public:
-  DeviceKind kind() const override { return DeviceKind::cpu; }
   std::string describe() const override { return use_avx512() ? "cpu (avx512)" : "cpu (baseline)"; }
 
   void* allocate(std::size_t bytes) override {
     void* memory = ::operator new(bytes, alignment, std::nothrow);
     if (memory == nullptr) {
-      throw RunError("[memory] the system must give the memory a run needs, it refused " + std::to_string(bytes) +
-                     " bytes; use fewer threads or a smaller model");
+      throw MemoryError("[memory] the system must give the memory a run needs, it refused " + std::to_string(bytes) +
+                        " bytes; use fewer threads or a smaller model");
     }
     return memory;
   }

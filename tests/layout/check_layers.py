@@ -22,7 +22,7 @@ MAY_SEE = {  # folder -> prefixes of quoted includes
     'tests': ('ivory/', 'clients/', 'server/', 'src/', 'kernels/', 'tests/'),
 }
 # A header of include/ivory includes only headers named before it, so a cycle cannot be written.
-ORDER = ('error options math rng simd device buffer elementwise gaussian parameters dataset messages record scenario '
+ORDER = ('error options math rng simd device buffer launch loops launch_cuda elementwise gaussian parameters dataset messages record scenario '
          'layer optimizer algorithm registry').split()
 # What only some files of the product know; tests and benchmarks may use all of it.
 ONLY_IN = [
@@ -36,7 +36,7 @@ ONLY_IN = [
     (r'random', r'(?!)', 'random numbers come from ivory/rng.hpp'),
     (r'Eigen/', r'kernels/cpu/.*', 'Eigen is the CPU backend'),
     (r'immintrin\.h|x86intrin\.h', r'kernels/cpu/.*', 'intrinsics belong to a backend'),
-    (r'cuda|cublas|cudnn|thrust/|cub/', r'kernels/cuda/.*', 'CUDA is a backend'),
+    (r'cuda|cublas|cudnn|thrust/|cub/', r'kernels/cuda/.*|include/ivory/launch_cuda\.hpp', 'CUDA is a backend'),
 ]
 PLUGINS = ('clients/layers', 'clients/optimizers', 'server/algorithms')
 MAX_LINES = 500

@@ -107,7 +107,7 @@ void run_driver(const Hdf5File& file, const std::string& group) {
       BOOST_TEST(kept_step[k] == (round + 1) * steps);
       momentum.insert(momentum.end(), kept[k].begin(), kept[k].begin() + static_cast<std::ptrdiff_t>(size));
       Vector precision(network.layout().stride());
-      trainer.precision(0, precision.data());
+      trainer.precisions(precision.data());
       precision.resize(size);
       const Sent<double> sent{Vector(trainer.mean(0), trainer.mean(0) + size), precision};
       append(client_mean, sent.mean);
@@ -192,9 +192,8 @@ void run_toy(const Hdf5File& file, const std::string& group) {
       };
       visit.gradient = [&](std::size_t, const double* theta, double* gradient) {
         const BatchShape shape{1, clients.rows[k].size(), nullptr, network.layout().stride()};
-        double loss = 0;
-        network.loss_and_gradient(*device, shape, theta, x.data() + clients.rows[k].front() * d,
-                                  clients.data.labels.data() + clients.rows[k].front(), workspace, gradient, &loss);
+        network.gradient(*device, shape, theta, x.data() + clients.rows[k].front() * d,
+                         clients.data.labels.data() + clients.rows[k].front(), workspace, gradient, nullptr);
       };
       visit.run(steps);
       const Sent<double> sent{visit.mean(), visit.precision()};

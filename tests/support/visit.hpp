@@ -34,7 +34,8 @@ class DrivenVisit {
   /// Trains from the terms of block.clients. A resumed visit keeps what the optimizer carries over.
   void run(std::size_t steps, bool resumed = false) {
     for (std::size_t b = 0; b < block.clients.size(); ++b) set_noise(b, 0, 0);
-    optimizer_.begin(block, resumed);
+    for (auto& client : block.clients) client.resumed = resumed;
+    optimizer_.begin(block);
     if (after_begin) after_begin();
     for (std::size_t step = 0; step < steps; ++step) {
       for (auto& client : block.clients) client.learning_rate = rate ? rate(step) : 1.0;
@@ -53,10 +54,9 @@ class DrivenVisit {
   std::vector<Real> mean(std::size_t b = 0) { return head(block.row(block.mean, b)); }
   std::vector<Real> slot(std::size_t i, std::size_t b = 0) { return head(block.row(block.slots[i], b)); }
   std::vector<Real> precision(std::size_t b = 0) {
-    std::vector<Real> s(block.stride);
-    optimizer_.posterior_precision(block, b, s.data());
-    s.resize(parameters_);
-    return s;
+    std::vector<Real> s(block.stride * block.clients.size());
+    optimizer_.posterior_precisions(block, s.data());
+    return head(s.data() + b * block.stride);
   }
 
  private:

@@ -63,10 +63,10 @@ std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const Vi
       Outcome outcome;
       outcome.mean.assign(trainer.mean(b), trainer.mean(b) + network.layout().size());
       if (optimizer.gives_posterior()) {
-        std::vector<float> precision(network.layout().stride());
-        trainer.precision(b, precision.data());
-        precision.resize(network.layout().size());
-        outcome.precision = precision;
+        std::vector<float> precisions(block * network.layout().stride());
+        trainer.precisions(precisions.data());
+        const auto first_of = precisions.begin() + static_cast<std::ptrdiff_t>(b * network.layout().stride());
+        outcome.precision.assign(first_of, first_of + static_cast<std::ptrdiff_t>(network.layout().size()));
       }
       outcome.steps = results[b].steps;
       outcome.loss = results[b].train_loss;

@@ -1,0 +1,75 @@
+#include "clients/resident_data.hpp"
+
+#include "ivory/elementwise.hpp"
+
+namespace ivory {
+namespace {
+
+/// Row r of a minibatch is row examples[r] of the data set; empty rows are zeros.
+template <class Real>
+struct GatherRows {
+  const float* IVORY_RESTRICT from;
+  const std::uint32_t* IVORY_RESTRICT examples;
+  Real* IVORY_RESTRICT to;
+  std::size_t features, live;
+  IVORY_HD void operator()(std::size_t r, std::size_t c) const {
+    to[r * features + c] =
+        r < live ? static_cast<Real>(from[static_cast<std::size_t>(examples[r]) * features + c]) : Real(0);
+  }
+};
+
+struct GatherLabels {
+  const std::int32_t* IVORY_RESTRICT from;
+  const std::uint32_t* IVORY_RESTRICT examples;
+  std::int32_t* IVORY_RESTRICT to;
+  std::size_t live;
+  IVORY_HD void operator()(std::size_t r) const { to[r] = r < live ? from[examples[r]] : 0; }
+};
+
+struct CopyRows {
+  const float* IVORY_RESTRICT from;
+  float* IVORY_RESTRICT to;
+  std::size_t features, live;
+  IVORY_HD void operator()(std::size_t r, std::size_t c) const {
+    to[r * features + c] = r < live ? from[r * features + c] : 0.0F;
+  }
+};
+
+}  // namespace
+
+ResidentData::ResidentData(Device& device, const Dataset& data)
+    : x_(data.x.data()), labels_(data.labels.data()), features_(data.features) {
+  if (device.shares_host_memory()) return;
+  x_copy_ = Buffer<float>(device, data.x);
+  labels_copy_ = Buffer<std::int32_t>(device, data.labels);
+  x_ = x_copy_.data();
+  labels_ = labels_copy_.data();
+}
+
+template <class Real>
+void ResidentData::gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels,
+                          const std::function<Gathered(std::size_t)>& minibatch) const {
+  for_each_client_place(device, shape.clients, shape.rows, features_, [&](std::size_t b) {
+    const Gathered batch = minibatch(b);
+    return Share{batch.rows,
+                 GatherRows<Real>{x_, batch.examples, x + b * shape.rows * features_, features_, shape.live_rows(b)}};
+  });
+  for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+    const Gathered batch = minibatch(b);
+    return Share{batch.rows, GatherLabels{labels_, batch.examples, labels + b * shape.rows, shape.live_rows(b)}};
+  });
+}
+
+void ResidentData::copy_rows(Device& device, std::size_t first, const BatchShape& shape, float* x) const {
+  for_each_client_place(device, shape.clients, shape.rows, features_, [&](std::size_t b) {
+    return Share{shape.work_rows(b),
+                 CopyRows{x_ + first * features_, x + b * shape.rows * features_, features_, shape.live_rows(b)}};
+  });
+}
+
+template void ResidentData::gather(Device&, const BatchShape&, float*, std::int32_t*,
+                                   const std::function<Gathered(std::size_t)>&) const;
+template void ResidentData::gather(Device&, const BatchShape&, double*, std::int32_t*,
+                                   const std::function<Gathered(std::size_t)>&) const;
+
+}  // namespace ivory

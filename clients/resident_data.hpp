@@ -1,0 +1,41 @@
+// A data set where a device can read it, and minibatches made from it there.
+#pragma once
+#include <cstdint>
+#include <functional>
+
+#include "ivory/buffer.hpp"
+#include "ivory/dataset.hpp"
+#include "ivory/layer.hpp"
+
+namespace ivory {
+
+/// One client's minibatch: how many of its rows are written (0: it stays as it is), and which rows of the data set they are.
+struct Gathered {
+  std::size_t rows;
+  const std::uint32_t* examples;  // on the device
+};
+
+/// The caller's own memory on the CPU (which must outlive this), a copy elsewhere.
+class ResidentData {
+ public:
+  ResidentData(Device& device, const Dataset& data);
+
+  const std::int32_t* labels() const { return labels_; }
+
+  /// Minibatches of a block: x [clients x rows x features], labels [clients x rows]; rows beyond the live ones become zeros.
+  template <class Real>
+  void gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels,
+              const std::function<Gathered(std::size_t client)>& minibatch) const;
+
+  /// The rows from `first` on, the same for every client of the block.
+  void copy_rows(Device& device, std::size_t first, const BatchShape& shape, float* x) const;
+
+ private:
+  Buffer<float> x_copy_;
+  Buffer<std::int32_t> labels_copy_;
+  const float* x_;
+  const std::int32_t* labels_;
+  std::size_t features_;
+};
+
+}  // namespace ivory

@@ -1,0 +1,34 @@
+// How much memory a run takes, counted before it starts: what `ivory plan` prints and what decides the size of a block.
+#pragma once
+#include <cstddef>
+
+#include "clients/trainer.hpp"
+#include "ivory/algorithm.hpp"
+
+namespace ivory {
+
+struct MemoryQuestion {
+  const Network<float>* network = nullptr;
+  const Optimizer<float>* optimizer = nullptr;
+  AlgorithmTraits traits;
+  VisitPlan plan;  // its batch already fitted to the clients
+  std::size_t clients = 0;
+  bool everyone_takes_part = true;
+  std::size_t examples = 0;  // of the training set
+};
+
+/// All in bytes of device memory.
+struct MemoryPlan {
+  std::size_t per_client = 0;     // of a block: what one more client in it takes
+  std::size_t server = 0;         // the server's Gaussian, its sums and its start
+  std::size_t clients_state = 0;  // kept between rounds for all clients: sites, last updates, own weights
+  std::size_t data = 0;           // one copy of the training set
+};
+
+MemoryPlan plan_memory(const MemoryQuestion& question);
+
+/// The largest block of at most `most` clients such that `lanes` blocks, and the clients' state, fit into `free` bytes with a
+/// reserve of a tenth. Throws MemoryError with the numbers where not even one client fits.
+std::size_t largest_block(const MemoryPlan& plan, std::size_t free, std::size_t lanes, std::size_t most);
+
+}  // namespace ivory
