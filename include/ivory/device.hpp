@@ -68,6 +68,18 @@ class Device {
   virtual std::size_t free_memory() const { return static_cast<std::size_t>(-1); }
 };
 
+/// How an accelerator's float32 products are calculated; the others are faster and less exact, and taken only when asked for.
+enum class ProductPrecision { float32, tf32, bfloat16 };
+
+/// The NVIDIA GPUs that can be used; `reason` says what was found where there is none.
+struct CudaDevices {
+  int count = 0;
+  std::string reason;
+};
+CudaDevices cuda_devices();
+
 std::unique_ptr<Device> make_cpu_device();
+/// One lane of GPU `index`. Throws InputError where there is no such GPU, its capability is too low, or a library is missing.
+std::unique_ptr<Device> make_cuda_device(int index, ProductPrecision precision);
 
 }  // namespace ivory

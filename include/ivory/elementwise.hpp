@@ -20,6 +20,25 @@ namespace ivory {
 inline namespace IVORY_TRANSLATION {
 namespace detail {
 
+/// The compiled forms of `Loop` over rows of this type.
+template <class Loop, class Row>
+Kernel kernel() {
+#if defined(__CUDACC__)
+  return {.on_host = &launch_host<Loop, Row>, .on_gpu = &launch_cuda<Loop, Row>};
+#else
+  return {.on_host = &launch_host<Loop, Row>, .on_gpu = nullptr};
+#endif
+}
+// The functor is deduced, because nvcc cannot spell a row type that it met as the result of a lambda.
+template <class Loop, class F>
+Kernel kernel_for(const Share<F>* /*rows*/) {
+  return kernel<Loop, Share<F>>();
+}
+template <class Loop, class Real, class F>
+Kernel kernel_for(const NoisyShare<Real, F>* /*rows*/) {
+  return kernel<Loop, NoisyShare<Real, F>>();
+}
+
 /// Runs `Loop` over one row per client; `make(b)` returns client b's row. On the CPU no table is made.
 template <class Loop, class Make>
 void run_block(Device& device, std::size_t clients, std::size_t most, std::size_t columns, const Make& make) {
@@ -32,13 +51,7 @@ void run_block(Device& device, std::size_t clients, std::size_t most, std::size_
   }
   auto* const rows = static_cast<Row*>(accelerator->open_table(clients * sizeof(Row)));
   for (std::size_t b = 0; b < clients; ++b) new (rows + b) Row(make(b));
-#if defined(__CUDACC__)
-  constexpr auto on_gpu = &launch_cuda<Loop, Row>;
-#else
-  constexpr void (*on_gpu)(const Launch&) = nullptr;
-#endif
-  accelerator->launch({.on_host = &launch_host<Loop, Row>, .on_gpu = on_gpu},
-                      {.table = {}, .clients = clients, .most = most, .columns = columns});
+  accelerator->launch(kernel_for<Loop>(rows), {.table = {}, .clients = clients, .most = most, .columns = columns});
 }
 
 }  // namespace detail

@@ -1,0 +1,216 @@
+#include "kernels/accelerator/staged_device.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "ivory/error.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr std::size_t alignment = 16;
+constexpr std::size_t ring_parts = 4;
+constexpr std::size_t smallest_ring = std::size_t{1} << 20;
+constexpr std::size_t most_version_bytes = std::size_t{1} << 26;  // beyond it, steps wait for those long before them
+constexpr std::size_t chunk_steps = 8;                            // sent and replayed at a time
+constexpr std::uint64_t fewest_recorded = 4;                      // recording costs more than fewer steps gain
+
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+// Marks: the ring's parts come first, then the chunks of versions.
+constexpr std::size_t mark_of_chunk(std::size_t chunk) { return ring_parts + chunk; }
+
+}  // namespace
+
+StagedDevice::Room StagedDevice::make_room(std::size_t bytes) {
+  Room room;
+  room.host = static_cast<std::byte*>(host_room(bytes));
+  try {
+    room.device = static_cast<std::byte*>(allocate(bytes));
+  } catch (...) {
+    release_host_room(room.host);
+    throw;
+  }
+  room.bytes = bytes;
+  return room;
+}
+
+void StagedDevice::release(Room& room) noexcept {
+  if (room.host == nullptr) return;
+  release_host_room(room.host);
+  release(static_cast<void*>(room.device));
+  room = {};
+}
+
+void StagedDevice::release_tables() noexcept {
+  release(ring_);
+  release(versions_);
+  if (counter_ != nullptr) release(static_cast<void*>(counter_));
+  counter_ = nullptr;
+}
+
+void StagedDevice::outside_steps(const char* what) const {
+  if (mode_ != Mode::eager) throw std::logic_error(std::string("a repeated step may not ") + what);
+}
+
+// A table never lies across two parts, so a part may be written again once its mark has passed.
+std::size_t StagedDevice::take_scratch(std::size_t bytes) {
+  if (bytes > ring_.bytes / ring_parts) {
+    synchronise();
+    release(ring_);
+    ring_ = make_room(ring_parts * std::max(smallest_ring / ring_parts, round_up(2 * bytes, alignment)));
+    ring_part_ = ring_used_ = 0;
+    for (std::size_t part = 0; part < ring_parts; ++part) set_mark(part);
+  }
+  const std::size_t part_bytes = ring_.bytes / ring_parts;
+  if (ring_used_ + bytes > part_bytes) {
+    set_mark(ring_part_);
+    ring_part_ = (ring_part_ + 1) % ring_parts;
+    wait_for_mark(ring_part_);
+    ring_used_ = 0;
+  }
+  ring_used_ += bytes;
+  return ring_part_ * part_bytes + ring_used_ - bytes;
+}
+
+void* StagedDevice::open_table(std::size_t bytes) {
+  table_bytes_ = round_up(std::max<std::size_t>(bytes, 1), alignment);
+  if (mode_ == Mode::eager) {
+    const std::size_t place = take_scratch(table_bytes_);
+    eager_bytes_ += table_bytes_;
+    table_host_ = ring_.host + place;
+    table_device_ = ring_.device + place;
+    return ring_.host + place;
+  }
+  if (version_offset_ + table_bytes_ > version_bytes_) {
+    throw std::logic_error("a repeated step asks for larger tables than the first one did");
+  }
+  std::byte* const room = versions_.host + version_ * version_bytes_ + version_offset_;
+  table_device_ = versions_.device + version_offset_;
+  version_offset_ += table_bytes_;
+  return room;
+}
+
+void StagedDevice::launch(const Kernel& kernel, Launch launch) {
+  if (suppressed()) return;
+  if (mode_ == Mode::eager) {
+    send(table_device_, table_host_, table_bytes_);
+    launch.table = {.base = table_device_};
+  } else {
+    launch.table = {.base = table_device_,
+                    .step = counter_,
+                    .versions = static_cast<std::uint32_t>(version_count_),
+                    .version_bytes = version_bytes_};
+  }
+  run(kernel, launch);
+}
+
+void StagedDevice::upload(void* to, const void* from, std::size_t bytes) {
+  outside_steps("upload");
+  upload_now(to, from, bytes);
+}
+void StagedDevice::download(void* to, const void* from, std::size_t bytes) {
+  outside_steps("download");
+  download_now(to, from, bytes);
+}
+void StagedDevice::synchronise() {
+  outside_steps("wait");
+  wait_for_all();
+}
+void StagedDevice::clear(void* memory, std::size_t bytes) {
+  if (!suppressed()) run_clear(memory, bytes);
+}
+void StagedDevice::copy(void* to, const void* from, std::size_t bytes) {
+  if (!suppressed()) run_copy(to, from, bytes);
+}
+void StagedDevice::multiply(const MatrixProduct<float>& product) {
+  if (!suppressed()) run_multiply(product);
+}
+void StagedDevice::multiply(const MatrixProduct<double>& product) {
+  if (!suppressed()) run_multiply(product);
+}
+
+void StagedDevice::make_versions(std::size_t step_bytes, std::uint64_t steps) {
+  const std::size_t fitting = std::max(most_version_bytes / std::max<std::size_t>(step_bytes, 1), 2 * chunk_steps);
+  const std::size_t count =
+      round_up(static_cast<std::size_t>(std::min<std::uint64_t>(steps, fitting)), chunk_steps);
+  if (counter_ == nullptr) {
+    counter_ = static_cast<std::uint32_t*>(allocate(sizeof(std::uint32_t)));
+    run_clear(counter_, sizeof(std::uint32_t));
+    run_increment(counter_);  // a kernel's first launch may load code, which a recording would forbid
+  }
+  if (step_bytes != version_bytes_ || count > version_count_) {
+    for (std::size_t chunk = 0; chunk < chunk_marked_.size(); ++chunk) {
+      if (chunk_marked_[chunk]) wait_for_mark(mark_of_chunk(chunk));
+    }
+    if (count * step_bytes > versions_.bytes) {
+      wait_for_all();
+      release(versions_);
+      versions_ = make_room(count * step_bytes);
+    }
+    version_bytes_ = step_bytes;
+    version_count_ = count;
+    chunk_marked_.assign(count / chunk_steps, false);
+  }
+  run_clear(counter_, sizeof(std::uint32_t));
+}
+
+void StagedDevice::repeat(std::uint64_t count, const std::function<void(std::uint64_t)>& step) {
+  outside_steps("repeat steps of its own");
+  if (count < fewest_recorded) {
+    for (std::uint64_t t = 0; t < count; ++t) step(t);
+    return;
+  }
+  operations_ = eager_bytes_ = 0;
+  step(0);
+  const std::size_t operations = operations_;
+  const auto in_mode = [&](Mode mode, std::size_t version, std::uint64_t t) {
+    mode_ = mode;
+    version_ = version;
+    version_offset_ = operations_ = 0;
+    try {
+      step(t);
+    } catch (...) {
+      mode_ = Mode::eager;
+      throw;
+    }
+    mode_ = Mode::eager;
+    if (operations_ != operations || version_offset_ != version_bytes_) {
+      throw std::logic_error("a repeated step must ask for the operations of the first one");
+    }
+  };
+  make_versions(eager_bytes_, count - 1);
+
+  // Version of step t: t - 1 in a ring. A chunk of the ring is written again once its last replay has passed.
+  for (std::uint64_t t = 1; t < count; ++t) {
+    const auto version = static_cast<std::size_t>((t - 1) % version_count_);
+    const std::size_t chunk = version / chunk_steps;
+    if (version % chunk_steps == 0 && chunk_marked_[chunk]) wait_for_mark(mark_of_chunk(chunk));
+    if (t == 1) {
+      begin_recording();
+      try {
+        in_mode(Mode::recording, version, t);
+      } catch (...) {
+        try {
+          end_recording();
+        } catch (const RunError&) {  // the step's own failure says more
+        }
+        throw;
+      }
+      run_increment(counter_);
+      end_recording();
+    } else {
+      in_mode(Mode::tables_only, version, t);
+    }
+    if (version % chunk_steps + 1 < chunk_steps && t + 1 < count) continue;
+    const std::size_t first = chunk * chunk_steps;
+    send(versions_.device + first * version_bytes_, versions_.host + first * version_bytes_,
+         (version + 1 - first) * version_bytes_);
+    for (std::size_t v = first; v <= version; ++v) replay();
+    set_mark(mark_of_chunk(chunk));
+    chunk_marked_[chunk] = true;
+  }
+}
+
+}  // namespace ivory
