@@ -133,8 +133,7 @@ void StagedDevice::multiply(const MatrixProduct<double>& product) {
 
 void StagedDevice::make_versions(std::size_t step_bytes, std::uint64_t steps) {
   const std::size_t fitting = std::max(most_version_bytes / std::max<std::size_t>(step_bytes, 1), 2 * chunk_steps);
-  const std::size_t count =
-      round_up(static_cast<std::size_t>(std::min<std::uint64_t>(steps, fitting)), chunk_steps);
+  const std::size_t count = round_up(static_cast<std::size_t>(std::min<std::uint64_t>(steps, fitting)), chunk_steps);
   if (counter_ == nullptr) {
     counter_ = static_cast<std::uint32_t*>(allocate(sizeof(std::uint32_t)));
     run_clear(counter_, sizeof(std::uint32_t));

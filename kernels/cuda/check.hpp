@@ -11,8 +11,8 @@ namespace ivory::cuda {
 inline void check(cudaError_t status, const char* expression) {
   if (status == cudaSuccess) return;
   (void)cudaGetLastError();  // errors that do not last are not reported a second time
-  const std::string what = std::string("`") + expression + "` gave " + cudaGetErrorName(status) + " (" +
-                           cudaGetErrorString(status) + ")";
+  const std::string what =
+      std::string("`") + expression + "` gave " + cudaGetErrorName(status) + " (" + cudaGetErrorString(status) + ")";
   if (status == cudaErrorMemoryAllocation) {
     throw MemoryError("[memory] the GPU must have room for what a run needs, " + what +
                       "; use smaller blocks (--block), or free the GPU's memory");

@@ -246,8 +246,8 @@ std::unique_ptr<Device> make_cuda_device(int index, ProductPrecision precision) 
     throw InputError("[device] a GPU needs an NVIDIA driver and device, " + reason + "; use --device cpu");
   }
   if (index < 0 || index >= count) {
-    throw InputError("[device] cuda:N must be one of the " + std::to_string(count) + " GPUs, got cuda:" +
-                     std::to_string(index) + "; the first is cuda:0");
+    throw InputError("[device] cuda:N must be one of the " + std::to_string(count) +
+                     " GPUs, got cuda:" + std::to_string(index) + "; the first is cuda:0");
   }
   int major = 0, minor = 0;
   IVORY_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));

@@ -58,7 +58,8 @@ struct Library {
   void load(Function*& function, const char* name) {
     function = reinterpret_cast<Function*>(dlsym(handle, name));
     if (function == nullptr) {
-      throw InputError(std::string("[cuda] cuBLASLt must have ") + name + ", the library found lacks it; use the one of " +
+      throw InputError(std::string("[cuda] cuBLASLt must have ") + name +
+                       ", the library found lacks it; use the one of " +
                        "the toolkit that this program was built with");
     }
   }
@@ -183,10 +184,10 @@ void multiply_all(Impl& impl, const MatrixProduct<Real>& p, cudaStream_t stream)
     struct Three {
       Layout a, b, c;
     };
-    return std::unique_ptr<Three>(new Three{
-        {lt, type, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb, count, p.stride_b},
-        {lt, type, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda, count, p.stride_a},
-        {lt, type, p.n, p.m, p.ldc, count, p.stride_c}});
+    return std::unique_ptr<Three>(
+        new Three{{lt, type, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb, count, p.stride_b},
+                  {lt, type, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda, count, p.stride_a},
+                  {lt, type, p.n, p.m, p.ldc, count, p.stride_c}});
   };
   const auto checked = [&](auto three) {
     for (const Layout* layout : {&three->a, &three->b, &three->c}) impl.check(layout->status, what);
@@ -226,7 +227,8 @@ void multiply_all(Impl& impl, const MatrixProduct<Real>& p, cudaStream_t stream)
     const auto whole = [&](const cublasLtMatmulHeuristicResult_t& result) {
       std::int32_t split = 1;
       std::size_t written = 0;
-      const auto status = lt.algorithm_get(&result.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
+      const auto status =
+          lt.algorithm_get(&result.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, &written);
       return result.state == CUBLAS_STATUS_SUCCESS && (status != CUBLAS_STATUS_SUCCESS || split <= 1);
     };
     const auto best = std::find_if(results.begin(), results.begin() + count, whole);
@@ -238,8 +240,8 @@ void multiply_all(Impl& impl, const MatrixProduct<Real>& p, cudaStream_t stream)
 
   const auto three = checked(layouts(static_cast<std::int32_t>(p.count)));
   const Real one = 1, keep = p.accumulate ? Real(1) : Real(0);
-  impl.check(lt.matmul(impl.handle, desc, &one, p.b, three->a.layout, p.a, three->b.layout, &keep, p.c,
-                       three->c.layout, p.c, three->c.layout, &found->second, nullptr, 0, stream),
+  impl.check(lt.matmul(impl.handle, desc, &one, p.b, three->a.layout, p.a, three->b.layout, &keep, p.c, three->c.layout,
+                       p.c, three->c.layout, &found->second, nullptr, 0, stream),
              what);
 }
 

@@ -7,73 +7,24 @@
 
 #include "clients/trainer.hpp"
 #include "ivory/registry.hpp"
+#include "tests/support/block_training.hpp"
 #include "tests/support/plugins.hpp"
 
 namespace {
 
 using namespace ivory;
-
-Dataset labelled_noise(std::size_t examples, std::size_t features, int classes) {
-  Dataset data;
-  data.features = features;
-  data.classes = classes;
-  StreamReader random(3, {.purpose = Purpose::data});
-  for (std::size_t i = 0; i < examples * features; ++i) data.x.push_back(static_cast<float>(random.normal()));
-  for (std::size_t i = 0; i < examples; ++i) {
-    data.labels.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(classes))));
-  }
-  return data;
-}
+using test::labelled_noise;
+using test::Outcome;
 
 std::unique_ptr<Optimizer<float>> make(const std::string& name, const GivenTable& given) {
   const OptimizerPlugin* plugin = find_optimizer(name);
   return plugin->make_float(resolve_options(plugin->options, given, "clients.optimizer", {}));
 }
 
-struct Outcome {
-  std::vector<float> mean, precision;
-  double steps, loss;
-  bool operator==(const Outcome&) const = default;
-};
-
-// Trains clients of unequal size in blocks of `block`, and returns every client's result.
-std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const VisitPlan& plan, std::size_t block) {
-  const Dataset data = labelled_noise(200, 7, 4);
-  const std::vector<std::size_t> hidden = {6, 5};
-  const Network<float> network = make_mlp<float>(7, hidden, 4, "tanh", true);
+std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const VisitPlan& plan, std::size_t block,
+                                     bool sites = false) {
   const auto device = make_cpu_device();
-  const Buffer<float> start(*device, network.initialise(9));
-  std::vector<std::vector<std::uint32_t>> examples;
-  for (const std::uint32_t size : {33U, 5U, 16U, 1U, 40U, 17U, 8U}) {
-    auto& rows = examples.emplace_back(size);
-    std::iota(rows.begin(), rows.end(), 11U * static_cast<std::uint32_t>(examples.size()));
-  }
-  Trainer<float> trainer(*device, network, optimizer, data, plan, LearningRate(0.05), block);
-  std::vector<Outcome> outcomes;
-  for (std::size_t first = 0; first < examples.size(); first += block) {
-    std::vector<Visit<float>> visits;
-    for (std::size_t k = first; k < std::min(first + block, examples.size()); ++k) {
-      Visit<float> visit{.task = {.client = static_cast<std::uint32_t>(k), .round = 4, .terms = {}},
-                         .examples = examples[k]};
-      visit.task.terms.start = start.data();
-      visits.push_back(visit);
-    }
-    const auto results = trainer.train(visits);
-    for (std::size_t b = 0; b < visits.size(); ++b) {
-      Outcome outcome;
-      outcome.mean.assign(trainer.mean(b), trainer.mean(b) + network.layout().size());
-      if (optimizer.gives_posterior()) {
-        std::vector<float> precisions(block * network.layout().stride());
-        trainer.precisions(precisions.data());
-        const auto first_of = precisions.begin() + static_cast<std::ptrdiff_t>(b * network.layout().stride());
-        outcome.precision.assign(first_of, first_of + static_cast<std::ptrdiff_t>(network.layout().size()));
-      }
-      outcome.steps = results[b].steps;
-      outcome.loss = results[b].train_loss;
-      outcomes.push_back(outcome);
-    }
-  }
-  return outcomes;
+  return test::train_in_blocks(*device, optimizer, plan, block, sites);
 }
 
 }  // namespace
@@ -84,12 +35,14 @@ BOOST_AUTO_TEST_CASE(block_size_does_not_change_a_bit) {
   for (const auto& optimizer : {make("ivon", {}), make("ivon", ivon), make("adam", {}), make("sgd", {})}) {
     for (const VisitPlan& plan :
          {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 9, .batch = 16}}) {
-      const auto alone = train_in_blocks(*optimizer, plan, 1);
-      for (const std::size_t block : {2U, 3U, 7U}) {
-        const auto together = train_in_blocks(*optimizer, plan, block);
-        BOOST_REQUIRE_EQUAL(alone.size(), together.size());
-        for (std::size_t k = 0; k < alone.size(); ++k) {
-          BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
+      for (const bool sites : {false, true}) {
+        const auto alone = train_in_blocks(*optimizer, plan, 1, sites);
+        for (const std::size_t block : {2U, 3U, 7U}) {
+          const auto together = train_in_blocks(*optimizer, plan, block, sites);
+          BOOST_REQUIRE_EQUAL(alone.size(), together.size());
+          for (std::size_t k = 0; k < alone.size(); ++k) {
+            BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
+          }
         }
       }
     }

@@ -1,0 +1,226 @@
+// Every layer, optimizer and algorithm on an accelerator: the CPU's results within float32 rounding, and the same bits for every
+// block size, lane and device. Runs once per family of devices (tests/support/devices.hpp).
+#define BOOST_TEST_MODULE devices
+#define BOOST_TEST_NO_MAIN
+#include <unistd.h>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "tests/support/boost_test.hpp"
+
+#include "src/experiment.hpp"
+#include "src/scenario_reader.hpp"
+#include "tests/support/block_training.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/devices.hpp"
+#include "tests/support/layer_check.hpp"
+#include "tests/support/plugins.hpp"
+
+namespace {
+
+using namespace ivory;
+using namespace ivory::test;
+using Texts = std::vector<std::string>;
+
+std::unique_ptr<Device> lane() { return lane_makers(1).front()(); }
+
+std::unique_ptr<Layer<float>> layer_of(const LayerPlugin& plugin, std::size_t inputs) {
+  return make_layer<float>(
+      plugin.name, plugin.name == "dense" ? OptionValues{{"outputs", std::int64_t{6}}} : OptionValues{}, inputs);
+}
+
+// A pass through a layer on `device`; rows that are not live have no gradient, as the loss leaves them.
+struct PassOnDevice {
+  PassOnDevice(Device& device, const LayerPass<float>& pass, std::size_t first, std::size_t clients) {
+    const std::size_t stride = pass.shape.parameter_stride, rows = pass.shape.rows;
+    const std::size_t in = rows * pass.layer->inputs(), out = rows * pass.layer->outputs();
+    const auto part = [&](const std::vector<float>& array, std::size_t size) {
+      const auto from = array.begin() + static_cast<std::ptrdiff_t>(first * size);
+      return Buffer<float>(device, std::vector<float>(from, from + static_cast<std::ptrdiff_t>(clients * size)));
+    };
+    std::vector<float> weight = pass.weight;
+    for (std::size_t b = 0; b < pass.live.size(); ++b) {
+      const std::size_t from = b * out + static_cast<std::size_t>(pass.live[b]) * pass.layer->outputs();
+      std::fill(weight.begin() + static_cast<std::ptrdiff_t>(from),
+                weight.begin() + static_cast<std::ptrdiff_t>((b + 1) * out), 0.0F);
+    }
+    const Buffer<float> parameters = part(pass.parameters, stride), input = part(pass.input, in),
+                        gradient = part(weight, out);
+    Buffer<float> y(device, clients * out), dx(device, clients * in), dp = part(pass.parameter_gradient, stride);
+    const BatchShape shape{.clients = clients,
+                           .rows = rows,
+                           .live = pass.live.data() + first,
+                           .parameter_stride = stride,
+                           .nominal = true};
+    pass.layer->forward(device, shape, parameters.data(), input.data(), y.data());
+    pass.layer->backward(device, shape, parameters.data(), input.data(), y.data(), gradient.data(), dx.data(),
+                         dp.data());
+    output = y.to_host(), input_gradient = dx.to_host(), parameter_gradient = dp.to_host();
+  }
+  std::vector<float> output, input_gradient, parameter_gradient;
+};
+
+std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides, const std::vector<DeviceMaker>& devices,
+                             std::size_t block = 0) {
+  const Texts only = {arm};
+  const auto scenario =
+      read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
+  const auto log = std::filesystem::temp_directory_path() /
+                   ("ivory-test-devices-" + std::to_string(::getpid()) + "-" + device_family() + ".h5");
+  std::vector<RoundRecord> records;
+  RunSettings settings;
+  settings.threads = 2;
+  settings.devices = devices;
+  settings.block = block;
+  settings.log_file = log.string();
+  settings.on_round = [&](const RoundRecord& record) { records.push_back(record); };
+  run_experiment(scenario, settings);
+  std::filesystem::remove(log);
+  return records;
+}
+
+std::vector<std::uint64_t> hashes(const std::vector<RoundRecord>& records) {
+  std::vector<std::uint64_t> out;
+  for (const auto& record : records) out.push_back(record.state_hash);
+  return out;
+}
+
+void check_same_run(const std::vector<RoundRecord>& a, const std::vector<RoundRecord>& b) {
+  BOOST_TEST(hashes(a) == hashes(b), boost::test_tools::per_element());
+  BOOST_TEST(a.back().train_loss == b.back().train_loss);
+  BOOST_TEST(a.back().mean.metrics.nll == b.back().mean.metrics.nll);
+  if (std::isfinite(a.back().bayes.metrics.nll)) BOOST_TEST(a.back().bayes.metrics.nll == b.back().bayes.metrics.nll);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(every_layer) {
+  const auto device = lane();
+  for (const LayerPlugin& plugin : layer_plugins()) {
+    BOOST_TEST_CONTEXT("layer " << plugin.name) {
+      constexpr std::size_t inputs = 6, rows = 7;
+      LayerPass<float> cpu(layer_of(plugin, inputs), {7, 3, 1, 6}, rows, 5);
+      const PassOnDevice block(*device, cpu, 0, 4);
+      cpu.forward();
+      cpu.backward();
+      // Sums of at most 7 products of magnitude below 1.1^2, in another order: each addition rounds by at most 2^-24 of a
+      // partial sum below 9. Activations: exponentials within 2 units in the last place.
+      constexpr double bound = 7 * 9 * 0x1p-24;
+      const std::size_t outputs = cpu.layer->outputs(), stride = cpu.shape.parameter_stride;
+      for (std::size_t b = 0; b < 4; ++b) {
+        const auto live = static_cast<std::size_t>(cpu.live[b]);
+        const auto close = [&](const std::vector<float>& a, const std::vector<float>& c, std::size_t from,
+                               std::size_t count, const char* what) {
+          double worst = 0;
+          for (std::size_t i = from; i < from + count; ++i)
+            worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(c[i])));
+          BOOST_TEST(worst <= bound, what << " of client " << b << " differs by " << worst);
+        };
+        close(block.output, cpu.output, b * rows * outputs, live * outputs, "output");
+        close(block.input_gradient, cpu.input_gradient, b * rows * inputs, live * inputs, "input gradient");
+        close(block.parameter_gradient, cpu.parameter_gradient, b * stride, stride, "parameter gradient");
+        // Rows without an example get no gradient, and a client alone gets the bits it has in a block.
+        for (std::size_t i = (b * rows + live) * inputs; i < (b + 1) * rows * inputs; ++i)
+          BOOST_TEST(block.input_gradient[i] == 0.0F);
+        LayerPass<float> fresh(layer_of(plugin, inputs), {7, 3, 1, 6}, rows, 5);
+        const PassOnDevice alone(*device, fresh, b, 1);
+        const auto same = [&](const std::vector<float>& whole, const std::vector<float>& own) {
+          return std::equal(own.begin(), own.end(), whole.begin() + static_cast<std::ptrdiff_t>(b * own.size()));
+        };
+        BOOST_TEST(same(block.output, alone.output));
+        BOOST_TEST(same(block.input_gradient, alone.input_gradient));
+        BOOST_TEST(same(block.parameter_gradient, alone.parameter_gradient));
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(every_optimizer) {
+  const auto device = lane(), cpu = make_cpu_device();
+  for (const OptimizerPlugin& plugin : optimizer_plugins()) {
+    std::vector<OptionValues> settings = {{}};
+    if (plugin.name == "ivon") settings = {{}, {{"samples", std::int64_t{2}}}, {{"estimator", "gradsq"}}};
+    if (plugin.name == "sgd") settings = {{{"momentum", 0.9}}};
+    for (const OptionValues& values : settings) {
+      const auto optimizer = make_optimizer<float>(plugin.name, values);
+      for (const bool sites : {false, true}) {
+        BOOST_TEST_CONTEXT("optimizer " << plugin.name << ", " << values.size() << " options, sites " << sites) {
+          // One step: a gradient of sums over at most 16 examples and 7 inputs in another order, relative error below 2^-19,
+          // then the optimizer's own formula. IVON multiplies it by up to lambda (h + d) and Adam divides by |g|, which
+          // leaves relative errors of that size; entries are below 4.
+          const VisitPlan one{.seed = 5, .steps = 1, .batch = 16};
+          const auto here = train_in_blocks(*device, *optimizer, one, 7, sites);
+          const auto there = train_in_blocks(*cpu, *optimizer, one, 1, sites);
+          for (std::size_t k = 0; k < here.size(); ++k) {
+            BOOST_TEST(largest_difference(here[k].mean, there[k].mean) < 2e-5, "client " << k);
+            if (optimizer->gives_posterior())
+              BOOST_TEST(relative_difference(here[k].precision, there[k].precision) < 2e-5, "client " << k);
+            BOOST_TEST(std::abs(here[k].loss - there[k].loss) < 2e-6 * std::abs(there[k].loss) + 1e-7);
+          }
+          // Many steps, epochs with a partial last batch: a client's bits do not depend on its block.
+          for (const VisitPlan& plan :
+               {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 21, .batch = 16}}) {
+            const auto alone = train_in_blocks(*device, *optimizer, plan, 1, sites);
+            for (const std::size_t block : {2U, 7U}) {
+              const auto together = train_in_blocks(*device, *optimizer, plan, block, sites);
+              for (std::size_t k = 0; k < alone.size(); ++k) {
+                BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_and_device) {
+  for (const AlgorithmPlugin& plugin : algorithm_plugins()) {
+    const std::string arm = plugin.traits.needs_posterior ? "vb-admm" : "fedavg";
+    for (const Texts& extra :
+         {Texts{}, Texts{"clients.participation=0.5", "clients.keep_opt_state=true", "evaluation.clients_every=1"}}) {
+      Texts overrides = {"rounds=3", "server.algorithm=" + plugin.name, "evaluation.samples=5"};
+      overrides.insert(overrides.end(), extra.begin(), extra.end());
+      BOOST_TEST_CONTEXT("algorithm " << plugin.name << ", " << extra.size() << " more options") {
+        const auto whole = run(arm, overrides, lane_makers(1), 100);
+        BOOST_REQUIRE_EQUAL(whole.size(), 3U);
+        BOOST_TEST(whole.back().refused == 0);
+        check_same_run(whole, run(arm, overrides, lane_makers(1), 100));
+        for (const std::size_t block : {1U, 7U}) check_same_run(whole, run(arm, overrides, lane_makers(1), block));
+        check_same_run(whole, run(arm, overrides, lane_makers(2), 3));
+        check_same_run(whole, run(arm, overrides, lane_makers(3, 2), 4));
+        // The CPU, after one round: the optimizers' bounds, grown by the round's steps; seen within 1e-4.
+        const auto cpu = run(arm, overrides, {});
+        BOOST_TEST(std::abs(whole[0].train_loss - cpu[0].train_loss) < 2e-3 * cpu[0].train_loss);
+        BOOST_TEST(std::abs(whole[0].mean.metrics.nll - cpu[0].mean.metrics.nll) < 2e-3 * cpu[0].mean.metrics.nll);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(quickstart_learns_what_it_learns_on_the_cpu) {
+  for (const std::string arm : {"fedavg", "vb-admm"}) {
+    double nll_here = 0, nll_there = 0;
+    for (int seed = 1; seed <= 5; ++seed) {
+      const Texts overrides = {"rounds=10", "seed=" + std::to_string(seed), "evaluation.every=10",
+                               "evaluation.clients=none"};
+      const auto here = run(arm, overrides, lane_makers(1)).back();
+      const auto there = run(arm, overrides, {}).back();
+      const double images = 300 * std::abs(here.mean.metrics.accuracy - there.mean.metrics.accuracy);
+      BOOST_TEST(images <= 3.001, arm << ", seed " << seed << ": " << images << " of 300 images");
+      nll_here += here.mean.metrics.nll / 5;
+      nll_there += there.mean.metrics.nll / 5;
+    }
+    BOOST_TEST(std::abs(nll_here - nll_there) < 0.02 * nll_there, arm << ": " << nll_here << " and " << nll_there);
+  }
+}
+
+// NOLINTNEXTLINE(bugprone-exception-escape): a test that cannot be set up may end so
+int main(int argc, char** argv) {
+  if (device_family() == "cuda" && cuda_devices().count == 0) {
+    std::printf("skipped: %s\n", cuda_devices().reason.c_str());
+    return 77;
+  }
+  return boost::unit_test::unit_test_main(&init_unit_test, argc, argv);
+}
