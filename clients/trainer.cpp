@@ -31,6 +31,12 @@ VisitPlan VisitPlan::for_clients(std::span<const std::vector<std::uint32_t>> exa
   return plan;
 }
 
+std::uint64_t VisitPlan::steps_of(std::size_t examples) const {
+  if (examples == 0) return 0;
+  if (steps > 0) return static_cast<std::uint64_t>(steps);
+  return static_cast<std::uint64_t>(epochs) * ((examples + batch - 1) / batch);
+}
+
 template <class Real>
 struct Trainer<Real>::Order {
   std::vector<std::uint32_t> shuffled;
@@ -60,12 +66,6 @@ std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const 
   // Beside point and activations (counted by the network): gradient, mean and slots; labels, row losses, drawn rows.
   return network.bytes_at_work(plan.batch) + (2 + optimizer.vectors()) * network.layout().stride() * sizeof(Real) +
          plan.batch * (sizeof(std::int32_t) + 2 * sizeof(double) + most_steps_drawn * sizeof(std::uint32_t));
-}
-
-template <class Real>
-std::uint64_t Trainer<Real>::steps_of(std::size_t examples) const {
-  if (plan_.steps > 0) return static_cast<std::uint64_t>(plan_.steps);
-  return static_cast<std::uint64_t>(plan_.epochs) * ((examples + plan_.batch - 1) / plan_.batch);
 }
 
 // The next `count` minibatches of client b; a new epoch is shuffled by its own key, so no state survives a visit.
@@ -127,7 +127,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     client.active = b < count;
     if (!client.active) continue;
     const Visit<Real>& visit = visits[b];
-    steps[b] = visit.examples.empty() ? 0 : steps_of(visit.examples.size());
+    steps[b] = plan_.steps_of(visit.examples.size());
     longest = std::max(longest, steps[b]);
     client.terms = visit.task.terms;
     client.examples = static_cast<double>(visit.examples.size());

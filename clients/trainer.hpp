@@ -25,6 +25,8 @@ struct VisitPlan {
 
   /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
   VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;
+  /// Steps that a visit with so many examples takes.
+  std::uint64_t steps_of(std::size_t examples) const;
 };
 
 /// One client of a block: its task and its examples, and the state it kept from its last visit (null or empty: none).
@@ -69,9 +71,6 @@ class Trainer {
   /// Device memory that each client of a block takes.
   static std::size_t bytes_per_client(const Network<Real>& network, const Optimizer<Real>& optimizer,
                                       const VisitPlan& plan);
-
-  /// Steps a visit with `examples` examples takes.
-  std::uint64_t steps_of(std::size_t examples) const;
 
  private:
   struct Order;  // the shuffled examples of one client and the place in them

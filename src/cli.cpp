@@ -117,6 +117,7 @@ int command_line(int argc, char** argv) {
   add_run(app, chosen);
   add_compare(app, chosen);
   add_validate(app, chosen);
+  add_plan(app, chosen);
   add_list(app, chosen);
   add_inspect(app, chosen);
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "ivory/error.hpp"
+#include "src/memory_plan.hpp"
 #include "src/scenario_reader.hpp"
 
 namespace ivory {
@@ -52,11 +53,20 @@ void add_scenario_flags(CLI::App& verb, ScenarioFlags& flags, bool file_required
       ->allow_extra_args(false);
 }
 
-void add_run_flags(CLI::App& verb, RunFlags& flags, const std::string& seed_help) {
-  verb.add_option("--seed", flags.seed, seed_help)->option_text("N")->check(CLI::Range(std::uint64_t{0}, largest_seed));
+void add_device_flags(CLI::App& verb, RunFlags& flags) {
   verb.add_option("--threads", flags.threads, "Threads; default: every core that the process may use")
       ->option_text("N")
       ->check(CLI::Range(1, most_threads));
+  verb.add_option("--device", flags.device, "auto (a GPU where there is one; the default), cpu, cuda, or cuda:0,cuda:1")
+      ->option_text("DEVICE");
+  verb.add_option("--block", flags.block, "Clients that a GPU trains at a time; default: as many as fit")
+      ->option_text("N")
+      ->check(CLI::Range(1, static_cast<int>(most_clients_in_a_block)));
+}
+
+void add_run_flags(CLI::App& verb, RunFlags& flags, const std::string& seed_help) {
+  verb.add_option("--seed", flags.seed, seed_help)->option_text("N")->check(CLI::Range(std::uint64_t{0}, largest_seed));
+  add_device_flags(verb, flags);
   verb.add_option("--out", flags.out, "Folder for the logs; default: runs")->option_text("DIR");
   auto* quiet = verb.add_flag("--quiet", flags.quiet, "Print the final table and errors only")->option_text(" ");
   verb.add_flag("--json", flags.json, "Print one JSON object per round and nothing else")

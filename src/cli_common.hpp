@@ -27,12 +27,16 @@ struct ScenarioFlags {
 struct RunFlags {
   std::optional<std::uint64_t> seed;
   int threads = 0;  // 0: all that the process may use
+  std::string device;  // empty: auto
+  int block = 0;  // 0: as many as fit
   std::string out = "runs";
   bool quiet = false, json = false;
 };
 
 /// `file_required` is off where another option can stand for FILE.
 void add_scenario_flags(CLI::App& verb, ScenarioFlags& flags, bool file_required = true);
+/// --threads, --device, --block.
+void add_device_flags(CLI::App& verb, RunFlags& flags);
 void add_run_flags(CLI::App& verb, RunFlags& flags, const std::string& seed_help);
 
 /// One run to do: an arm with its seed.

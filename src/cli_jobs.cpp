@@ -11,6 +11,7 @@
 #include "ivory/error.hpp"
 #include "src/cli_common.hpp"
 #include "src/content_hash.hpp"
+#include "src/devices.hpp"
 #include "src/experiment.hpp"
 #include "src/interrupt.hpp"
 #include "src/log_reader.hpp"
@@ -114,6 +115,12 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
   Progress progress(choose_style(flags.quiet, flags.json));
   Failures failures;
   bool all_input = true;
+  const DeviceChoice devices = choose_devices(flags.device);
+  // Who built without CUDA and asks for nothing need not be told every time.
+  const bool expected = flags.device.empty() && !cuda_devices().built;
+  if (!devices.why_cpu.empty() && !flags.quiet && !flags.json && !expected) {
+    fmt::print(stderr, "ivory: on the CPU: {}\n", devices.why_cpu);
+  }
   if (!jobs.empty()) make_folder(flags.out);
   catch_interrupts();
   for (std::size_t i = 0; i < jobs.size(); ++i) {
@@ -133,6 +140,7 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
       ++report.failed;
       all_input = all_input && input;
     };
+    double used = 0;
     try {
       if (const std::string other = set_aside(job); !other.empty()) {
         progress.note(
@@ -143,7 +151,8 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
       settings.threads =
           flags.threads > 0 ? flags.threads : omp_get_max_threads();  // affinity and OMP_NUM_THREADS count
       settings.log_file = job.log_file;
-      double used = 0;
+      settings.devices = devices.lanes;
+      settings.block = static_cast<std::size_t>(flags.block);
       settings.on_round = [&](const RoundRecord& record) {
         progress.round(record);
         used += record.participants;
@@ -165,6 +174,8 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
       report.logs.push_back(job.log_file);
     } catch (const InputError& error) {
       failed(error.what(), true);
+    } catch (const MemoryError& error) {
+      failed(error.what(), used == 0);  // before the first round it is the input that does not fit
     } catch (const std::bad_alloc&) {
       failed("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less", false);
     } catch (const std::exception& error) {

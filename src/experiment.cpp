@@ -10,14 +10,12 @@
 #include <optional>
 
 #include "ivory/error.hpp"
-#include "ivory/registry.hpp"
 #include "src/client_runner.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
-#include "src/memory_plan.hpp"
 #include "src/model.hpp"
-#include "src/partition.hpp"
 #include "src/run_log.hpp"
+#include "src/run_parts.hpp"
 #include "src/state_hash.hpp"
 
 namespace ivory {
@@ -30,10 +28,9 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 // The participants of a round in increasing order: a keyed draw without replacement.
 std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round, std::size_t clients,
-                                         double participation) {
+                                         std::size_t wanted) {
   std::vector<std::uint32_t> cohort(clients);
   std::iota(cohort.begin(), cohort.end(), 0U);
-  const auto wanted = static_cast<std::size_t>(std::max(1.0, std::round(participation * static_cast<double>(clients))));
   if (wanted >= clients) return cohort;
   StreamReader random(seed, {.purpose = Purpose::cohort, .round = round});
   random.shuffle(cohort.begin(), clients);
@@ -42,35 +39,21 @@ std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round
   return cohort;
 }
 
-// Pooled training: every example that some client holds, once, in one client.
-Examples pooled(const Examples& clients) {
-  std::vector<std::uint32_t> all;
-  for (const auto& rows : clients) all.insert(all.end(), rows.begin(), rows.end());
-  std::sort(all.begin(), all.end());
-  all.erase(std::unique(all.begin(), all.end()), all.end());
-  return {std::move(all)};
-}
-
 // Everything a run needs before round 1; built once, then only read.
 class Run {
  public:
   Run(const Scenario& scenario, const RunSettings& settings)
       : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
-        data_(load_data(scenario)), partition_(make_partition(scenario, data_.train)),
-        examples_(scenario.clients.boolean("pool") ? pooled(partition_.train) : partition_.train),
-        network_(make_network(scenario, data_.train.features, static_cast<std::size_t>(data_.train.classes))),
-        optimizer_(find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer)),
-        algorithm_(find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm)),
-        traits_(algorithm_->traits()), server_(make_server_device(settings)),
-        state_(*server_, network_.layout().size(), network_.layout().stride(), examples_.size(),
-               scenario.clients.real("participation") >= 1.0),
-        predictor_(server_->shares_host_memory() ? Predictor(network_, threads_)
-                                                 : Predictor(network_, *server_, threads_)) {
-    const std::vector<float> start = initial_weights(scenario, network_);
+        parts_(scenario), server_(make_server_device(scenario, settings)),
+        state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.examples.size(),
+               parts_.everyone_takes_part),
+        predictor_(server_->shares_host_memory() ? Predictor(parts_.network, threads_)
+                                                 : Predictor(parts_.network, *server_, threads_)) {
+    const std::vector<float> start = initial_weights(scenario, parts_.network);
     start_hash_ = hash_weights(start);
     state_.start.from_host(start);
-    algorithm_->initialise(state_);
-    for (const Dataset* data : {&data_.train, &data_.test, &data_.validation}) {
+    parts_.algorithm->initialise(state_);
+    for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation}) {
       if (data->size() > 0) predictor_.keep(*data);
     }
     make_runner(settings);
@@ -79,16 +62,16 @@ class Run {
 
   LogPlan log_plan() const {
     return {.scenario = &scenario_,
-            .layout = &network_.layout(),
-            .partition = &partition_,
-            .train = &data_.train,
+            .layout = &parts_.network.layout(),
+            .partition = &parts_.partition,
+            .train = &parts_.data.train,
             .device = runner_->describe(),
-            .data_checksum = data_.checksum,
+            .data_checksum = parts_.data.checksum,
             .start_hash = start_hash_,
-            .data_description = data_.description,
-            .classes = data_.train.classes,
-            .has_posterior = traits_.gives_posterior,
-            .clients_have_posterior = traits_.needs_posterior,
+            .data_description = parts_.data.description,
+            .classes = parts_.data.train.classes,
+            .has_posterior = parts_.traits.gives_posterior,
+            .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = algorithm_has_sites()};
   }
 
@@ -96,14 +79,13 @@ class Run {
   RoundRecord round(RunLog& log) {
     const auto start = Clock::now();
     const int number = static_cast<int>(state_.round) + 1;
-    const auto cohort =
-        sample_cohort(scenario_.seed, state_.round, examples_.size(), scenario_.clients.real("participation"));
+    const auto cohort = sample_cohort(scenario_.seed, state_.round, parts_.examples.size(), parts_.participants);
     const bool log_sites = log.wants_sites(number);
     CohortReport cohort_report =
         runner_->run(state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
           if (log_sites) log_client(log, number, state, update);
         });
-    const AbsorbReport absorbed = algorithm_->close_round(state_);
+    const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
     state_.round += 1;
     fetch_posterior();
 
@@ -121,52 +103,39 @@ class Run {
   }
 
  private:
-  VisitPlan visit_plan() const {
-    return {.seed = scenario_.seed,
-            .epochs = scenario_.clients.integer("epochs"),
-            .steps = scenario_.clients.integer("steps"),
-            .batch = static_cast<std::size_t>(scenario_.clients.integer("batch")),
-            .keep_state = scenario_.clients.boolean("keep_opt_state"),
-            .same_draws = scenario_.clients.boolean("ref_same_seed")};
-  }
+  bool algorithm_has_sites() const { return parts_.traits.needs_posterior && parts_.traits.vectors_per_client >= 2; }
 
-  bool algorithm_has_sites() const { return traits_.needs_posterior && traits_.vectors_per_client >= 2; }
-
-  static std::unique_ptr<Device> make_server_device(const RunSettings& settings) {
-    return settings.devices.empty() ? make_cpu_device() : settings.devices.front()();
+  static std::unique_ptr<Device> make_server_device(const Scenario& scenario, const RunSettings& settings) {
+    if (!settings.devices.empty()) return settings.devices.front()(ProductPrecision::float32);
+    if (product_precision(scenario) != ProductPrecision::float32) {
+      throw InputError(
+          fmt::format("[clients] products must be \"float32\" on the CPU, got \"{}\", at {}; use a GPU "
+                      "(--device cuda), or leave it out",
+                      scenario.clients.text("products"), to_string(scenario.clients.place("products"))));
+    }
+    return make_cpu_device();
   }
 
   // The largest blocks that fit: what was counted may still be too much where others use the device, so smaller ones follow.
   void make_runner(const RunSettings& settings) {
-    const LearningRate rate(scenario_.optimizer.real("lr"), scenario_.rounds, scenario_.clients);
-    const VisitPlan plan = visit_plan().for_clients(examples_);
-    for (std::size_t block = settings.devices.empty() ? 1 : first_block(settings, plan);; block = (block + 1) / 2) {
-      Lanes lanes = settings.devices.empty() ? cpu_lanes(threads_) : Lanes{};
+    const bool on_cpu = settings.devices.empty();
+    const std::size_t most =
+        std::min(settings.block > 0 ? settings.block : most_clients_in_a_block, parts_.participants);
+    std::size_t block =
+        on_cpu ? 1 : largest_block(parts_.memory(), server_->free_memory(), settings.devices.size(), most);
+    for (;; block = (block + 1) / 2) {
+      Lanes lanes = on_cpu ? cpu_lanes(threads_) : Lanes{};
       lanes.block = block;
-      for (const auto& make : settings.devices) lanes.devices.push_back(make());
+      for (const auto& make : settings.devices) lanes.devices.push_back(make(product_precision(scenario_)));
       try {
-        runner_ = std::make_unique<ClientRunner>(network_, *optimizer_, *algorithm_, data_.train, examples_, plan, rate,
-                                                 *server_, std::move(lanes));
+        runner_ = std::make_unique<ClientRunner>(parts_.network, *parts_.optimizer, *parts_.algorithm,
+                                                 parts_.data.train, parts_.examples, parts_.visit_plan,
+                                                 parts_.learning_rate, *server_, std::move(lanes));
         return;
       } catch (const MemoryError&) {
         if (block == 1) throw;
       }
     }
-  }
-
-  // After the server's arrays are in place, so that they cannot lack room later.
-  std::size_t first_block(const RunSettings& settings, const VisitPlan& plan) {
-    const auto wanted = static_cast<std::size_t>(
-        std::ceil(scenario_.clients.real("participation") * static_cast<double>(examples_.size())));
-    const std::size_t most = settings.block > 0 ? settings.block : std::max<std::size_t>(wanted, 1);
-    const MemoryPlan memory = plan_memory({.network = &network_,
-                                           .optimizer = optimizer_.get(),
-                                           .traits = traits_,
-                                           .plan = plan,
-                                           .clients = examples_.size(),
-                                           .everyone_takes_part = state_.everyone_takes_part,
-                                           .examples = data_.train.size()});
-    return largest_block(memory, server_->free_memory(), settings.devices.size(), most);
   }
 
   // The server's Gaussian on the host, for hash and log.
@@ -189,27 +158,27 @@ class Run {
     };
     copies.reserve(4);
     const bool sites = algorithm_has_sites();
-    log.write_client(round,
-                     {.client = update.client,
-                      .mean = view(update.mean),
-                      .precision = view(update.precision),
-                      .site_mean = view(sites ? algorithm_->site_mean(state, update.client) : nullptr),
-                      .site_precision = view(sites ? algorithm_->site_precision(state, update.client) : nullptr)});
+    log.write_client(
+        round, {.client = update.client,
+                .mean = view(update.mean),
+                .precision = view(update.precision),
+                .site_mean = view(sites ? parts_.algorithm->site_mean(state, update.client) : nullptr),
+                .site_precision = view(sites ? parts_.algorithm->site_precision(state, update.client) : nullptr)});
   }
 
   void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed, std::size_t participants) const {
     const double bytes = static_cast<double>(state_.parameters) * sizeof(float) * static_cast<double>(participants);
     // Pooled training has no network; its one "client" stands for a data centre.
     const bool talks = !scenario_.clients.boolean("pool");
-    record.bytes_down = talks ? bytes * traits_.vectors_down : 0.0;
-    record.bytes_up = talks ? bytes * traits_.vectors_up : 0.0;
+    record.bytes_down = talks ? bytes * parts_.traits.vectors_down : 0.0;
+    record.bytes_up = talks ? bytes * parts_.traits.vectors_up : 0.0;
     record.train_loss = cohort.train_loss;
     record.participants = cohort.participants;
     record.refused = cohort.refused;
     record.clamped = absorbed.clamped;
     record.precision_gap_closed = cohort.precision_gap_closed;
     record.clients = std::move(cohort.clients);
-    record.clients.resize(partition_.clients());
+    record.clients.resize(parts_.partition.clients());
     record.state_hash = hash_posterior(mean_, precision_);
   }
 
@@ -220,16 +189,17 @@ class Run {
     const auto bins = static_cast<std::size_t>(options.integer("bins"));
     record.evaluated = due("every");
     const bool clients_due = options.text("clients") != "none" && due("clients_every");
-    if (traits_.personal) {
+    if (parts_.traits.personal) {
       if (record.evaluated || clients_due) evaluate_personal(record, bins, clients_due);
       return;
     }
     const float* const mean = state_.mean.data();
     if (record.evaluated) {
-      const Predictions predictions = predictor_.predict(mean, data_.test);
-      record.mean = evaluation_of(predictions, data_.test, bins);
-      if (data_.validation.size() > 0) {
-        record.validation = evaluation_of(predictor_.predict(mean, data_.validation), data_.validation, bins).metrics;
+      const Predictions predictions = predictor_.predict(mean, parts_.data.test);
+      record.mean = evaluation_of(predictions, parts_.data.test, bins);
+      if (parts_.data.validation.size() > 0) {
+        record.validation =
+            evaluation_of(predictor_.predict(mean, parts_.data.validation), parts_.data.validation, bins).metrics;
       }
       evaluate_posterior(record, bins);
     }
@@ -240,35 +210,36 @@ class Run {
     const float* const mean = state_.mean.data();
     const auto table = [&](const Predictions& predictions) {
       std::vector<Metrics> rows;
-      for (const auto& own : client_examples()) rows.push_back(metrics_of_rows(predictions, data_.train, own, bins));
+      for (const auto& own : client_examples())
+        rows.push_back(metrics_of_rows(predictions, parts_.data.train, own, bins));
       return rows;
     };
-    record.client_metrics = table(predictor_.predict(mean, data_.train));
+    record.client_metrics = table(predictor_.predict(mean, parts_.data.train));
     const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
-    if (!traits_.gives_posterior || samples == 0) return;
-    record.client_metrics_bayes = table(predictor_.average_predictions(mean, state_.precision.data(), data_.train,
+    if (!parts_.traits.gives_posterior || samples == 0) return;
+    record.client_metrics_bayes = table(predictor_.average_predictions(mean, state_.precision.data(), parts_.data.train,
                                                                        samples, scenario_.seed, state_.round));
   }
 
   void evaluate_posterior(RoundRecord& record, std::size_t bins) {
-    if (!traits_.gives_posterior) return;
+    if (!parts_.traits.gives_posterior) return;
     const Options& options = scenario_.evaluation;
     const float* const mean = state_.mean.data();
     const float* const precision = state_.precision.data();
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
       PosteriorAverage average =
-          predictor_.posterior_average(mean, precision, data_.test, samples, bins, scenario_.seed, state_.round);
+          predictor_.posterior_average(mean, precision, parts_.data.test, samples, bins, scenario_.seed, state_.round);
       record.bayes = std::move(average.evaluation);
       record.bayes_error = average.error;
     }
-    const double tau = algorithm_->temperature(), prior = algorithm_->prior_precision();
+    const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
     if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {
-      std::vector<float> weights(data_.train.size(), 0.0F);
-      for (const auto& rows : examples_) {
+      std::vector<float> weights(parts_.data.train.size(), 0.0F);
+      for (const auto& rows : parts_.examples) {
         for (const std::uint32_t row : rows) weights[row] += 1.0F;
       }
-      const NegativeElbo elbo = predictor_.negative_elbo(mean, precision, data_.train, weights, tau, prior, samples,
-                                                         scenario_.seed, state_.round);
+      const NegativeElbo elbo = predictor_.negative_elbo(mean, precision, parts_.data.train, weights, tau, prior,
+                                                         samples, scenario_.seed, state_.round);
       record.negative_elbo = elbo.value;
       record.negative_elbo_error = elbo.error;
     }
@@ -276,7 +247,7 @@ class Run {
 
   // Every client has its own model: test metrics are means over clients, confusion and bins too.
   void evaluate_personal(RoundRecord& record, std::size_t bins, bool clients_due) {
-    const auto clients = static_cast<std::uint32_t>(examples_.size());
+    const auto clients = static_cast<std::uint32_t>(parts_.examples.size());
     const auto sum_into = [](std::optional<Evaluation>& total, Evaluation&& own) {
       if (total) {
         add(*total, own);
@@ -286,16 +257,16 @@ class Run {
     };
     std::optional<Evaluation> test, validation;
     for (std::uint32_t k = 0; k < clients; ++k) {
-      const float* const own = algorithm_->personal_mean(state_, k);
+      const float* const own = parts_.algorithm->personal_mean(state_, k);
       const auto evaluation_on = [&](const Dataset& data) {
         return evaluation_of(predictor_.predict(own, data), data, bins);
       };
       if (record.evaluated) {
-        sum_into(test, evaluation_on(data_.test));
-        if (data_.validation.size() > 0) sum_into(validation, evaluation_on(data_.validation));
+        sum_into(test, evaluation_on(parts_.data.test));
+        if (parts_.data.validation.size() > 0) sum_into(validation, evaluation_on(parts_.data.validation));
       }
       if (clients_due) {
-        record.client_metrics.push_back(evaluation_on(subset(data_.train, client_examples()[k])).metrics);
+        record.client_metrics.push_back(evaluation_on(subset(parts_.data.train, client_examples()[k])).metrics);
       }
     }
     for (std::optional<Evaluation>* total : {&test, &validation}) {
@@ -312,8 +283,8 @@ class Run {
 
   const Examples& client_examples() const {
     const std::string& choice = scenario_.evaluation.text("clients");
-    const bool has_holdout = !partition_.holdout.empty();
-    return choice == "holdout" || (choice == "auto" && has_holdout) ? partition_.holdout : partition_.train;
+    const bool has_holdout = !parts_.partition.holdout.empty();
+    return choice == "holdout" || (choice == "auto" && has_holdout) ? parts_.partition.holdout : parts_.partition.train;
   }
 
   static Dataset subset(const Dataset& data, std::span<const std::uint32_t> rows) {
@@ -352,13 +323,7 @@ class Run {
 
   const Scenario& scenario_;
   int threads_;
-  DataSplit data_;
-  Partition partition_;
-  Examples examples_;  // of the clients that train: the partition's, or one pooled client
-  Network<float> network_;
-  std::unique_ptr<Optimizer<float>> optimizer_;
-  std::unique_ptr<Algorithm<float>> algorithm_;
-  AlgorithmTraits traits_;
+  RunParts parts_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
   ServerState<float> state_;

@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "ivory/device.hpp"
 #include "ivory/record.hpp"
 #include "ivory/scenario.hpp"
+#include "src/devices.hpp"
 
 namespace ivory {
 
 struct RunSettings {
   int threads = 0;  // 0: all cores the process may use
   /// Accelerators that train, one lane each; the first also holds the server's state and evaluates. Empty: the CPU.
-  std::vector<std::function<std::unique_ptr<Device>()>> devices = {};
+  std::vector<DeviceMaker> devices = {};
   std::size_t block = 0;                             // clients an accelerator trains at a time; 0: as many as fit
   std::string log_file;                              // HDF5 log to write
   std::function<void(const RoundRecord&)> on_round;  // called after each finished round, with the log already written

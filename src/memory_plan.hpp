@@ -25,6 +25,9 @@ struct MemoryPlan {
   std::size_t data = 0;           // one copy of the training set
 };
 
+/// A launch has one row of thread blocks per client, and no GPU takes more rows.
+inline constexpr std::size_t most_clients_in_a_block = 65535;
+
 MemoryPlan plan_memory(const MemoryQuestion& question);
 
 /// The largest block of at most `most` clients such that `lanes` blocks, and the clients' state, fit into `free` bytes with a

@@ -109,6 +109,9 @@ Specs clients_keys() {
       flag("ref_same_seed", false,
            "every visit of every client draws the same noise and the same minibatch order, as the public reference "
            "implementation does (methods.md, D5)"),
+      choice("products", "float32", {"float32", "tf32", "bfloat16"},
+             "arithmetic of training's matrix products on a GPU; the others are faster and less exact "
+             "(docs/performance.md); the CPU knows float32 alone"),
       flag("pool", false,
            "pooled training, an upper bound: one client trains on the union of all clients' examples, and the clients "
            "stay "

@@ -75,6 +75,7 @@ enum class ProductPrecision { float32, tf32, bfloat16 };
 struct CudaDevices {
   int count = 0;
   std::string reason;
+  bool built = true;  // false: this program has no CUDA in it
 };
 CudaDevices cuda_devices();
 

@@ -9,7 +9,7 @@ constexpr const char* reason = "this program was built without CUDA";
 
 }  // namespace
 
-CudaDevices cuda_devices() { return {.count = 0, .reason = reason}; }
+CudaDevices cuda_devices() { return {.count = 0, .reason = reason, .built = false}; }
 
 std::unique_ptr<Device> make_cuda_device(int, ProductPrecision) {
   throw InputError(std::string("[device] a GPU needs a program built with CUDA, ") + reason +

@@ -23,7 +23,7 @@ using namespace ivory;
 using namespace ivory::test;
 using Texts = std::vector<std::string>;
 
-std::unique_ptr<Device> lane() { return lane_makers(1).front()(); }
+std::unique_ptr<Device> lane() { return lane_makers(1).front()(ProductPrecision::float32); }
 
 std::unique_ptr<Layer<float>> layer_of(const LayerPlugin& plugin, std::size_t inputs) {
   return make_layer<float>(

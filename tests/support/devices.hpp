@@ -7,12 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "ivory/device.hpp"
+#include "src/devices.hpp"
 #include "tests/support/emulated_device.hpp"
 
 namespace ivory::test {
-
-using DeviceMaker = std::function<std::unique_ptr<Device>()>;
 
 inline std::string device_family() {
   const char* const family = std::getenv("IVORY_TEST_DEVICE");
@@ -26,14 +24,14 @@ inline std::vector<DeviceMaker> lane_makers(std::size_t lanes, std::size_t devic
     const auto count = static_cast<std::size_t>(cuda_devices().count);
     for (std::size_t i = 0; i < lanes; ++i) {
       const int index = static_cast<int>(i % devices % std::max<std::size_t>(count, 1));
-      makers.emplace_back([index] { return make_cuda_device(index, ProductPrecision::float32); });
+      makers.emplace_back([index](ProductPrecision precision) { return make_cuda_device(index, precision); });
     }
     return makers;
   }
   std::vector<std::shared_ptr<EmulatedMemory>> memories(devices);
   for (auto& memory : memories) memory = make_emulated_memory();
   for (std::size_t i = 0; i < lanes; ++i) {
-    makers.emplace_back([memory = memories[i % devices]] { return make_emulated_device(memory); });
+    makers.emplace_back([memory = memories[i % devices]](ProductPrecision) { return make_emulated_device(memory); });
   }
   return makers;
 }

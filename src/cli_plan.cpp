@@ -1,0 +1,179 @@
+// ivory plan: what a run would take, before it runs.
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <numeric>
+
+#include "ivory/error.hpp"
+#include "src/cli.hpp"
+#include "src/cli_common.hpp"
+#include "src/devices.hpp"
+#include "src/model.hpp"
+#include "src/run_parts.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  ivory plan scenarios/quickstart.toml
+  ivory plan scenarios/mnist-100-clients.toml --device cpu --threads 8
+  ivory plan scenarios/mnist-100-clients.toml --gpu-memory 80
+  ivory plan scenarios/quickstart.toml --set model.hidden=[4000,4000]
+
+Counts memory and traffic, and measures a few local steps on the device. Exit code 2 where something cannot fit.)";
+
+struct Flags {
+  ScenarioFlags scenario;
+  RunFlags run;
+  double gpu_memory = 0;  // GiB of a GPU that is not here
+};
+
+constexpr std::uint64_t measured_steps = 12;
+
+std::string bytes_text(double bytes) {
+  for (const char* unit : {"bytes", "KiB", "MiB", "GiB"}) {
+    if (bytes < 1024) return fmt::format("{:.{}f} {}", bytes, bytes < 10 && unit[0] != 'b' ? 1 : 0, unit);
+    bytes /= 1024;
+  }
+  return fmt::format("{:.1f} TiB", bytes);
+}
+
+void line(const std::string& name, const std::string& value) { fmt::print("  {:<26}{}\n", name, value); }
+
+/// Local steps of all participants of a mean round, and the longest visit.
+struct Steps {
+  double of_round = 0;
+  std::uint64_t longest = 0;
+};
+
+Steps steps_of(const RunParts& parts) {
+  Steps steps;
+  for (const auto& rows : parts.examples) {
+    const std::uint64_t own = parts.visit_plan.steps_of(rows.size());
+    steps.of_round += static_cast<double>(own);
+    steps.longest = std::max(steps.longest, own);
+  }
+  steps.of_round *= static_cast<double>(parts.participants) / static_cast<double>(parts.examples.size());
+  return steps;
+}
+
+/// Seconds of one local step of `block` clients of the largest size, without terms of the server.
+double measure_step(const RunParts& parts, Device& device, std::size_t block, const Scenario& scenario) {
+  const auto largest = std::max_element(parts.examples.begin(), parts.examples.end(),
+                                        [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  VisitPlan plan = parts.visit_plan;
+  plan.steps = measured_steps;
+  const Buffer<float> start(device, initial_weights(scenario, parts.network));
+  Trainer<float> trainer(device, parts.network, *parts.optimizer, parts.data.train, plan, LearningRate(1e-3), block);
+  std::vector<Visit<float>> visits(block, Visit<float>{.task = {}, .examples = *largest});
+  for (auto& visit : visits) visit.task.terms.start = start.data();
+  trainer.train(visits);
+  const auto began = std::chrono::steady_clock::now();
+  trainer.train(visits);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() / measured_steps;
+}
+
+void say_time(double seconds) {
+  line("time per round",
+       fmt::format("{} of local training, from {} measured steps", show_duration(seconds), measured_steps));
+}
+
+void plan_cpu(const RunParts& parts, const MemoryPlan& memory, const Steps& steps, const Scenario& scenario,
+              int threads) {
+  const auto lanes = static_cast<std::size_t>(threads);
+  const std::size_t vector = parts.network.layout().stride() * sizeof(float);
+  const std::size_t waiting =
+      2 * (parts.traits.needs_posterior ? 2 : 1) * vector;  // updates on their way to the server
+  const std::size_t total = memory.server + memory.clients_state + memory.data + lanes * (memory.per_client + waiting);
+  fmt::print("\n on the CPU, {}\n", show_count(threads, "thread"));
+  line("clients at a time", fmt::format("{}", lanes));
+  line("memory", bytes_text(static_cast<double>(total)));
+  const auto device = make_cpu_device();
+  say_time(measure_step(parts, *device, 1, scenario) * steps.of_round / threads);
+}
+
+void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Steps& steps, const Scenario& scenario,
+              const RunFlags& flags, const DeviceChoice& devices, double gpu_memory) {
+  const std::size_t lanes = std::max<std::size_t>(devices.lanes.size(), 1);
+  std::unique_ptr<Device> device;
+  std::size_t free = static_cast<std::size_t>(gpu_memory * 1024 * 1024 * 1024);
+  if (gpu_memory == 0) {
+    device = devices.lanes.front()(product_precision(scenario));
+    free = device->free_memory();
+  }
+  const std::size_t share = (parts.participants + lanes - 1) / lanes;
+  const std::size_t most =
+      std::min(flags.block > 0 ? static_cast<std::size_t>(flags.block) : most_clients_in_a_block, share);
+  const std::size_t block = largest_block(memory, free, lanes, most);
+  const std::size_t total = memory.server + memory.clients_state + lanes * (memory.data + block * memory.per_client);
+  fmt::print("\n on {}, {} free\n", device ? device->describe() : "a GPU", bytes_text(static_cast<double>(free)));
+  line("clients at a time", fmt::format("{} in blocks of {}", std::min(lanes * block, parts.participants), block));
+  line("memory", bytes_text(static_cast<double>(total)));
+  if (!device) {
+    line("time per round", "not measured: this GPU is not here");
+    return;
+  }
+  const std::size_t rounds = (parts.participants + lanes * block - 1) / (lanes * block);
+  say_time(measure_step(parts, *device, block, scenario) * static_cast<double>(steps.longest * rounds));
+}
+
+int plan(const Flags& flags) {
+  if (flags.gpu_memory > 0 && !flags.run.device.empty()) {
+    throw InputError("[command line] --gpu-memory plans for a GPU that is not here, got --device as well; drop one");
+  }
+  const int threads = flags.run.threads > 0 ? flags.run.threads : omp_get_max_threads();
+  const DeviceChoice devices = flags.gpu_memory > 0 ? DeviceChoice{} : choose_devices(flags.run.device);
+  bool fits = true;
+  for (const Scenario& arm : flags.scenario.read()) {
+    const RunParts parts(arm);
+    const MemoryPlan memory = parts.memory();
+    const Steps steps = steps_of(parts);
+    const std::size_t size = parts.network.layout().size();
+    const double message = static_cast<double>(size * sizeof(float)) * static_cast<double>(parts.participants) *
+                           (arm.clients.boolean("pool") ? 0 : 1);
+    fmt::print("{}\n", arm.arm.empty() ? arm.name : arm.arm);
+    line("parameters", fmt::format("{}, {} per vector", size, bytes_text(static_cast<double>(size * sizeof(float)))));
+    line("clients per round", fmt::format("{} of {}", parts.participants, parts.examples.size()));
+    line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps.of_round, steps.longest));
+    line("bytes per round", fmt::format("{} down, {} up", bytes_text(message * parts.traits.vectors_down),
+                                        bytes_text(message * parts.traits.vectors_up)));
+    line("bytes per client",
+         fmt::format(
+             "{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
+             bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.examples.size()))));
+    line("training data", bytes_text(static_cast<double>(memory.data)));
+    plan_cpu(parts, memory, steps, arm, threads);
+    if (devices.lanes.empty() && flags.gpu_memory == 0) {
+      if (!devices.why_cpu.empty()) fmt::print("\n no GPU: {}\n", devices.why_cpu);
+    } else {
+      try {
+        plan_gpu(parts, memory, steps, arm, flags.run, devices, flags.gpu_memory);
+      } catch (const MemoryError& error) {
+        fmt::print(stderr, "ivory: {}\n", error.what());
+        fits = false;
+      }
+    }
+    fmt::print("\n");
+  }
+  return fits ? 0 : 2;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Action& chosen) {
+  CLI::App* verb = app.add_subcommand("plan", "Say what memory and time a scenario would take");
+  const auto flags = std::make_shared<Flags>();
+  add_scenario_flags(*verb, flags->scenario);
+  add_device_flags(*verb, flags->run);
+  verb->add_option("--gpu-memory", flags->gpu_memory, "Plan for a GPU with so many GiB free")
+      ->option_text("GIB")
+      ->check(CLI::Range(0.001, 1e6));
+  verb->footer(examples);
+  verb->final_callback([flags, &chosen] { chosen = [flags] { return plan(*flags); }; });
+}
+
+}  // namespace ivory

@@ -1,0 +1,62 @@
+#include "src/run_parts.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ivory/registry.hpp"
+#include "src/data_sets.hpp"
+#include "src/model.hpp"
+#include "src/partition.hpp"
+
+namespace ivory {
+namespace {
+
+using Examples = std::vector<std::vector<std::uint32_t>>;
+
+// Pooled training: every example that some client holds, once, in one client.
+Examples pooled(const Examples& clients) {
+  std::vector<std::uint32_t> all;
+  for (const auto& rows : clients) all.insert(all.end(), rows.begin(), rows.end());
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return {std::move(all)};
+}
+
+VisitPlan plan_of(const Scenario& scenario) {
+  return {.seed = scenario.seed,
+          .epochs = scenario.clients.integer("epochs"),
+          .steps = scenario.clients.integer("steps"),
+          .batch = static_cast<std::size_t>(scenario.clients.integer("batch")),
+          .keep_state = scenario.clients.boolean("keep_opt_state"),
+          .same_draws = scenario.clients.boolean("ref_same_seed")};
+}
+
+std::size_t participants_of(double participation, std::size_t clients) {
+  return static_cast<std::size_t>(std::clamp(std::round(participation * static_cast<double>(clients)), 1.0,
+                                             std::max(1.0, static_cast<double>(clients))));
+}
+
+}  // namespace
+
+RunParts::RunParts(const Scenario& scenario)
+    : data(load_data(scenario)), partition(make_partition(scenario, data.train)),
+      examples(scenario.clients.boolean("pool") ? pooled(partition.train) : partition.train),
+      network(make_network(scenario, data.train.features, static_cast<std::size_t>(data.train.classes))),
+      optimizer(find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer)),
+      algorithm(find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm)), traits(algorithm->traits()),
+      visit_plan(plan_of(scenario).for_clients(examples)),
+      learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
+      everyone_takes_part(scenario.clients.real("participation") >= 1.0),
+      participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
+
+MemoryPlan RunParts::memory() const {
+  return plan_memory({.network = &network,
+                      .optimizer = optimizer.get(),
+                      .traits = traits,
+                      .plan = visit_plan,
+                      .clients = examples.size(),
+                      .everyone_takes_part = everyone_takes_part,
+                      .examples = data.train.size()});
+}
+
+}  // namespace ivory

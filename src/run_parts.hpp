@@ -1,0 +1,33 @@
+// What a scenario becomes before anything runs: data, division among clients, network, optimizer, algorithm.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "clients/trainer.hpp"
+#include "ivory/algorithm.hpp"
+#include "ivory/scenario.hpp"
+#include "src/memory_plan.hpp"
+
+namespace ivory {
+
+struct RunParts {
+  /// Throws InputError.
+  explicit RunParts(const Scenario& scenario);
+
+  DataSplit data;
+  Partition partition;
+  std::vector<std::vector<std::uint32_t>> examples;  // of the clients that train: the partition's, or one pooled client
+  Network<float> network;
+  std::unique_ptr<Optimizer<float>> optimizer;
+  std::unique_ptr<Algorithm<float>> algorithm;
+  AlgorithmTraits traits;
+  VisitPlan visit_plan;  // its batch fitted to the clients
+  LearningRate learning_rate;
+  bool everyone_takes_part;
+  std::size_t participants;  // of a round
+
+  MemoryPlan memory() const;
+};
+
+}  // namespace ivory
