@@ -26,9 +26,9 @@ struct ScenarioFlags {
 /// --seed, --threads, --out, --quiet, --json.
 struct RunFlags {
   std::optional<std::uint64_t> seed;
-  int threads = 0;  // 0: all that the process may use
+  int threads = 0;     // 0: all that the process may use
   std::string device;  // empty: auto
-  int block = 0;  // 0: as many as fit
+  int block = 0;       // 0: as many as fit
   std::string out = "runs";
   bool quiet = false, json = false;
 };

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <string_view>
 
 #include "ivory/error.hpp"
 #include "src/client_runner.hpp"
@@ -75,8 +76,23 @@ class Run {
             .has_sites = algorithm_has_sites()};
   }
 
-  // READ FIRST: one round, top to bottom.
+  // A failure on an accelerator shows where somebody waits for it; it is named after the round it belongs to.
   RoundRecord round(RunLog& log) {
+    const std::uint64_t number = state_.round + 1;
+    try {
+      return run_round(log);
+    } catch (const RunError& error) {
+      if (server_->shares_host_memory() || std::string_view(error.what()).find("in round") != std::string_view::npos) {
+        throw;
+      }
+      throw RunError(
+          fmt::format("[server] a round failed on {}, in round {}: {}", server_->describe(), number, error.what()));
+    }
+  }
+
+ private:
+  // READ FIRST: one round, top to bottom.
+  RoundRecord run_round(RunLog& log) {
     const auto start = Clock::now();
     const int number = static_cast<int>(state_.round) + 1;
     const auto cohort = sample_cohort(scenario_.seed, state_.round, parts_.examples.size(), parts_.participants);
@@ -102,7 +118,6 @@ class Run {
     return record;
   }
 
- private:
   bool algorithm_has_sites() const { return parts_.traits.needs_posterior && parts_.traits.vectors_per_client >= 2; }
 
   static std::unique_ptr<Device> make_server_device(const Scenario& scenario, const RunSettings& settings) {

@@ -17,11 +17,11 @@ struct FillRows {
 };
 
 template <class Real>
-struct AddRows {
+struct SumRows {
   const Real* IVORY_RESTRICT from;
   Real* IVORY_RESTRICT sum;
   std::size_t columns;
-  IVORY_HD void operator()(std::size_t r, std::size_t c) const { sum[c] += from[r * columns + c]; }
+  IVORY_HD Real operator()(std::size_t r, std::size_t c) const { return from[r * columns + c]; }
 };
 
 template <class Real>
@@ -80,12 +80,10 @@ class Dense final : public Layer<Real> {
     by_weight.live_dimension = MatrixProduct<Real>::Live::k;
     device.multiply(by_weight);
     if (bias_) {
-      const auto sum_of = [&](std::size_t b) { return parameter_gradient + b * shape.parameter_stride + bias_at_; };
-      for_each_client(device, shape.clients, outputs_, [&](std::size_t b) {
-        return Share{outputs_, Fill<Real>{sum_of(b), Real(0)}};
-      });
-      for_each_client_column_in_order(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
-        return Share{shape.work_rows(b), AddRows<Real>{output_gradient + b * stride_out, sum_of(b), outputs_}};
+      sum_columns_per_client(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
+        return Share{shape.work_rows(b),
+                     SumRows<Real>{output_gradient + b * stride_out,
+                                   parameter_gradient + b * shape.parameter_stride + bias_at_, outputs_}};
       });
     }
     if (input_gradient != nullptr) {

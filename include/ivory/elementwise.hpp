@@ -90,11 +90,11 @@ void for_each_client_place(Device& device, std::size_t clients, std::size_t most
   detail::run_block<loops::Places>(device, clients, most, columns, make);
 }
 
-/// The same, in increasing order of rows for each column: what a sum over rows needs.
+/// Per client functor.sum[c] = the sum of functor(row, c) over its rows in increasing order; `make(b)` as above.
 template <class Make>
-void for_each_client_column_in_order(Device& device, std::size_t clients, std::size_t most, std::size_t columns,
-                                     const Make& make) {
-  detail::run_block<loops::ColumnsInOrder>(device, clients, most, columns, make);
+void sum_columns_per_client(Device& device, std::size_t clients, std::size_t most, std::size_t columns,
+                            const Make& make) {
+  detail::run_block<loops::ColumnSums>(device, clients, most, columns, make);
 }
 
 template <class Real>

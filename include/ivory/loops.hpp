@@ -97,6 +97,12 @@ IVORY_BASELINE void noise_loop_baseline(std::size_t begin, std::size_t end, cons
   noise_loop(begin, end, z, f);
 }
 
+template <class F>
+struct AddToSum {
+  F f;
+  IVORY_HD void operator()(std::size_t r, std::size_t c) const { f.sum[c] += f(r, c); }
+};
+
 }  // namespace detail
 
 /// Each loop says how much work there is for threads (`units`), and what thread `thread` of `threads` does for one client.
@@ -179,16 +185,20 @@ struct Places {
   }
 };
 
-struct ColumnsInOrder {
+/// functor.sum[c] = the sum of functor(r, c) over the rows, in increasing order.
+struct ColumnSums {
   IVORY_HD static std::size_t units(std::size_t, std::size_t columns) { return columns; }
   template <class F>
   static void on_cpu(const Share<F>& share, std::size_t columns) {
-    Places::on_cpu(share, columns);
+    for (std::size_t c = 0; c < columns; ++c) share.functor.sum[c] = 0;
+    Places::on_cpu(Share<detail::AddToSum<F>>{share.count, {share.functor}}, columns);
   }
   template <class F>
   IVORY_HD static void on_thread(const Share<F>& share, std::size_t columns, std::size_t thread, std::size_t threads) {
     for (std::size_t c = thread; c < columns; c += threads) {
-      for (std::size_t r = 0; r < share.count; ++r) share.functor(r, c);
+      decltype(share.functor(0, c)) total = 0;
+      for (std::size_t r = 0; r < share.count; ++r) total += share.functor(r, c);
+      share.functor.sum[c] = total;
     }
   }
 };

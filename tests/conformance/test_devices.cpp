@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "tests/support/boost_test.hpp"
 
+#include "ivory/error.hpp"
 #include "src/experiment.hpp"
 #include "src/scenario_reader.hpp"
 #include "tests/support/block_training.hpp"
@@ -16,6 +18,7 @@
 #include "tests/support/devices.hpp"
 #include "tests/support/layer_check.hpp"
 #include "tests/support/plugins.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace {
 
@@ -214,6 +217,40 @@ BOOST_AUTO_TEST_CASE(quickstart_learns_what_it_learns_on_the_cpu) {
     }
     BOOST_TEST(std::abs(nll_here - nll_there) < 0.02 * nll_there, arm << ": " << nll_here << " and " << nll_there);
   }
+}
+
+BOOST_AUTO_TEST_CASE(a_failure_on_the_device_names_the_round) {
+  if (device_family() != "emulated") return;  // a GPU is not to be broken on purpose
+  std::set<std::string> kinds;
+  for (const int waits : {0, 1, 2, 5, 9, 14, 20, 33}) {
+    const auto memory = make_emulated_memory();
+    const std::vector<DeviceMaker> devices = {[&](ProductPrecision) { return make_emulated_device(memory); }};
+    std::string message;
+    int rounds = 0;
+    try {
+      const Texts only = {"vb-admm"}, overrides = {"rounds=8", "evaluation.samples=2"};
+      const auto scenario =
+          read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
+      const TemporaryFolder folder;
+      RunSettings settings;
+      settings.devices = devices;
+      settings.block = 4;
+      settings.log_file = folder / "a.h5";
+      settings.on_round = [&](const RoundRecord& record) {
+        rounds = record.round;
+        if (record.round == 3) fail_after_waits(*memory, waits);
+      };
+      run_experiment(scenario, settings);
+    } catch (const RunError& error) {
+      message = error.what();
+    }
+    BOOST_TEST(rounds >= 3);
+    BOOST_TEST(message.find("in round " + std::to_string(rounds + 1)) != std::string::npos, message);
+    BOOST_TEST(message.find("an illegal access") != std::string::npos, message);
+    kinds.insert(message.substr(0, message.find(']') + 1));
+    if (message.starts_with("[client]")) BOOST_TEST(message.find(", clients ") != std::string::npos, message);
+  }
+  BOOST_TEST(kinds.size() == 2U);  // in local training, and in the server step or evaluation
 }
 
 // NOLINTNEXTLINE(bugprone-exception-escape): a test that cannot be set up may end so

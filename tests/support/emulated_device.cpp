@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -74,6 +75,8 @@ class EmulatedMemory {
     const std::lock_guard lock(mutex_);
     return bytes_ - allocated_;
   }
+  std::atomic<int> waits_left = -1;  // below 0: no failure
+
   std::size_t allocated() const { return allocated_; }
   std::size_t most() const { return most_; }
 
@@ -99,14 +102,17 @@ class EmulatedDevice final : public StagedDevice {
  public:
   explicit EmulatedDevice(std::shared_ptr<EmulatedMemory> memory) : memory_(std::move(memory)) {}
   ~EmulatedDevice() override {
-    work_off();
+    queue_.clear();
     release_tables();
   }
 
   std::string describe() const override { return "emulated"; }
   void* allocate(std::size_t bytes) override { return memory_->allocate(bytes); }
   void release(void* memory) noexcept override {
-    work_off();
+    try {
+      work_off();
+    } catch (const RunError&) {  // shown at the next wait
+    }
     memory_->release(memory);
   }
   std::size_t free_memory() const override { return memory_->free_bytes(); }
@@ -222,6 +228,11 @@ class EmulatedDevice final : public StagedDevice {
   void work_off() {
     if (queue_.empty()) return;
     ++work.waits;
+    if (memory_->waits_left >= 0 && memory_->waits_left-- <= 0) {
+      memory_->waits_left = 0;
+      queue_.clear();
+      throw RunError("[emulated] an illegal access");
+    }
     memory_->open();
     for (const Task& task : queue_) task();
     queue_.clear();
@@ -244,6 +255,7 @@ std::unique_ptr<Device> make_emulated_device(const std::shared_ptr<EmulatedMemor
 }
 std::size_t allocated_bytes(const EmulatedMemory& memory) { return memory.allocated(); }
 std::size_t most_allocated_bytes(const EmulatedMemory& memory) { return memory.most(); }
+void fail_after_waits(EmulatedMemory& memory, int waits) { memory.waits_left = waits; }
 EmulatedWork work_of(const Device& lane) { return dynamic_cast<const EmulatedDevice&>(lane).work; }
 
 }  // namespace ivory::test

@@ -20,6 +20,9 @@ std::unique_ptr<Device> make_emulated_device(const std::shared_ptr<EmulatedMemor
 std::size_t allocated_bytes(const EmulatedMemory& memory);
 std::size_t most_allocated_bytes(const EmulatedMemory& memory);
 
+/// From now on every wait of every lane fails, as after an illegal access on a GPU, once so many more have passed.
+void fail_after_waits(EmulatedMemory& memory, int waits);
+
 /// How a lane worked so far: kernels it was asked for one by one, recordings made, steps replayed, and times the host waited.
 struct EmulatedWork {
   std::size_t kernels = 0, recordings = 0, replays = 0, waits = 0;
