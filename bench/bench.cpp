@@ -1,214 +1,38 @@
 // The project's benchmark: normals, IVON updates, matrix products, one round of the MNIST setting against its matrix products
-// alone, the second thread's gain, many small clients, and start-up. Random data of the right shapes: no files needed. It
-// checks results before it times them, prints a table, and with --json one JSON object that docs/performance.md quotes.
-#include <fmt/format.h>
+// alone, the second thread's gain, many small clients, start-up, and the same round on a GPU. Random data of the right shapes:
+// no files needed. It checks results before it times them, prints a table, and with --json one JSON object that
+// docs/performance.md quotes.
 #include <omp.h>
 #include <unistd.h>
 
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <numeric>
-#include <string_view>
 
+#include "bench/federation.hpp"
+#include "bench/gpu.hpp"
 #include "bench/measure.hpp"
-#include "clients/trainer.hpp"
-#include "ivory/registry.hpp"
-#include "src/client_runner.hpp"
 
 namespace ivory::bench {
 namespace {
 
-constexpr std::size_t features = 784, classes = 10, batch = 64, examples_per_client = 600, epochs = 10;
-const std::vector<std::size_t> hidden = {200, 100};
-
-Dataset random_data(std::size_t examples, std::size_t width, int class_count) {
-  Dataset data;
-  data.features = width;
-  data.classes = class_count;
-  StreamReader random(1, {.purpose = Purpose::data});
-  data.x.resize(examples * width);
-  data.labels.resize(examples);
-  for (float& x : data.x) x = static_cast<float>(random.uniform());
-  for (auto& label : data.labels)
-    label = static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(class_count)));
-  return data;
-}
-
-Options ivon_options() {
-  GivenTable given;
-  given["lr"] = {0.02, {}};
-  given["hess_init"] = {5e-3, {}};
-  given["beta2"] = {0.9998, {}};
-  given["rescale_lr"] = {false, {}};
-  return resolve_options(find_optimizer("ivon")->options, given, "clients.optimizer", {});
-}
-
-Options vb_admm_options() {
-  GivenTable given;
-  given["rho"] = {5.0, {}};
-  given["temperature"] = {0.01, {}};
-  given["prior_precision"] = {0.01, {}};
-  given["damping"] = {0.1, {}};
-  return resolve_options(find_algorithm("vb_admm")->options, given, "server", {});
-}
-
-// A federation on random data: what a round of the simulator does, without evaluation and log.
-struct Federation {
-  Federation(Dataset data_, const std::vector<std::size_t>& widths, std::size_t clients, std::size_t examples,
-             int threads, const VisitPlan& plan)
-      : data(std::move(data_)),
-        network(make_mlp<float>(data.features, widths, static_cast<std::size_t>(data.classes), "sigmoid", true)),
-        optimizer(find_optimizer("ivon")->make_float(ivon_options())),
-        algorithm(find_algorithm("vb_admm")->make_float(vb_admm_options())), device(make_cpu_device()),
-        state(*device, network.layout().size(), network.layout().stride(), clients, true) {
-    std::vector<std::vector<std::uint32_t>> rows(clients);
-    for (std::size_t k = 0; k < clients; ++k) {
-      for (std::size_t i = 0; i < examples; ++i) {
-        rows[k].push_back(static_cast<std::uint32_t>((k * examples + i) % data.size()));
-      }
-      cohort.push_back(static_cast<std::uint32_t>(k));
-    }
-    state.start.from_host(network.initialise(1));
-    algorithm->initialise(state);
-    runner = std::make_unique<ClientRunner>(network, *optimizer, *algorithm, data, std::move(rows), plan,
-                                            LearningRate(0.02), *device, cpu_lanes(threads));
-  }
-  void round() {
-    const CohortReport report = runner->run(state, cohort, {});
-    if (report.refused > 0 || !std::isfinite(report.train_loss)) {
-      fmt::print(stderr, "bench: a round must train every client, {} were refused\n", report.refused);
-      std::exit(1);
-    }
-    algorithm->close_round(state);
-    state.round += 1;
-  }
-
-  Dataset data;
-  Network<float> network;
-  std::unique_ptr<Optimizer<float>> optimizer;
-  std::unique_ptr<Algorithm<float>> algorithm;
-  std::unique_ptr<Device> device;
-  ServerState<float> state;
-  std::vector<std::uint32_t> cohort;
-  std::unique_ptr<ClientRunner> runner;
-};
-
-// The matrix products of one training step with `rows` examples, on memory of their own, as the layers ask for them.
-class Products {
- public:
-  Products() : device_(make_cpu_device()) {
-    std::vector<std::size_t> widths = {features};
-    widths.insert(widths.end(), hidden.begin(), hidden.end());
-    widths.push_back(classes);
-    for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
-      shapes_.push_back({widths[l], widths[l + 1]});
-      weights_.push_back(ones(widths[l] * widths[l + 1]));
-      gradients_.push_back(ones(widths[l] * widths[l + 1]));
-    }
-    for (const std::size_t width : widths) {
-      activations_.push_back(ones(batch * width));
-      errors_.push_back(ones(batch * width));
-    }
-  }
-
-  double flops(std::size_t rows) const {
-    double total = 0;
-    for (std::size_t l = 0; l < shapes_.size(); ++l) {
-      total += (l == 0 ? 4.0 : 6.0) * static_cast<double>(rows * shapes_[l].in * shapes_[l].out);
-    }
-    return total;
-  }
-
-  void step(std::size_t rows) {
-    using Product = MatrixProduct<float>;
-    for (std::size_t l = 0; l < shapes_.size(); ++l) {
-      const auto [in, out] = shapes_[l];
-      device_->multiply(Product{.transpose_b = true,
-                                .accumulate = true,
-                                .m = rows,
-                                .n = out,
-                                .k = in,
-                                .a = activations_[l].data(),
-                                .b = weights_[l].data(),
-                                .c = activations_[l + 1].data(),
-                                .lda = in,
-                                .ldb = in,
-                                .ldc = out});
-    }
-    for (std::size_t l = shapes_.size(); l-- > 0;) {
-      const auto [in, out] = shapes_[l];
-      device_->multiply(Product{.transpose_a = true,
-                                .m = out,
-                                .n = in,
-                                .k = rows,
-                                .a = errors_[l + 1].data(),
-                                .b = activations_[l].data(),
-                                .c = gradients_[l].data(),
-                                .lda = out,
-                                .ldb = in,
-                                .ldc = in});
-      if (l > 0) {
-        device_->multiply(Product{.m = rows,
-                                  .n = in,
-                                  .k = out,
-                                  .a = errors_[l + 1].data(),
-                                  .b = weights_[l].data(),
-                                  .c = errors_[l].data(),
-                                  .lda = out,
-                                  .ldb = in,
-                                  .ldc = in});
-      }
-    }
-  }
-
-  // All products of one client's visit.
-  void visit() {
-    for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
-      for (std::size_t left = examples_per_client; left > 0;) {
-        const std::size_t rows = std::min(batch, left);
-        step(rows);
-        left -= rows;
-      }
-    }
-  }
-
- private:
-  struct Shape {
-    std::size_t in, out;
-  };
-  Buffer<float> ones(std::size_t n) { return {*device_, std::vector<float>(n, 1e-3F)}; }
-
-  std::unique_ptr<Device> device_;
-  std::vector<Shape> shapes_;
-  std::vector<Buffer<float>> weights_, gradients_, activations_, errors_;
-};
-
 void products_of_a_round(std::size_t clients, int threads) {
 #pragma omp parallel num_threads(threads)
   {
-    Products products;
+    const auto device = make_cpu_device();
+    Products products(*device);
 #pragma omp for schedule(dynamic)
     for (std::ptrdiff_t k = 0; k < static_cast<std::ptrdiff_t>(clients); ++k) products.visit();
   }
 }
 
-struct Report {
-  std::string json;
-  void number(std::string_view name, double value, std::string_view unit, std::string_view note = "") {
-    fmt::print("{:<44} {:>10.4g} {:<14} {}\n", name, value, unit, note);
-    json += fmt::format("{}\"{}\": {:.6g}", json.empty() ? "" : ", ", name, value);
-  }
-};
-
 // The parts of one IVON step, one by one, in the same run.
 void parts(Report& report, int repetitions) {
   const auto device = make_cpu_device();
-  Federation one(random_data(examples_per_client, features, classes), hidden, 1, examples_per_client, 1,
-                 {.seed = 1, .epochs = epochs, .batch = batch});
+  Federation one(random_data(examples_per_client, features, classes), hidden, 1, examples_per_client,
+                 {.seed = 1, .epochs = epochs, .batch = batch}, make_cpu_device(), cpu_lanes(1));
   const std::size_t stride = one.network.layout().stride(), parameters = one.network.layout().size();
   std::vector<float> z(stride);
-  Products products;
+  Products products(*device);
 
   TrainingBlock<float> block(*device, 1, stride, one.optimizer->vectors());
   Buffer<float> site(*device, 2 * stride), anchor(*device, stride),
@@ -264,8 +88,10 @@ void parts(Report& report, int repetitions) {
 void round_of_mnist(Report& report, int threads, int repetitions) {
   constexpr std::size_t clients = 100;
   const VisitPlan plan{.seed = 1, .epochs = epochs, .batch = batch};
-  Federation two(random_data(6000, features, classes), hidden, clients, examples_per_client, threads, plan);
-  Federation single(random_data(6000, features, classes), hidden, clients, examples_per_client, 1, plan);
+  Federation two(random_data(6000, features, classes), hidden, clients, examples_per_client, plan, make_cpu_device(),
+                 cpu_lanes(threads));
+  Federation single(random_data(6000, features, classes), hidden, clients, examples_per_client, plan, make_cpu_device(),
+                    cpu_lanes(1));
   const auto timings = interleave({{"round", [&] { two.round(); }},
                                    {"products", [&] { products_of_a_round(clients, threads); }},
                                    {"round, one thread", [&] { single.round(); }},
@@ -286,7 +112,8 @@ void round_of_mnist(Report& report, int threads, int repetitions) {
 
 void many_clients(Report& report, int threads, int repetitions) {
   constexpr std::size_t clients = 10000;
-  Federation federation(random_data(60000, 64, 10), {}, clients, 6, threads, {.seed = 1, .epochs = 1, .batch = batch});
+  Federation federation(random_data(60000, 64, 10), {}, clients, 6, {.seed = 1, .epochs = 1, .batch = batch},
+                        make_cpu_device(), cpu_lanes(threads));
   const Timing round = measure({"10,000 clients", [&] { federation.round(); }}, repetitions);
   report.number("ten_thousand_clients_round_seconds", round.median, "s",
                 fmt::format("6 examples each, P = {}", federation.network.layout().size()));
@@ -336,6 +163,7 @@ int run(int argc, char** argv) {
   round_of_mnist(report, threads, quick ? 1 : 5);
   many_clients(report, threads, quick ? 1 : 5);
   start_up(report, quick ? 1 : 5);
+  gpu(report, quick ? 2 : 7);
   if (json) fmt::print("{{{}}}\n", report.json);
   return 0;
 }

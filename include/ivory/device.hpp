@@ -64,6 +64,11 @@ class Device {
 
   /// Waits until all work is done; work of an accelerator is asynchronous, and its failures show here or at a download.
   virtual void synchronise() {}
+  /// From now on (or no longer) the lane measures how long it works; benchmarks use it.
+  virtual void measure_work(bool /*on*/) {}
+  /// Seconds spent in this lane's work since measure_work(true), without the gaps in which it waited for the host; 0 where the
+  /// device cannot tell. Waits until all work is done.
+  virtual double seconds_at_work() { return 0; }
   /// Bytes that could be allocated now; the largest number where the device does not say.
   virtual std::size_t free_memory() const { return static_cast<std::size_t>(-1); }
 };

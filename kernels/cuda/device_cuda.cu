@@ -62,6 +62,7 @@ class CudaDevice final : public StagedDevice {
     for (const cudaEvent_t mark : marks_) {
       if (mark != nullptr) (void)cudaEventDestroy(mark);
     }
+    for (const cudaEvent_t event : work_events_) (void)cudaEventDestroy(event);
     drop_recordings();
     if (recording_ != nullptr) (void)cudaGraphExecDestroy(recording_);
     (void)cudaStreamSynchronize(stream_);
@@ -100,6 +101,23 @@ class CudaDevice final : public StagedDevice {
                                    dynamic_cast<CudaDevice&>(from_device).index_, bytes, stream_));
   }
 
+  void measure_work(bool on) override {
+    wait_for_all();
+    measuring_ = on;
+    for (const cudaEvent_t event : work_events_) (void)cudaEventDestroy(event);
+    work_events_.clear();
+  }
+  double seconds_at_work() override {
+    wait_for_all();
+    double milliseconds = 0;
+    for (std::size_t i = 0; i + 1 < work_events_.size(); i += 2) {
+      float part = 0;
+      IVORY_CUDA(cudaEventElapsedTime(&part, work_events_[i], work_events_[i + 1]));
+      milliseconds += static_cast<double>(part);
+    }
+    return milliseconds * 1e-3;
+  }
+
   void sum_rows(const double* values, std::size_t rows, std::size_t columns, double* sums) override {
     use();
     const std::size_t scratch_bytes = cuda::sum_rows_scratch(rows, columns);
@@ -117,23 +135,28 @@ class CudaDevice final : public StagedDevice {
     use();
     Launch here = launch;
     here.stream = stream_;
+    const Work work(*this);
     kernel.on_gpu(here);
     cuda::check(cudaGetLastError(), "kernel launch");
   }
   void run_multiply(const MatrixProduct<float>& product) override {
     use();
+    const Work work(*this);
     products_.multiply(product, stream_);
   }
   void run_multiply(const MatrixProduct<double>& product) override {
     use();
+    const Work work(*this);
     products_.multiply(product, stream_);
   }
   void run_clear(void* memory, std::size_t bytes) override {
     use();
+    const Work work(*this);
     IVORY_CUDA(cudaMemsetAsync(memory, 0, bytes, stream_));
   }
   void run_copy(void* to, const void* from, std::size_t bytes) override {
     use();
+    const Work work(*this);
     IVORY_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
   }
   void run_increment(std::uint32_t* counter) override {
@@ -143,15 +166,18 @@ class CudaDevice final : public StagedDevice {
   }
   void send(void* to, const void* from, std::size_t bytes) override {
     use();
+    const Work work(*this);
     IVORY_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_));
   }
 
   void begin_recording() override {
     use();
     IVORY_CUDA(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+    recording_now_ = true;
   }
   void end_recording() override {
     use();
+    recording_now_ = false;
     cudaGraph_t graph = nullptr;
     IVORY_CUDA(cudaStreamEndCapture(stream_, &graph));
     // An earlier recording may still run.
@@ -162,6 +188,7 @@ class CudaDevice final : public StagedDevice {
   }
   void replay() override {
     use();
+    const Work work(*this);
     IVORY_CUDA(cudaGraphLaunch(recording_, stream_));
   }
 
@@ -199,6 +226,30 @@ class CudaDevice final : public StagedDevice {
   }
 
  private:
+  // Brackets work with two events where work is measured.
+  class Work {
+   public:
+    explicit Work(CudaDevice& device) : device_(device) { device_.put_work_event(); }
+    ~Work() {
+      try {
+        device_.put_work_event();
+      } catch (const RunError&) {  // the next checked call says it
+      }
+    }
+    Work(const Work&) = delete;
+    Work& operator=(const Work&) = delete;
+
+   private:
+    CudaDevice& device_;
+  };
+  void put_work_event() {
+    if (!measuring_ || recording_now_) return;
+    cudaEvent_t event = nullptr;
+    IVORY_CUDA(cudaEventCreate(&event));
+    work_events_.push_back(event);
+    IVORY_CUDA(cudaEventRecord(event, stream_));
+  }
+
   void use() const { IVORY_CUDA(cudaSetDevice(index_)); }
 
   // Copies between GPUs go directly where the machine can.
@@ -230,7 +281,8 @@ class CudaDevice final : public StagedDevice {
   cudaMemPool_t pool_ = nullptr;
   cudaGraphExec_t recording_ = nullptr;
   std::vector<cudaGraphExec_t> finished_;
-  std::vector<cudaEvent_t> marks_;
+  std::vector<cudaEvent_t> marks_, work_events_;
+  bool measuring_ = false, recording_now_ = false;
 };
 
 }  // namespace
