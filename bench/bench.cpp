@@ -122,11 +122,15 @@ void many_clients(Report& report, int threads, int repetitions) {
 // The program itself, from its start to the end of a run of one round: an upper bound of the time to the first local step.
 void start_up(Report& report, int repetitions) {
   namespace fs = std::filesystem;
-  const fs::path program = fs::read_symlink("/proc/self/exe").parent_path().parent_path() / "ivory";
+  // Beside the benchmark where both were carried elsewhere, else where Meson put it.
+  const char* const carried = std::getenv("IVORY_SOURCE_DIR");
+  const fs::path here = fs::read_symlink("/proc/self/exe").parent_path();
+  const fs::path program = (carried != nullptr ? here : here.parent_path()) / "ivory";
+  const std::string source = carried != nullptr ? carried : IVORY_SOURCE_DIR;
   const fs::path out = fs::temp_directory_path() / fmt::format("ivory-bench-{}", getpid());
   const std::string command =
       fmt::format("'{}' run '{}/scenarios/quickstart.toml' --only fedavg --set rounds=1 --quiet --out '{}' >/dev/null",
-                  program.string(), IVORY_SOURCE_DIR, out.string());
+                  program.string(), source, out.string());
   const Timing run = measure({"start-up",
                               [&] {
                                 fs::remove_all(out);

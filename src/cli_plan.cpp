@@ -85,13 +85,12 @@ void say_time(double seconds) {
 void plan_cpu(const RunParts& parts, const MemoryPlan& memory, const Steps& steps, const Scenario& scenario,
               int threads) {
   const auto lanes = static_cast<std::size_t>(threads);
-  const std::size_t vector = parts.network.layout().stride() * sizeof(float);
-  const std::size_t waiting =
-      2 * (parts.traits.needs_posterior ? 2 : 1) * vector;  // updates on their way to the server
-  const std::size_t total = memory.server + memory.clients_state + memory.data + lanes * (memory.per_client + waiting);
+  const std::size_t available = available_memory();
   fmt::print("\n on the CPU, {}\n", show_count(threads, "thread"));
   line("clients at a time", fmt::format("{}", lanes));
-  line("memory", bytes_text(static_cast<double>(total)));
+  line("memory", fmt::format("{} of {} available", bytes_text(static_cast<double>(memory.on_cpu(lanes))),
+                             bytes_text(static_cast<double>(available))));
+  check_cpu_memory(memory, lanes, available);
   const auto device = make_cpu_device();
   say_time(measure_step(parts, *device, 1, scenario) * steps.of_round / threads);
 }
@@ -146,16 +145,20 @@ int plan(const Flags& flags) {
              "{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
              bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.examples.size()))));
     line("training data", bytes_text(static_cast<double>(memory.data)));
-    plan_cpu(parts, memory, steps, arm, threads);
-    if (devices.lanes.empty() && flags.gpu_memory == 0) {
-      if (!devices.why_cpu.empty()) fmt::print("\n no GPU: {}\n", devices.why_cpu);
-    } else {
+    const auto refusing = [&fits](const auto& planning) {
       try {
-        plan_gpu(parts, memory, steps, arm, flags.run, devices, flags.gpu_memory);
+        planning();
       } catch (const MemoryError& error) {
+        std::fflush(stdout);
         fmt::print(stderr, "ivory: {}\n", error.what());
         fits = false;
       }
+    };
+    refusing([&] { plan_cpu(parts, memory, steps, arm, threads); });
+    if (devices.lanes.empty() && flags.gpu_memory == 0) {
+      if (!devices.why_cpu.empty()) fmt::print("\n no GPU: {}\n", devices.why_cpu);
+    } else {
+      refusing([&] { plan_gpu(parts, memory, steps, arm, flags.run, devices, flags.gpu_memory); });
     }
     fmt::print("\n");
   }

@@ -95,7 +95,8 @@ void Predictor::run_on_accelerator(const float* parameters, std::size_t networks
 std::size_t Predictor::networks_at_a_time(const Dataset& data, std::size_t wanted) const {
   if (device_->shares_host_memory()) return 1;
   const std::size_t per_network = network_.bytes_at_work(chunk_rows) + data.size() * network_.classes() * sizeof(float);
-  return std::clamp<std::size_t>(evaluation_bytes / std::max<std::size_t>(per_network, 1), 1, wanted);
+  const std::size_t room = std::min(evaluation_bytes, device_->free_memory() / 2);
+  return std::clamp<std::size_t>(room / std::max<std::size_t>(per_network, 1), 1, wanted);
 }
 
 Predictions Predictor::room_for(const Dataset& data) const {

@@ -45,7 +45,7 @@ class Run {
  public:
   Run(const Scenario& scenario, const RunSettings& settings)
       : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
-        parts_(scenario), server_(make_server_device(scenario, settings)),
+        parts_(scenario), server_(make_server_device(settings)),
         state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.examples.size(),
                parts_.everyone_takes_part),
         predictor_(server_->shares_host_memory() ? Predictor(parts_.network, threads_)
@@ -120,14 +120,16 @@ class Run {
 
   bool algorithm_has_sites() const { return parts_.traits.needs_posterior && parts_.traits.vectors_per_client >= 2; }
 
-  static std::unique_ptr<Device> make_server_device(const Scenario& scenario, const RunSettings& settings) {
+  // The first thing to be made that takes memory: what cannot fit is refused here.
+  std::unique_ptr<Device> make_server_device(const RunSettings& settings) const {
     if (!settings.devices.empty()) return settings.devices.front()(ProductPrecision::float32);
-    if (product_precision(scenario) != ProductPrecision::float32) {
+    if (product_precision(scenario_) != ProductPrecision::float32) {
       throw InputError(
           fmt::format("[clients] products must be \"float32\" on the CPU, got \"{}\", at {}; use a GPU "
                       "(--device cuda), or leave it out",
-                      scenario.clients.text("products"), to_string(scenario.clients.place("products"))));
+                      scenario_.clients.text("products"), to_string(scenario_.clients.place("products"))));
     }
+    check_cpu_memory(parts_.memory(), static_cast<std::size_t>(threads_), available_memory());
     return make_cpu_device();
   }
 
@@ -146,9 +148,12 @@ class Run {
         runner_ = std::make_unique<ClientRunner>(parts_.network, *parts_.optimizer, *parts_.algorithm,
                                                  parts_.data.train, parts_.examples, parts_.visit_plan,
                                                  parts_.learning_rate, *server_, std::move(lanes));
+        // The sites come later, client by client; their room is taken now and stays with the device.
+        if (!on_cpu) Buffer<float>(*server_, parts_.memory().clients_state / sizeof(float));
         return;
       } catch (const MemoryError&) {
         if (block == 1) throw;
+        runner_.reset();
       }
     }
   }

@@ -23,6 +23,12 @@ struct MemoryPlan {
   std::size_t server = 0;         // the server's Gaussian, its sums and its start
   std::size_t clients_state = 0;  // kept between rounds for all clients: sites, last updates, own weights
   std::size_t data = 0;           // one copy of the training set
+  std::size_t waiting = 0;        // of a CPU thread: updates on their way to the server
+
+  /// With one client per thread.
+  std::size_t on_cpu(std::size_t threads) const {
+    return server + clients_state + data + threads * (per_client + waiting);
+  }
 };
 
 /// A launch has one row of thread blocks per client, and no GPU takes more rows.
@@ -33,5 +39,11 @@ MemoryPlan plan_memory(const MemoryQuestion& question);
 /// The largest block of at most `most` clients such that `lanes` blocks, and the clients' state, fit into `free` bytes with a
 /// reserve of a tenth. Throws MemoryError with the numbers where not even one client fits.
 std::size_t largest_block(const MemoryPlan& plan, std::size_t free, std::size_t lanes, std::size_t most);
+
+/// Bytes of main memory and swap that could be had now, as the system says; the largest number where it does not.
+std::size_t available_memory();
+
+/// Throws MemoryError with the numbers where a run on the CPU needs more than `available` beside its data, which it has by then.
+void check_cpu_memory(const MemoryPlan& plan, std::size_t threads, std::size_t available);
 
 }  // namespace ivory

@@ -88,7 +88,10 @@ class CudaDevice final : public StagedDevice {
     use();
     std::size_t free = 0, total = 0;
     IVORY_CUDA(cudaMemGetInfo(&free, &total));
-    return free;
+    std::uint64_t reserved = 0, used = 0;  // what the pool holds for later counts as free
+    IVORY_CUDA(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved));
+    IVORY_CUDA(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used));
+    return free + static_cast<std::size_t>(reserved - used);
   }
 
   bool shares_memory_with(const Device& other) const override {

@@ -67,8 +67,7 @@ struct PassOnDevice {
 std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides, const std::vector<DeviceMaker>& devices,
                              std::size_t block = 0) {
   const Texts only = {arm};
-  const auto scenario =
-      read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
+  const auto scenario = read_scenario(source_dir() + "/scenarios/quickstart.toml", overrides, only).front();
   const auto log = std::filesystem::temp_directory_path() /
                    ("ivory-test-devices-" + std::to_string(::getpid()) + "-" + device_family() + ".h5");
   std::vector<RoundRecord> records;
@@ -229,8 +228,7 @@ BOOST_AUTO_TEST_CASE(a_failure_on_the_device_names_the_round) {
     int rounds = 0;
     try {
       const Texts only = {"vb-admm"}, overrides = {"rounds=8", "evaluation.samples=2"};
-      const auto scenario =
-          read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
+      const auto scenario = read_scenario(source_dir() + "/scenarios/quickstart.toml", overrides, only).front();
       const TemporaryFolder folder;
       RunSettings settings;
       settings.devices = devices;

@@ -17,6 +17,12 @@ inline std::string device_family() {
   return family != nullptr ? family : "emulated";
 }
 
+/// Where scenarios/ is: of the tree it was built in, or of a folder that the test was carried to.
+inline std::string source_dir() {
+  const char* const carried = std::getenv("IVORY_SOURCE_DIR");
+  return carried != nullptr ? carried : IVORY_SOURCE_DIR;
+}
+
 /// Makers of lanes on `devices` different accelerators (on one GPU where there are fewer), `lanes` in all, in turn.
 inline std::vector<DeviceMaker> lane_makers(std::size_t lanes, std::size_t devices = 1) {
   std::vector<DeviceMaker> makers;
