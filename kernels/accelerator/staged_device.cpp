@@ -1,6 +1,7 @@
 #include "kernels/accelerator/staged_device.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -18,8 +19,11 @@ constexpr std::uint64_t fewest_recorded = 4;                      // recording c
 
 std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
-// Marks: the ring's parts come first, then the chunks of versions.
-constexpr std::size_t mark_of_chunk(std::size_t chunk) { return ring_parts + chunk; }
+constexpr std::size_t most_staged_upload = std::size_t{1} << 24;  // larger ones wait; they are data sets, before round 1
+
+// Marks: the ring's parts come first, then the two upload rooms, then the chunks of versions.
+constexpr std::size_t mark_of_upload(std::size_t room) { return ring_parts + room; }
+constexpr std::size_t mark_of_chunk(std::size_t chunk) { return ring_parts + 2 + chunk; }
 
 }  // namespace
 
@@ -46,6 +50,10 @@ void StagedDevice::release(Room& room) noexcept {
 void StagedDevice::release_tables() noexcept {
   release(ring_);
   release(versions_);
+  for (UploadRoom& room : uploads_) {
+    if (room.host != nullptr) release_host_room(room.host);
+    room = {};
+  }
   if (counter_ != nullptr) release(static_cast<void*>(counter_));
   counter_ = nullptr;
 }
@@ -108,7 +116,24 @@ void StagedDevice::launch(const Kernel& kernel, Launch launch) {
 
 void StagedDevice::upload(void* to, const void* from, std::size_t bytes) {
   outside_steps("upload");
-  upload_now(to, from, bytes);
+  if (bytes > most_staged_upload) {
+    upload_now(to, from, bytes);
+    return;
+  }
+  // By way of a room of our own: the caller's memory is free at once, and nobody waits for the work before it.
+  upload_room_ = 1 - upload_room_;
+  UploadRoom& room = uploads_[upload_room_];
+  if (room.marked) wait_for_mark(mark_of_upload(upload_room_));
+  if (bytes > room.bytes) {
+    if (room.host != nullptr) release_host_room(room.host);
+    room = {};
+    room.host = host_room(bytes);
+    room.bytes = bytes;
+  }
+  std::memcpy(room.host, from, bytes);
+  send(to, room.host, bytes);
+  set_mark(mark_of_upload(upload_room_));
+  room.marked = true;
 }
 void StagedDevice::download(void* to, const void* from, std::size_t bytes) {
   outside_steps("download");

@@ -86,6 +86,15 @@ class StagedDevice : public Device, public Accelerator {
   std::byte* table_device_ = nullptr;
   const std::byte* table_host_ = nullptr;
 
+  // Uploads take turns in two rooms.
+  struct UploadRoom {
+    void* host = nullptr;
+    std::size_t bytes = 0;
+    bool marked = false;
+  };
+  UploadRoom uploads_[2];
+  std::size_t upload_room_ = 0;
+
   // Tables of a repeated step, one version per step, sent in chunks of steps with a mark each.
   Room versions_;
   std::size_t version_bytes_ = 0, version_count_ = 0, version_ = 0, version_offset_ = 0;
