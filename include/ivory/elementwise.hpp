@@ -49,6 +49,7 @@ void run_block(Device& device, std::size_t clients, std::size_t most, std::size_
     for (std::size_t b = 0; b < clients; ++b) Loop::on_cpu(make(b), columns);
     return;
   }
+  if (clients == 0) return;
   auto* const rows = static_cast<Row*>(accelerator->open_table(clients * sizeof(Row)));
   for (std::size_t b = 0; b < clients; ++b) new (rows + b) Row(make(b));
   accelerator->launch(kernel_for<Loop>(rows), {.table = {}, .clients = clients, .most = most, .columns = columns});

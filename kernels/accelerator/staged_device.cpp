@@ -19,7 +19,8 @@ constexpr std::uint64_t fewest_recorded = 4;                      // recording c
 
 std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
-constexpr std::size_t most_staged_upload = std::size_t{1} << 24;  // larger ones wait; they are data sets, before round 1
+constexpr std::size_t most_staged_upload = std::size_t{1}
+                                           << 24;  // larger ones wait; they are data sets, before round 1
 
 // Marks: the ring's parts come first, then the two upload rooms, then the chunks of versions.
 constexpr std::size_t mark_of_upload(std::size_t room) { return ring_parts + room; }
@@ -62,6 +63,22 @@ void StagedDevice::outside_steps(const char* what) const {
   if (mode_ != Mode::eager) throw std::logic_error(std::string("a repeated step may not ") + what);
 }
 
+bool StagedDevice::suppressed(const Operation& operation) {
+  if (following_ == Following::first_step) operations_.push_back(operation);
+  if (following_ == Following::later_step) {
+    if (next_operation_ == operations_.size() || operations_[next_operation_] != operation) {
+      throw std::logic_error("a repeated step must ask for the operations of the first one");
+    }
+    ++next_operation_;
+  }
+  return mode_ == Mode::tables_only;
+}
+
+template <class Real>
+StagedDevice::Operation StagedDevice::operation_of(const MatrixProduct<Real>& product) {
+  return {Operation::Kind::multiply, product.a, product.c, product.m, product.n * product.k, product.count};
+}
+
 // A table never lies across two parts, so a part may be written again once its mark has passed.
 std::size_t StagedDevice::take_scratch(std::size_t bytes) {
   if (bytes > ring_.bytes / ring_parts) {
@@ -101,7 +118,10 @@ void* StagedDevice::open_table(std::size_t bytes) {
 }
 
 void StagedDevice::launch(const Kernel& kernel, Launch launch) {
-  if (suppressed()) return;
+  if (suppressed({Operation::Kind::launch, reinterpret_cast<const void*>(kernel.on_host), nullptr, table_bytes_,
+                  launch.clients * launch.columns, launch.most})) {
+    return;
+  }
   if (mode_ == Mode::eager) {
     send(table_device_, table_host_, table_bytes_);
     launch.table = {.base = table_device_};
@@ -144,16 +164,16 @@ void StagedDevice::synchronise() {
   wait_for_all();
 }
 void StagedDevice::clear(void* memory, std::size_t bytes) {
-  if (!suppressed()) run_clear(memory, bytes);
+  if (!suppressed({Operation::Kind::clear, memory, nullptr, bytes, 0, 0})) run_clear(memory, bytes);
 }
 void StagedDevice::copy(void* to, const void* from, std::size_t bytes) {
-  if (!suppressed()) run_copy(to, from, bytes);
+  if (!suppressed({Operation::Kind::copy, to, from, bytes, 0, 0})) run_copy(to, from, bytes);
 }
 void StagedDevice::multiply(const MatrixProduct<float>& product) {
-  if (!suppressed()) run_multiply(product);
+  if (!suppressed(operation_of(product))) run_multiply(product);
 }
 void StagedDevice::multiply(const MatrixProduct<double>& product) {
-  if (!suppressed()) run_multiply(product);
+  if (!suppressed(operation_of(product))) run_multiply(product);
 }
 
 void StagedDevice::make_versions(std::size_t step_bytes, std::uint64_t steps) {
@@ -168,6 +188,8 @@ void StagedDevice::make_versions(std::size_t step_bytes, std::uint64_t steps) {
     for (std::size_t chunk = 0; chunk < chunk_marked_.size(); ++chunk) {
       if (chunk_marked_[chunk]) wait_for_mark(mark_of_chunk(chunk));
     }
+    version_bytes_ = version_count_ = 0;  // until there is room for the new ones
+    chunk_marked_.clear();
     if (count * step_bytes > versions_.bytes) {
       wait_for_all();
       release(versions_);
@@ -186,21 +208,28 @@ void StagedDevice::repeat(std::uint64_t count, const std::function<void(std::uin
     for (std::uint64_t t = 0; t < count; ++t) step(t);
     return;
   }
-  operations_ = eager_bytes_ = 0;
-  step(0);
-  const std::size_t operations = operations_;
-  const auto in_mode = [&](Mode mode, std::size_t version, std::uint64_t t) {
+  const auto followed = [&](Following how, Mode mode, std::uint64_t t) {
+    following_ = how;
     mode_ = mode;
-    version_ = version;
-    version_offset_ = operations_ = 0;
+    next_operation_ = 0;
     try {
       step(t);
     } catch (...) {
       mode_ = Mode::eager;
+      following_ = Following::nobody;
       throw;
     }
     mode_ = Mode::eager;
-    if (operations_ != operations || version_offset_ != version_bytes_) {
+    following_ = Following::nobody;
+  };
+  operations_.clear();
+  eager_bytes_ = 0;
+  followed(Following::first_step, Mode::eager, 0);
+  const auto in_mode = [&](Mode mode, std::size_t version, std::uint64_t t) {
+    version_ = version;
+    version_offset_ = 0;
+    followed(Following::later_step, mode, t);
+    if (next_operation_ != operations_.size() || version_offset_ != version_bytes_) {
       throw std::logic_error("a repeated step must ask for the operations of the first one");
     }
   };
@@ -229,8 +258,10 @@ void StagedDevice::repeat(std::uint64_t count, const std::function<void(std::uin
     }
     if (version % chunk_steps + 1 < chunk_steps && t + 1 < count) continue;
     const std::size_t first = chunk * chunk_steps;
-    send(versions_.device + first * version_bytes_, versions_.host + first * version_bytes_,
-         (version + 1 - first) * version_bytes_);
+    if (version_bytes_ > 0) {
+      send(versions_.device + first * version_bytes_, versions_.host + first * version_bytes_,
+           (version + 1 - first) * version_bytes_);
+    }
     for (std::size_t v = first; v <= version; ++v) replay();
     set_mark(mark_of_chunk(chunk));
     chunk_marked_[chunk] = true;

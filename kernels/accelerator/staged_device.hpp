@@ -32,6 +32,8 @@ class StagedDevice : public Device, public Accelerator {
  protected:
   /// Frees tables; the most derived class calls it first of all in its destructor.
   void release_tables() noexcept;
+  /// Throws std::logic_error inside a recorded step.
+  void outside_steps(const char* what) const;
 
   // --- What a backend adds. All but the last four are asynchronous. ---
   virtual void run(const Kernel& kernel, const Launch& launch) = 0;
@@ -71,14 +73,22 @@ class StagedDevice : public Device, public Accelerator {
 
   std::size_t take_scratch(std::size_t bytes);
   void make_versions(std::size_t step_bytes, std::uint64_t steps);
-  void outside_steps(const char* what) const;
-  bool suppressed() {
-    ++operations_;
-    return mode_ == Mode::tables_only;
-  }
+  // What a step asks for. A replay repeats it as it was recorded, so every step must ask for the same.
+  struct Operation {
+    enum class Kind { launch, clear, copy, multiply } kind;
+    const void *first, *second;
+    std::size_t a, b, c;
+    bool operator==(const Operation&) const = default;
+  };
+  bool suppressed(const Operation& operation);
+  template <class Real>
+  static Operation operation_of(const MatrixProduct<Real>& product);
 
+  enum class Following { nobody, first_step, later_step };
   Mode mode_ = Mode::eager;
-  std::size_t operations_ = 0;  // asked for in the step under way
+  Following following_ = Following::nobody;
+  std::vector<Operation> operations_;  // of the first step
+  std::size_t next_operation_ = 0;     // of the step under way
 
   // Tables of work outside repeat: a ring in `ring_parts` parts, each with a mark.
   Room ring_;

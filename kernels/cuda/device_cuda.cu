@@ -75,6 +75,7 @@ class CudaDevice final : public StagedDevice {
   std::string describe() const override { return "cuda:" + std::to_string(index_) + " (" + properties_.name + ")"; }
 
   void* allocate(std::size_t bytes) override {
+    outside_steps("allocate");
     use();
     void* memory = nullptr;
     IVORY_CUDA(cudaMallocFromPoolAsync(&memory, bytes, pool_, stream_));
@@ -99,6 +100,7 @@ class CudaDevice final : public StagedDevice {
     return peer != nullptr && peer->index_ == index_;
   }
   void transfer(Device& to_device, void* to, Device& from_device, const void* from, std::size_t bytes) override {
+    outside_steps("transfer");
     use();
     IVORY_CUDA(cudaMemcpyPeerAsync(to, dynamic_cast<CudaDevice&>(to_device).index_, from,
                                    dynamic_cast<CudaDevice&>(from_device).index_, bytes, stream_));

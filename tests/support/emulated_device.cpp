@@ -54,8 +54,16 @@ class EmulatedMemory {
     if (found == used_.end()) std::abort();  // not ours
     protect(base_ + at, found->second, false);
     allocated_ -= found->second;
-    free_[at] = found->second;
+    auto place = free_.emplace(at, found->second).first;
     used_.erase(found);
+    const auto join_next = [&](auto first) {  // neighbours become one
+      const auto next = std::next(first);
+      if (next == free_.end() || first->first + first->second != next->first) return;
+      first->second += next->second;
+      free_.erase(next);
+    };
+    join_next(place);
+    if (place != free_.begin()) join_next(std::prev(place));
   }
   bool holds(const void* memory, std::size_t bytes) const {
     const auto* const first = static_cast<const std::byte*>(memory);
@@ -107,7 +115,10 @@ class EmulatedDevice final : public StagedDevice {
   }
 
   std::string describe() const override { return "emulated"; }
-  void* allocate(std::size_t bytes) override { return memory_->allocate(bytes); }
+  void* allocate(std::size_t bytes) override {
+    outside_steps("allocate");
+    return memory_->allocate(bytes);
+  }
   void release(void* memory) noexcept override {
     try {
       work_off();
@@ -121,6 +132,7 @@ class EmulatedDevice final : public StagedDevice {
     return peer != nullptr && peer->memory_ == memory_;
   }
   void transfer(Device& to_device, void* to, Device& from_device, const void* from, std::size_t bytes) override {
+    outside_steps("transfer");
     const auto there = dynamic_cast<EmulatedDevice&>(to_device).memory_;
     const auto here = dynamic_cast<EmulatedDevice&>(from_device).memory_;
     queue_.emplace_back([=] {
@@ -177,9 +189,15 @@ class EmulatedDevice final : public StagedDevice {
       for (const Task& task : *tasks) task();
     });
   }
-  // Marks pass when the queue is worked off, in one go.
-  void set_mark(std::size_t) override {}
-  void wait_for_mark(std::size_t) override { work_off(); }
+  // No more is done than a mark asks for, so that one set too early shows.
+  void set_mark(std::size_t mark) override {
+    if (mark >= marks_.size()) marks_.resize(mark + 1, 0);
+    marks_[mark] = done_ + queue_.size();
+  }
+  void wait_for_mark(std::size_t mark) override {
+    const std::size_t until = marks_.at(mark);
+    if (until > done_) work_off(until - done_);
+  }
   void* host_room(std::size_t bytes) override { return ::operator new(bytes); }
   void release_host_room(void* room) noexcept override { ::operator delete(room); }
   void upload_now(void* to, const void* from, std::size_t bytes) override {
@@ -225,22 +243,27 @@ class EmulatedDevice final : public StagedDevice {
       }
     }
   }
-  void work_off() {
+  void work_off(std::size_t most = static_cast<std::size_t>(-1)) {
     if (queue_.empty()) return;
     ++work.waits;
     if (memory_->waits_left >= 0 && memory_->waits_left-- <= 0) {
       memory_->waits_left = 0;
+      done_ += queue_.size();
       queue_.clear();
       throw RunError("[emulated] an illegal access");
     }
     memory_->open();
-    for (const Task& task : queue_) task();
-    queue_.clear();
+    const std::size_t count = std::min(most, queue_.size());
+    for (std::size_t i = 0; i < count; ++i) queue_[i]();
+    queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
+    done_ += count;
     memory_->close();
   }
 
   std::shared_ptr<EmulatedMemory> memory_;
   std::vector<Task> queue_;
+  std::size_t done_ = 0;  // tasks ever worked off
+  std::vector<std::size_t> marks_;
   std::shared_ptr<std::vector<Task>> recorded_;
   bool recording_ = false;
 };
