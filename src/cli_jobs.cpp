@@ -50,9 +50,10 @@ bool of_same_scenario(const LogHeader& header, const Scenario& scenario) {
   return header.seed == scenario.seed && header.scenario == to_toml(scenario);
 }
 
-/// Would this run write the same numbers again? Same scenario, program, examples and start weights.
-bool stands_for(const LogHeader& header, const Scenario& scenario) {
+/// Would this run write the same numbers again? Same scenario, program, examples, start weights and kind of device.
+bool stands_for(const LogHeader& header, const Scenario& scenario, const DeviceChoice& devices) {
   if (!of_same_scenario(header, scenario) || header.ivory_version != IVORY_VERSION) return false;
+  if (header.device.starts_with("cuda") == devices.lanes.empty()) return false;
   try {
     const RunIdentity now = identify(scenario);
     return header.data_checksum == hexadecimal(now.data_checksum) && header.start_hash == hexadecimal(now.start_hash);
@@ -127,7 +128,8 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
     const Job& job = jobs[i];
     const ProgressTitle title = {job.scenario.name, job.scenario.arm, job.scenario.seed, job.scenario.rounds, i + 1,
                                  jobs.size()};
-    if (const auto log = reuse ? finished_log(job) : std::nullopt; log && stands_for(log->header(), job.scenario)) {
+    if (const auto log = reuse ? finished_log(job) : std::nullopt;
+        log && stands_for(log->header(), job.scenario, devices)) {
       progress.note(fmt::format("[{}/{}] {}  reused {}", i + 1, jobs.size(), job_name(job), job.log_file));
       if (flags.json) print_json(title, *log);
       report.logs.push_back(job.log_file);
@@ -142,10 +144,6 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
     };
     double used = 0;
     try {
-      if (const std::string other = set_aside(job); !other.empty()) {
-        progress.note(
-            fmt::format("{}  an earlier run of other settings had this log; it is now {}", job_name(job), other));
-      }
       progress.start(title);
       RunSettings settings;
       settings.threads =
@@ -153,6 +151,12 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
       settings.log_file = job.log_file;
       settings.devices = devices.lanes;
       settings.block = static_cast<std::size_t>(flags.block);
+      settings.before_log = [&] {
+        const std::string other = set_aside(job);
+        if (other.empty()) return;
+        progress.note(
+            fmt::format("{}  an earlier run of other settings had this log; it is now {}", job_name(job), other));
+      };
       settings.on_round = [&](const RoundRecord& record) {
         progress.round(record);
         used += record.participants;

@@ -104,11 +104,9 @@ void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Steps& step
     device = devices.lanes.front()(product_precision(scenario));
     free = device->free_memory();
   }
-  const std::size_t share = (parts.participants + lanes - 1) / lanes;
-  const std::size_t most =
-      std::min(flags.block > 0 ? static_cast<std::size_t>(flags.block) : most_clients_in_a_block, share);
-  const std::size_t block = largest_block(memory, free, lanes, most);
-  const std::size_t total = memory.server + memory.clients_state + lanes * (memory.data + block * memory.per_client);
+  const std::size_t block = largest_block(
+      memory, free, lanes, most_in_a_block(parts.participants, lanes, static_cast<std::size_t>(flags.block)));
+  const std::size_t total = memory.on_accelerator(lanes, block);
   fmt::print("\n on {}, {} free\n", device ? device->describe() : "a GPU", bytes_text(static_cast<double>(free)));
   line("clients at a time", fmt::format("{} in blocks of {}", std::min(lanes * block, parts.participants), block));
   line("memory", bytes_text(static_cast<double>(total)));

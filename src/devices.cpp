@@ -52,6 +52,13 @@ DeviceChoice choose_devices(const std::string& wish) {
     if (!any) throw;
     choice.why_cpu = error.what();
     return choice;
+  } catch (const RunError& error) {  // a GPU that is there and refuses: busy, in exclusive use, full
+    if (!any) {
+      throw InputError(fmt::format("[device] {} must be usable, it answered: {}; choose another, or --device cpu", wish,
+                                   error.what()));
+    }
+    choice.why_cpu = error.what();
+    return choice;
   }
   for (const int number : numbers) {
     choice.lanes.emplace_back([number](ProductPrecision precision) { return make_cuda_device(number, precision); });

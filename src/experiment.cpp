@@ -45,7 +45,7 @@ class Run {
  public:
   Run(const Scenario& scenario, const RunSettings& settings)
       : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
-        parts_(scenario), server_(make_server_device(settings)),
+        parts_(scenario), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
         state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.examples.size(),
                parts_.everyone_takes_part),
         predictor_(server_->shares_host_memory() ? Predictor(parts_.network, threads_)
@@ -136,10 +136,10 @@ class Run {
   // The largest blocks that fit: what was counted may still be too much where others use the device, so smaller ones follow.
   void make_runner(const RunSettings& settings) {
     const bool on_cpu = settings.devices.empty();
-    const std::size_t most =
-        std::min(settings.block > 0 ? settings.block : most_clients_in_a_block, parts_.participants);
-    std::size_t block =
-        on_cpu ? 1 : largest_block(parts_.memory(), server_->free_memory(), settings.devices.size(), most);
+    const std::size_t lanes_wanted = settings.devices.size();
+    std::size_t block = on_cpu ? 1
+                               : largest_block(parts_.memory(), free_at_start_, lanes_wanted,
+                                               most_in_a_block(parts_.participants, lanes_wanted, settings.block));
     for (;; block = (block + 1) / 2) {
       Lanes lanes = on_cpu ? cpu_lanes(threads_) : Lanes{};
       lanes.block = block;
@@ -346,6 +346,7 @@ class Run {
   RunParts parts_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
+  std::size_t free_at_start_;  // on the server's device, before anything was put there
   ServerState<float> state_;
   std::vector<float> mean_, precision_;  // the server's Gaussian, on the host
   Predictor predictor_;
@@ -356,6 +357,7 @@ class Run {
 
 int run_experiment(const Scenario& scenario, const RunSettings& settings) {
   Run run(scenario, settings);
+  if (settings.before_log) settings.before_log();
   RunLog log(settings.log_file, run.log_plan());
   int round = 0;
   while (round < scenario.rounds && !(settings.should_stop && settings.should_stop())) {

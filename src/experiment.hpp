@@ -18,6 +18,7 @@ struct RunSettings {
   std::vector<DeviceMaker> devices = {};
   std::size_t block = 0;                             // clients an accelerator trains at a time; 0: as many as fit
   std::string log_file;                              // HDF5 log to write
+  std::function<void()> before_log = {};             // called when all is ready to run, before the log is made
   std::function<void(const RoundRecord&)> on_round;  // called after each finished round, with the log already written
   std::function<bool()> should_stop;                 // asked between rounds; may be empty
 };

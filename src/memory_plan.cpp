@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -10,6 +11,35 @@
 #include "ivory/error.hpp"
 
 namespace ivory {
+namespace {
+
+constexpr std::uint64_t most_steps_with_tables = 256;  // a trainer draws, and a device records, so many at a time
+
+constexpr auto no_limit = static_cast<std::size_t>(-1);
+
+// A number in a file; no_limit where there is none ("max", or no such file).
+std::size_t number_in(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::size_t number = no_limit;
+  return file >> number ? number : no_limit;
+}
+
+// What a batch system leaves this process: the tightest memory limit of its control group and those above (cgroup v2).
+std::size_t room_in_control_groups() {
+  std::ifstream file("/proc/self/cgroup");
+  std::size_t room = no_limit;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("0::/")) continue;
+    const std::filesystem::path root = "/sys/fs/cgroup";
+    for (std::filesystem::path group = root / line.substr(4);; group = group.parent_path()) {
+      room = std::min(room, number_in(group / "memory.max"));  // what is in use there may be cache, and give way
+      if (group == root || !group.has_relative_path()) break;
+    }
+  }
+  return room;
+}
+
+}  // namespace
 
 MemoryPlan plan_memory(const MemoryQuestion& question) {
   const std::size_t vector = question.network->layout().stride() * sizeof(float);
@@ -23,22 +53,36 @@ MemoryPlan plan_memory(const MemoryQuestion& question) {
   // start and mean, and with a posterior the precision; one sum in double for each of mean and precision.
   plan.server = (traits.gives_posterior ? 3 + 4 : 2 + 2) * vector;
   plan.clients_state = question.clients * kept * vector;
+  // Per step and client the rows of some three launches per layer and ten others, the optimizer's being the largest.
+  const std::size_t step_tables = (10 + 3 * question.network->layers().size()) * 96 + 512;
+  plan.tables =
+      (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_with_tables)) + 8) *
+      step_tables;
+  plan.evaluation = question.all_examples * (features * sizeof(float) + sizeof(std::int32_t)) +
+                    question.network->bytes_at_work(256) +
+                    question.all_examples * (question.network->classes() * sizeof(float) + sizeof(double));
+  plan.lane = std::size_t{1} << 20;
   plan.waiting = 2 * (traits.needs_posterior ? 2 : 1) * vector;
   plan.data = question.examples * (features * sizeof(float) + sizeof(std::int32_t));
   return plan;
 }
 
+std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted) {
+  const std::size_t share = (participants + lanes - 1) / lanes;
+  return std::min({share, wanted > 0 ? wanted : share, most_clients_in_a_block});
+}
+
 std::size_t largest_block(const MemoryPlan& plan, std::size_t free, std::size_t lanes, std::size_t most) {
-  const std::size_t usable = free / 10 * 9, fixed = plan.server + plan.clients_state + lanes * plan.data;
-  const std::size_t room = usable > fixed ? (usable - fixed) / std::max<std::size_t>(lanes, 1) : 0;
-  const std::size_t block = std::min(most, room / plan.per_client);
+  const std::size_t usable = free / 10 * 9, fixed = plan.fixed(lanes), each = plan.per_client + plan.tables;
+  const std::size_t room = usable > fixed ? (usable - fixed) / lanes : 0;
+  const std::size_t block = std::min(most, room / each);
   if (block == 0) {
-    throw MemoryError(
-        fmt::format("[memory] a device must hold the server's state, the clients' sites, the data and one client in "
-                    "training: {} + {} "
-                    "+ {} + {} bytes, got {} free bytes of which nine tenths are used; use a smaller model, fewer "
-                    "clients, or the CPU",
-                    plan.server, plan.clients_state, lanes * plan.data, plan.per_client, free));
+    throw MemoryError(fmt::format(
+        "[memory] a device must hold the server's state, the clients' sites, the data and one client per lane in "
+        "training: {} + {} "
+        "+ {} + {} bytes, got {} free bytes of which nine tenths are used; use a smaller model, fewer "
+        "clients, or the CPU",
+        plan.server, plan.clients_state, fixed - plan.server - plan.clients_state, lanes * each, free));
   }
   return block;
 }
@@ -56,7 +100,7 @@ std::size_t available_memory() {
     total += kilobytes * 1024;
     known = known || name == "MemAvailable:";
   }
-  return known ? total : static_cast<std::size_t>(-1);
+  return std::min(known ? total : no_limit, room_in_control_groups());
 }
 
 void check_cpu_memory(const MemoryPlan& plan, std::size_t threads, std::size_t available) {

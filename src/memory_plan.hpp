@@ -14,7 +14,9 @@ struct MemoryQuestion {
   VisitPlan plan;  // its batch already fitted to the clients
   std::size_t clients = 0;
   bool everyone_takes_part = true;
-  std::size_t examples = 0;  // of the training set
+  std::size_t examples = 0;         // of the training set
+  std::size_t all_examples = 0;     // and of the others that are evaluated
+  std::uint64_t longest_visit = 0;  // steps
 };
 
 /// All in bytes of device memory.
@@ -23,8 +25,18 @@ struct MemoryPlan {
   std::size_t server = 0;         // the server's Gaussian, its sums and its start
   std::size_t clients_state = 0;  // kept between rounds for all clients: sites, last updates, own weights
   std::size_t data = 0;           // one copy of the training set
+  std::size_t tables = 0;         // of an accelerator's client: functors of its steps under way
+  std::size_t evaluation = 0;     // of the accelerator that evaluates: its copies of the data, one network at work
+  std::size_t lane = 0;           // of every lane of an accelerator, and of the server's: tables outside steps
   std::size_t waiting = 0;        // of a CPU thread: updates on their way to the server
 
+  /// On accelerators that share one memory.
+  std::size_t on_accelerator(std::size_t lanes, std::size_t block) const {
+    return fixed(lanes) + lanes * block * (per_client + tables);
+  }
+  std::size_t fixed(std::size_t lanes) const {
+    return server + clients_state + evaluation + lanes * data + (lanes + 1) * lane;
+  }
   /// With one client per thread.
   std::size_t on_cpu(std::size_t threads) const {
     return server + clients_state + data + threads * (per_client + waiting);
@@ -35,6 +47,9 @@ struct MemoryPlan {
 inline constexpr std::size_t most_clients_in_a_block = 65535;
 
 MemoryPlan plan_memory(const MemoryQuestion& question);
+
+/// The clients that a lane should take at once: all of its share of a round, and no more than `wanted` (0: no wish).
+std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted);
 
 /// The largest block of at most `most` clients such that `lanes` blocks, and the clients' state, fit into `free` bytes with a
 /// reserve of a tenth. Throws MemoryError with the numbers where not even one client fits.

@@ -50,13 +50,17 @@ RunParts::RunParts(const Scenario& scenario)
       participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
 
 MemoryPlan RunParts::memory() const {
+  std::uint64_t longest = 0;
+  for (const auto& rows : examples) longest = std::max(longest, visit_plan.steps_of(rows.size()));
   return plan_memory({.network = &network,
                       .optimizer = optimizer.get(),
                       .traits = traits,
                       .plan = visit_plan,
                       .clients = examples.size(),
                       .everyone_takes_part = everyone_takes_part,
-                      .examples = data.train.size()});
+                      .examples = data.train.size(),
+                      .all_examples = data.train.size() + data.test.size() + data.validation.size(),
+                      .longest_visit = longest});
 }
 
 }  // namespace ivory

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything about Ivory that only a GPU can show: the tests on GPUs, the same under compute-sanitizer where it is installed, two
 # runs with the same bits, and the benchmark. Run it in the folder that carry.sh made. Exit code 1 where something is wrong.
-set -u
+set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 bad=0
 say() { printf '\n== %s\n' "$*"; }
@@ -28,15 +28,14 @@ for words in 'one --device cuda' 'two --device cuda' 'blocks --device cuda --blo
   # shellcheck disable=SC2086  # words are words
   "$here/bin/ivory" run "$here/scenarios/quickstart.toml" --set rounds=10 --json --out "$out/"$words |
     sed 's/.*"state_hash": "\([^"]*\)".*/\1/' >"$out/${words%% *}.hashes" || bad=1
-  cmp "$out/one.hashes" "$out/${words%% *}.hashes" || bad=1
+  [ -s "$out/${words%% *}.hashes" ] && cmp "$out/one.hashes" "$out/${words%% *}.hashes" || bad=1
 done
 rm -rf "$out"
 
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck; do
     say "compute-sanitizer $tool"
-    compute-sanitizer --tool $tool --error-exitcode 1 "$here/bin/test_conformance_devices" \
-      --run_test='every_layer,every_optimizer' | tail -n 20 || bad=1
+    compute-sanitizer --tool $tool --error-exitcode 1 "$here/bin/test_conformance_devices" | tail -n 20 || bad=1
   done
 else
   say 'compute-sanitizer is not installed: not run'

@@ -229,36 +229,6 @@ int signal_that_ends(const Act& act) {
   return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
-struct Ended {
-  std::vector<std::uint64_t> hashes;  // one per round
-  std::string device, refusal;
-};
-
-Ended run_in(std::size_t mebibytes, std::size_t lanes) {
-  const std::vector<std::string> overrides = {"rounds=2", "clients.count=24", "clients.epochs=1",
-                                              "model.hidden=[300,300]", "evaluation.samples=1"},
-                                 only = {"vb-admm"};
-  const auto scenario =
-      read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
-  const auto memory = make_emulated_memory(mebibytes << 20);
-  const TemporaryFolder folder;
-  Ended ended;
-  RunSettings settings;
-  settings.threads = 2;
-  for (std::size_t i = 0; i < lanes; ++i) {
-    settings.devices.emplace_back([memory](ProductPrecision) { return make_emulated_device(memory); });
-  }
-  settings.log_file = folder / "run.h5";
-  settings.on_round = [&](const RoundRecord& record) { ended.hashes.push_back(record.state_hash); };
-  try {
-    run_experiment(scenario, settings);
-    ended.device = LogReader(settings.log_file).header().device;
-  } catch (const MemoryError& error) {
-    ended.refusal = error.what();
-  }
-  return ended;
-}
-
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(loops_give_the_bits_of_the_cpu_and_end_at_their_count) {
@@ -451,50 +421,5 @@ BOOST_AUTO_TEST_CASE(a_client_of_a_block_takes_what_was_counted) {
     const auto counted = static_cast<double>(Trainer<float>::bytes_per_client(network, *optimizer, plan));
     BOOST_TEST(taken <= counted, plugin.name << ": " << taken << " of " << counted);
     BOOST_TEST(taken >= 0.8 * counted, plugin.name << ": " << taken << " of " << counted);
-  }
-}
-
-BOOST_AUTO_TEST_CASE(the_largest_block_fits_and_one_client_more_does_not) {
-  const MemoryPlan plan{.per_client = 1000, .server = 5000, .clients_state = 20000, .data = 3000};
-  for (const std::size_t lanes : {1U, 2U, 3U}) {
-    std::size_t before = 0;
-    for (std::size_t free = 0; free < 260000; free += 37) {
-      std::size_t block = 0;
-      try {
-        block = largest_block(plan, free, lanes, 50);
-      } catch (const MemoryError&) {
-      }
-      const auto needed = [&](std::size_t clients) { return 25000 + lanes * (3000 + clients * 1000); };
-      BOOST_REQUIRE((block >= before && block <= 50));
-      BOOST_REQUIRE((block == 0 || needed(block) <= free / 10 * 9));
-      BOOST_REQUIRE((block == 50 || needed(block + 1) > free / 10 * 9));
-      before = block;
-    }
-    BOOST_TEST(before == 50U);
-  }
-  BOOST_CHECK_EXCEPTION(largest_block(plan, 30000, 2, 50), MemoryError, [](const MemoryError& error) {
-    return std::string(error.what()).find("5000 + 20000 + 6000 + 1000 bytes, got 30000 free") != std::string::npos;
-  });
-}
-
-BOOST_AUTO_TEST_CASE(a_run_fits_its_blocks_to_the_memory_or_is_refused_before_its_first_round) {
-  const Ended ample = run_in(1024, 1);
-  BOOST_TEST(ample.device == "emulated; blocks of 24");
-  BOOST_REQUIRE_EQUAL(ample.hashes.size(), 2U);
-  std::size_t before = 0;
-  for (const auto& [mebibytes, lanes] : {std::pair{48U, 1U}, {80U, 2U}, {80U, 1U}}) {
-    const Ended ended = run_in(mebibytes, lanes);
-    BOOST_TEST(ended.refusal == "");
-    BOOST_TEST(ended.hashes == ample.hashes, boost::test_tools::per_element());
-    const std::size_t at = ended.device.find("blocks of ");
-    BOOST_REQUIRE(at != std::string::npos);
-    const std::size_t block = std::stoul(ended.device.substr(at + 10));
-    BOOST_TEST((block > before && block < 24), mebibytes << " MiB: " << ended.device);
-    before = block;
-  }
-  for (const std::size_t mebibytes : {1U, 4U, 28U}) {
-    const Ended ended = run_in(mebibytes, 1);
-    BOOST_TEST(ended.refusal != "");
-    BOOST_TEST(ended.hashes.empty());
   }
 }
