@@ -81,19 +81,19 @@ void gpu(Report& report, int repetitions) {
   const auto make = [](ProductPrecision precision) { return make_cuda_device(0, precision); };
   const auto device = make(ProductPrecision::float32);
   fmt::print("{}\n", device->describe());
-  const double steps = epochs * ((examples_per_client + batch - 1) / batch);
+  constexpr std::size_t step_count = epochs * ((examples_per_client + batch - 1) / batch);
+  const auto steps = static_cast<double>(step_count);
   const double rate = copy_rate(*device, repetitions);
   report.number("gpu_copy_gigabytes_per_second", rate * 1e-9, "GB/s", "read and written");
 
   Products products(*device, clients);
-  const Timing product =
-      measure({"products",
-               [&] {
-                 device->repeat(static_cast<std::uint64_t>(steps), [&](std::uint64_t) { products.step(batch); });
-                 device->synchronise();
-               },
-               steps},
-              repetitions);
+  const Timing product = measure({"products",
+                                  [&] {
+                                    device->repeat(step_count, [&](std::uint64_t) { products.step(batch); });
+                                    device->synchronise();
+                                  },
+                                  steps},
+                                 repetitions);
   report.number("gpu_products_us_per_step", product.per_unit() * 1e6, "us", "100 clients, float32");
   report.number("gpu_products_tflops", products.flops(batch) / product.per_unit() * 1e-12, "TFLOP/s");
 

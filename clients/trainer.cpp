@@ -10,6 +10,11 @@ namespace {
 constexpr std::size_t most_steps_drawn = 256;                  // before an accelerator's step is recorded anew
 constexpr std::size_t most_rows_drawn = std::size_t{1} << 24;  // 64 MiB of row numbers
 
+// Steps whose minibatches, of `rows` rows in a block, are drawn at a time.
+std::size_t steps_drawn(std::size_t rows) {
+  return std::clamp<std::size_t>(most_rows_drawn / std::max<std::size_t>(rows, 1), 1, most_steps_drawn);
+}
+
 template <class Real>
 struct NotUsable {
   const Real* mean;
@@ -53,9 +58,7 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
       workspace_(network.make_workspace(device, block_size, plan.batch)),
       x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch),
       row_losses_(device, block_size * plan.batch), final_losses_(device, block_size * plan.batch),
-      window_(device.shares_host_memory()
-                  ? 1
-                  : std::clamp<std::size_t>(most_rows_drawn / (block_size * plan.batch), 1, most_steps_drawn)),
+      window_(device.shares_host_memory() ? 1 : steps_drawn(block_size * plan.batch)),
       drawn_(block_size * window_ * plan.batch), live_(block_size, 0), drawn_live_(block_size * window_, 0) {
   if (!device.shares_host_memory()) drawn_on_device_ = Buffer<std::uint32_t>(device, drawn_.size());
 }
