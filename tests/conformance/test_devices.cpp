@@ -18,6 +18,7 @@
 #include "tests/support/devices.hpp"
 #include "tests/support/layer_check.hpp"
 #include "tests/support/plugins.hpp"
+#include "tests/support/quickstart.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace {
@@ -64,28 +65,15 @@ struct PassOnDevice {
   std::vector<float> output, input_gradient, parameter_gradient;
 };
 
+const std::string quickstart = source_dir() + "/scenarios/quickstart.toml";
+
 std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides, const std::vector<DeviceMaker>& devices,
                              std::size_t block = 0) {
-  const Texts only = {arm};
-  const auto scenario = read_scenario(source_dir() + "/scenarios/quickstart.toml", overrides, only).front();
-  const auto log = std::filesystem::temp_directory_path() /
-                   ("ivory-test-devices-" + std::to_string(::getpid()) + "-" + device_family() + ".h5");
-  std::vector<RoundRecord> records;
   RunSettings settings;
   settings.threads = 2;
   settings.devices = devices;
   settings.block = block;
-  settings.log_file = log.string();
-  settings.on_round = [&](const RoundRecord& record) { records.push_back(record); };
-  run_experiment(scenario, settings);
-  std::filesystem::remove(log);
-  return records;
-}
-
-std::vector<std::uint64_t> hashes(const std::vector<RoundRecord>& records) {
-  std::vector<std::uint64_t> out;
-  for (const auto& record : records) out.push_back(record.state_hash);
-  return out;
+  return run_arm(quickstart, arm, overrides, settings);
 }
 
 void check_same_run(const std::vector<RoundRecord>& a, const std::vector<RoundRecord>& b) {
@@ -192,10 +180,11 @@ BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_an
         for (const std::size_t block : {1U, 7U}) check_same_run(whole, run(arm, overrides, lane_makers(1), block));
         check_same_run(whole, run(arm, overrides, lane_makers(2), 3));
         check_same_run(whole, run(arm, overrides, lane_makers(3, 2), 4));
-        // The CPU, after one round: the optimizers' bounds, grown by the round's steps; seen within 1e-4.
+        // The CPU, after one round: rounding, grown by up to 90 steps. Seen below 1e-7 on the emulated accelerator; a GPU's
+        // products may add in many more orders.
         const auto cpu = run(arm, overrides, {});
-        BOOST_TEST(std::abs(whole[0].train_loss - cpu[0].train_loss) < 2e-3 * cpu[0].train_loss);
-        BOOST_TEST(std::abs(whole[0].mean.metrics.nll - cpu[0].mean.metrics.nll) < 2e-3 * cpu[0].mean.metrics.nll);
+        BOOST_TEST(std::abs(whole[0].train_loss - cpu[0].train_loss) < 1e-4 * cpu[0].train_loss);
+        BOOST_TEST(std::abs(whole[0].mean.metrics.nll - cpu[0].mean.metrics.nll) < 1e-4 * cpu[0].mean.metrics.nll);
       }
     }
   }

@@ -13,7 +13,7 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string name =
-        (std::filesystem::temp_directory_path() / "ivory-test-XXXXXX").string();  // mkdtemp fills in the X
+        (std::filesystem::temp_directory_path() / ("ivory-test-" + std::string(6, 'X'))).string();  // mkdtemp's form
     if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
     path_ = name;
   }

@@ -8,32 +8,20 @@
 
 #include "src/experiment.hpp"
 #include "src/scenario_reader.hpp"
+#include "tests/support/quickstart.hpp"
 
 namespace {
 
 using namespace ivory;
+using test::hashes;
 using Texts = std::vector<std::string>;
 
 const std::string quickstart = std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml";
 
-std::vector<RoundRecord> run(const std::string& arm, Texts overrides, int threads = 2) {
-  const Texts only = {arm};
-  const auto scenario = read_scenario(quickstart, overrides, only).front();
-  const auto log = std::filesystem::temp_directory_path() /
-                   ("ivory-test-experiment-" + std::to_string(::getpid()) + "-" + arm + ".h5");
-  std::vector<RoundRecord> records;
-  run_experiment(scenario, {.threads = threads,
-                            .log_file = log.string(),
-                            .on_round = [&](const RoundRecord& record) { records.push_back(record); },
-                            .should_stop = {}});
-  std::filesystem::remove(log);
-  return records;
-}
-
-std::vector<std::uint64_t> hashes(const std::vector<RoundRecord>& records) {
-  std::vector<std::uint64_t> out;
-  for (const auto& record : records) out.push_back(record.state_hash);
-  return out;
+std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides, int threads = 2) {
+  RunSettings settings;
+  settings.threads = threads;
+  return test::run_arm(quickstart, arm, overrides, settings);
 }
 
 }  // namespace
