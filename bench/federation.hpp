@@ -118,56 +118,26 @@ class Products {
   }
 
   void step(std::size_t rows) {
-    using Product = MatrixProduct<float>;
+    const auto rows_of = [&](std::size_t width) { return batch * width; };  // of one client's activations
     for (std::size_t l = 0; l < shapes_.size(); ++l) {
       const auto [in, out] = shapes_[l];
-      device_.multiply(Product{.transpose_b = true,
-                               .accumulate = true,
-                               .m = rows,
-                               .n = out,
-                               .k = in,
-                               .a = activations_[l].data(),
-                               .b = weights_[l].data(),
-                               .c = activations_[l + 1].data(),
-                               .lda = in,
-                               .ldb = in,
-                               .ldc = out,
-                               .stride_a = batch * in,
-                               .stride_b = in * out,
-                               .stride_c = batch * out,
-                               .count = clients_});
+      MatrixProduct<float> forward =
+          product(rows, out, in, activations_[l], in, weights_[l], in, activations_[l + 1], out);
+      forward.transpose_b = forward.accumulate = true;
+      forward.stride_a = rows_of(in), forward.stride_b = in * out, forward.stride_c = rows_of(out);
+      device_.multiply(forward);
     }
     for (std::size_t l = shapes_.size(); l-- > 0;) {
       const auto [in, out] = shapes_[l];
-      device_.multiply(Product{.transpose_a = true,
-                               .m = out,
-                               .n = in,
-                               .k = rows,
-                               .a = errors_[l + 1].data(),
-                               .b = activations_[l].data(),
-                               .c = gradients_[l].data(),
-                               .lda = out,
-                               .ldb = in,
-                               .ldc = in,
-                               .stride_a = batch * out,
-                               .stride_b = batch * in,
-                               .stride_c = in * out,
-                               .count = clients_});
-      if (l > 0) {
-        device_.multiply(Product{.m = rows,
-                                 .n = in,
-                                 .k = out,
-                                 .a = errors_[l + 1].data(),
-                                 .b = weights_[l].data(),
-                                 .c = errors_[l].data(),
-                                 .lda = out,
-                                 .ldb = in,
-                                 .ldc = in,
-                                 .stride_a = batch * out,
-                                 .stride_b = in * out,
-                                 .stride_c = batch * in,
-                                 .count = clients_});
-      }
+      MatrixProduct<float> by_weight =
+          product(out, in, rows, errors_[l + 1], out, activations_[l], in, gradients_[l], in);
+      by_weight.transpose_a = true;
+      by_weight.stride_a = rows_of(out), by_weight.stride_b = rows_of(in), by_weight.stride_c = in * out;
+      device_.multiply(by_weight);
+      if (l == 0) continue;
+      MatrixProduct<float> by_input = product(rows, in, out, errors_[l + 1], out, weights_[l], in, errors_[l], in);
+      by_input.stride_a = rows_of(out), by_input.stride_b = in * out, by_input.stride_c = rows_of(in);
+      device_.multiply(by_input);
     }
   }
 
@@ -186,6 +156,15 @@ class Products {
   struct Shape {
     std::size_t in, out;
   };
+  MatrixProduct<float> product(std::size_t m, std::size_t n, std::size_t k, const Buffer<float>& a, std::size_t lda,
+                               const Buffer<float>& b, std::size_t ldb, Buffer<float>& c, std::size_t ldc) const {
+    MatrixProduct<float> description;
+    description.m = m, description.n = n, description.k = k;
+    description.a = a.data(), description.b = b.data(), description.c = c.data();
+    description.lda = lda, description.ldb = ldb, description.ldc = ldc;
+    description.count = clients_;
+    return description;
+  }
   Buffer<float> ones(std::size_t n) { return {device_, std::vector<float>(clients_ * n, 1e-3F)}; }
 
   Device& device_;

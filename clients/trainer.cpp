@@ -7,7 +7,6 @@
 namespace ivory {
 namespace {
 
-constexpr std::size_t most_steps_drawn = 256;                  // before an accelerator's step is recorded anew
 constexpr std::size_t most_rows_drawn = std::size_t{1} << 24;  // 64 MiB of row numbers
 
 // Steps whose minibatches, of `rows` rows in a block, are drawn at a time.

@@ -14,6 +14,9 @@
 
 namespace ivory {
 
+/// Steps whose minibatches are drawn at a time, at most; then an accelerator records its step anew.
+inline constexpr std::size_t most_steps_drawn = 256;
+
 /// How long and on what a visit trains.
 struct VisitPlan {
   std::uint64_t seed = 0;

@@ -44,21 +44,11 @@ std::string bytes_text(double bytes) {
 
 void line(const std::string& name, const std::string& value) { fmt::print("  {:<26}{}\n", name, value); }
 
-/// Local steps of all participants of a mean round, and the longest visit.
-struct Steps {
-  double of_round = 0;
-  std::uint64_t longest = 0;
-};
-
-Steps steps_of(const RunParts& parts) {
-  Steps steps;
-  for (const auto& rows : parts.examples) {
-    const std::uint64_t own = parts.visit_plan.steps_of(rows.size());
-    steps.of_round += static_cast<double>(own);
-    steps.longest = std::max(steps.longest, own);
-  }
-  steps.of_round *= static_cast<double>(parts.participants) / static_cast<double>(parts.examples.size());
-  return steps;
+/// Local steps of all participants of a mean round.
+double steps_of_round(const RunParts& parts) {
+  double steps = 0;
+  for (const auto& rows : parts.examples) steps += static_cast<double>(parts.visit_plan.steps_of(rows.size()));
+  return steps * static_cast<double>(parts.participants) / static_cast<double>(parts.examples.size());
 }
 
 /// Seconds of one local step of `block` clients of the largest size, without terms of the server.
@@ -82,8 +72,7 @@ void say_time(double seconds) {
        fmt::format("{} of local training, from {} measured steps", show_duration(seconds), measured_steps));
 }
 
-void plan_cpu(const RunParts& parts, const MemoryPlan& memory, const Steps& steps, const Scenario& scenario,
-              int threads) {
+void plan_cpu(const RunParts& parts, const MemoryPlan& memory, double steps, const Scenario& scenario, int threads) {
   const auto lanes = static_cast<std::size_t>(threads);
   const std::size_t available = available_memory();
   fmt::print("\n on the CPU, {}\n", show_count(threads, "thread"));
@@ -92,11 +81,11 @@ void plan_cpu(const RunParts& parts, const MemoryPlan& memory, const Steps& step
                              bytes_text(static_cast<double>(available))));
   check_cpu_memory(memory, lanes, available);
   const auto device = make_cpu_device();
-  say_time(measure_step(parts, *device, 1, scenario) * steps.of_round / threads);
+  say_time(measure_step(parts, *device, 1, scenario) * steps / threads);
 }
 
-void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Steps& steps, const Scenario& scenario,
-              const RunFlags& flags, const DeviceChoice& devices, double gpu_memory) {
+void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Scenario& scenario, const RunFlags& flags,
+              const DeviceChoice& devices, double gpu_memory) {
   const std::size_t lanes = std::max<std::size_t>(devices.lanes.size(), 1);
   std::unique_ptr<Device> device;
   std::size_t free = static_cast<std::size_t>(gpu_memory * 1024 * 1024 * 1024);
@@ -115,7 +104,7 @@ void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Steps& step
     return;
   }
   const std::size_t rounds = (parts.participants + lanes * block - 1) / (lanes * block);
-  say_time(measure_step(parts, *device, block, scenario) * static_cast<double>(steps.longest * rounds));
+  say_time(measure_step(parts, *device, block, scenario) * static_cast<double>(parts.longest_visit() * rounds));
 }
 
 int plan(const Flags& flags) {
@@ -128,14 +117,14 @@ int plan(const Flags& flags) {
   for (const Scenario& arm : flags.scenario.read()) {
     const RunParts parts(arm);
     const MemoryPlan memory = parts.memory();
-    const Steps steps = steps_of(parts);
+    const double steps = steps_of_round(parts);
     const std::size_t size = parts.network.layout().size();
     const double message = static_cast<double>(size * sizeof(float)) * static_cast<double>(parts.participants) *
                            (arm.clients.boolean("pool") ? 0 : 1);
     fmt::print("{}\n", arm.arm.empty() ? arm.name : arm.arm);
     line("parameters", fmt::format("{}, {} per vector", size, bytes_text(static_cast<double>(size * sizeof(float)))));
     line("clients per round", fmt::format("{} of {}", parts.participants, parts.examples.size()));
-    line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps.of_round, steps.longest));
+    line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps, parts.longest_visit()));
     line("bytes per round", fmt::format("{} down, {} up", bytes_text(message * parts.traits.vectors_down),
                                         bytes_text(message * parts.traits.vectors_up)));
     line("bytes per client",
@@ -156,7 +145,7 @@ int plan(const Flags& flags) {
     if (devices.lanes.empty() && flags.gpu_memory == 0) {
       if (!devices.why_cpu.empty()) fmt::print("\n no GPU: {}\n", devices.why_cpu);
     } else {
-      refusing([&] { plan_gpu(parts, memory, steps, arm, flags.run, devices, flags.gpu_memory); });
+      refusing([&] { plan_gpu(parts, memory, arm, flags.run, devices, flags.gpu_memory); });
     }
     fmt::print("\n");
   }

@@ -11,7 +11,6 @@
 namespace ivory {
 namespace {
 
-constexpr std::size_t chunk_rows = 256;  // fixed: the shape of a product decides its bits
 constexpr int jackknife_groups = 8;
 constexpr std::size_t evaluation_bytes = std::size_t{1} << 28;  // of an accelerator's memory, for networks side by side
 
@@ -47,7 +46,16 @@ void Predictor::keep(const Dataset& data) {
   if (!device_->shares_host_memory()) kept_.emplace(&data, ResidentData(*device_, data));
 }
 
-void Predictor::run(const float* parameters, const Dataset& data, Predictions& out) const {
+void Predictor::run(const float* parameters, std::size_t networks, const Dataset& data,
+                    std::span<Predictions> out) const {
+  if (device_->shares_host_memory()) {
+    run_on_cpu(parameters, data, out.front());  // networks_at_a_time is 1 there
+  } else {
+    run_on_accelerator(parameters, networks, data, out);
+  }
+}
+
+void Predictor::run_on_cpu(const float* parameters, const Dataset& data, Predictions& out) const {
   const std::size_t n = data.size(), classes = network_.classes();
   const auto chunks = static_cast<std::ptrdiff_t>((n + chunk_rows - 1) / chunk_rows);
 #pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
@@ -119,22 +127,14 @@ void Predictor::sample(const float* mean, const float* precision, const Dataset&
       return NoisyShare{stride, SampleGaussian<float>{mean, precision, theta.data() + i * stride},
                         NoiseSource<float>{.stream = stream}};
     });
-    if (device_->shares_host_memory()) {
-      run(theta.data(), data, predictions[0]);
-    } else {
-      run_on_accelerator(theta.data(), here, data, predictions);
-    }
+    run(theta.data(), here, data, predictions);
     for (std::size_t i = 0; i < here; ++i) use(t + static_cast<int>(i), predictions[i]);
   }
 }
 
 Predictions Predictor::predict(const float* parameters, const Dataset& data) const {
   Predictions predictions = room_for(data);
-  if (device_->shares_host_memory()) {
-    run(parameters, data, predictions);
-  } else {
-    run_on_accelerator(parameters, 1, data, {&predictions, 1});
-  }
+  run(parameters, 1, data, {&predictions, 1});
   return predictions;
 }
 

@@ -23,6 +23,7 @@ Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* l
 /// ECE = sum_b (n_b/n) |accuracy_b - confidence_b| from bins; bins of disjoint sets may be added first. NaN without examples.
 double calibration_error(const CalibrationBins& bins);
 
+inline constexpr std::size_t chunk_rows = 256;  // of a prediction, fixed: the shape of a product decides its bits
 inline constexpr double smallest_probability = 1e-12;  // of the label, where the NLL is taken from a probability
 
 struct Predictions {
@@ -75,7 +76,9 @@ class Predictor {
 
  private:
   struct Lane;
-  void run(const float* parameters, const Dataset& data, Predictions& out) const;
+  /// Of `networks` parameter vectors, [networks x stride].
+  void run(const float* parameters, std::size_t networks, const Dataset& data, std::span<Predictions> out) const;
+  void run_on_cpu(const float* parameters, const Dataset& data, Predictions& out) const;
   void run_on_accelerator(const float* parameters, std::size_t networks, const Dataset& data,
                           std::span<Predictions> out) const;
   std::size_t networks_at_a_time(const Dataset& data, std::size_t wanted) const;

@@ -9,11 +9,10 @@
 #include <string>
 
 #include "ivory/error.hpp"
+#include "src/evaluation.hpp"
 
 namespace ivory {
 namespace {
-
-constexpr std::uint64_t most_steps_with_tables = 256;  // a trainer draws, and a device records, so many at a time
 
 constexpr auto no_limit = static_cast<std::size_t>(-1);
 
@@ -56,10 +55,9 @@ MemoryPlan plan_memory(const MemoryQuestion& question) {
   // Per step and client the rows of some three launches per layer and ten others, the optimizer's being the largest.
   const std::size_t step_tables = (10 + 3 * question.network->layers().size()) * 96 + 512;
   plan.tables =
-      (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_with_tables)) + 8) *
-      step_tables;
+      (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_drawn)) + 8) * step_tables;
   plan.evaluation = question.all_examples * (features * sizeof(float) + sizeof(std::int32_t)) +
-                    question.network->bytes_at_work(256) +
+                    question.network->bytes_at_work(chunk_rows) +
                     question.all_examples * (question.network->classes() * sizeof(float) + sizeof(double));
   plan.lane = std::size_t{1} << 20;
   plan.waiting = 2 * (traits.needs_posterior ? 2 : 1) * vector;

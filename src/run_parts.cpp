@@ -49,9 +49,13 @@ RunParts::RunParts(const Scenario& scenario)
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
       participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
 
-MemoryPlan RunParts::memory() const {
+std::uint64_t RunParts::longest_visit() const {
   std::uint64_t longest = 0;
   for (const auto& rows : examples) longest = std::max(longest, visit_plan.steps_of(rows.size()));
+  return longest;
+}
+
+MemoryPlan RunParts::memory() const {
   return plan_memory({.network = &network,
                       .optimizer = optimizer.get(),
                       .traits = traits,
@@ -60,7 +64,7 @@ MemoryPlan RunParts::memory() const {
                       .everyone_takes_part = everyone_takes_part,
                       .examples = data.train.size(),
                       .all_examples = data.train.size() + data.test.size() + data.validation.size(),
-                      .longest_visit = longest});
+                      .longest_visit = longest_visit()});
 }
 
 }  // namespace ivory

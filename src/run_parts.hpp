@@ -27,6 +27,7 @@ struct RunParts {
   bool everyone_takes_part;
   std::size_t participants;  // of a round
 
+  std::uint64_t longest_visit() const;  // steps
   MemoryPlan memory() const;
 };
 
