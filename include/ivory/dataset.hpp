@@ -1,10 +1,14 @@
 // Labelled examples in memory: what data readers produce and clients train on.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace ivory {
+
+/// Extents of one example or activation, row-major: {channels, height, width} for images, {features} for anything else.
+using Shape = std::vector<std::size_t>;
 
 /// x is [examples x features] row-major, scaled as the scenario says; labels lie in [0, classes).
 struct Dataset {
@@ -12,10 +16,14 @@ struct Dataset {
   int classes = 0;
   std::vector<float> x;
   std::vector<std::int32_t> labels;
-  std::vector<std::int32_t> client;  // natural client of each example; empty when the data has none
+  std::vector<std::int32_t> client = {};  // natural client of each example; empty when the data has none
+  Shape shape = {};                       // of one example, its product is `features`; empty: {features}
+  std::vector<float> targets = {};        // regression: [examples x outputs], and labels are all 0; else empty
+  std::size_t outputs = 0;                // regression: numbers per target; 0 for classification
 
   std::size_t size() const { return labels.size(); }
   const float* row(std::size_t i) const { return x.data() + i * features; }
+  Shape example_shape() const { return shape.empty() ? Shape{features} : shape; }
 };
 
 /// The data of a run. `validation` is empty unless the scenario asks for it. `checksum` identifies all of it.
