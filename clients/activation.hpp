@@ -28,12 +28,14 @@ struct ActivationBackward {
 template <class Real, class Formula>
 class Activation final : public Layer<Real> {
  public:
-  explicit Activation(std::size_t features) : features_(features) {}
+  explicit Activation(const LayerInputs& inputs) : shape_(inputs.input), features_(inputs.features()) {}
   std::string name() const override { return Formula::name; }
   std::size_t inputs() const override { return features_; }
   std::size_t outputs() const override { return features_; }
+  Shape output_shape() const override { return shape_; }
 
-  void forward(Device& device, const BatchShape& shape, const Real*, const Real* input, Real* output) const override {
+  void forward(Device& device, const BatchShape& shape, const Real*, const Real* input, Real* output,
+               const LayerMemory<Real>&) const override {
     const std::size_t stride = shape.rows * features_;
     for_each_client(device, shape.clients, stride, [&](std::size_t b) {
       const std::size_t at = b * stride;
@@ -41,7 +43,7 @@ class Activation final : public Layer<Real> {
     });
   }
   void backward(Device& device, const BatchShape& shape, const Real*, const Real*, const Real* output,
-                const Real* output_gradient, Real* input_gradient, Real*) const override {
+                const Real* output_gradient, Real* input_gradient, Real*, const LayerMemory<Real>&) const override {
     if (input_gradient == nullptr) return;
     const std::size_t stride = shape.rows * features_;
     for_each_client(device, shape.clients, stride, [&](std::size_t b) {
@@ -52,11 +54,12 @@ class Activation final : public Layer<Real> {
   }
 
  private:
+  Shape shape_;
   std::size_t features_;
 };
 
 template <class Real, class Formula>
-std::unique_ptr<Layer<Real>> make_activation(const Options&, std::size_t inputs) {
+std::unique_ptr<Layer<Real>> make_activation(const Options&, const LayerInputs& inputs) {
   return std::make_unique<Activation<Real, Formula>>(inputs);
 }
 

@@ -8,8 +8,21 @@
 
 namespace ivory {
 
+namespace {
+
 template <class Real>
-Network<Real>::Network(std::vector<std::unique_ptr<Layer<Real>>> layers) : layers_(std::move(layers)) {
+struct AddGradient {
+  const Real* IVORY_RESTRICT from;
+  Real* IVORY_RESTRICT to;
+  IVORY_HD void operator()(std::size_t i) const { to[i] += from[i]; }
+};
+
+}  // namespace
+
+template <class Real>
+Network<Real>::Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::vector<std::size_t> skips)
+    : layers_(std::move(layers)), skips_(std::move(skips)) {
+  skips_.resize(layers_.size(), no_skip);
   for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i]->declare(layout_, std::to_string(i));
 }
 
@@ -25,15 +38,23 @@ std::vector<Real> Network<Real>::initialise(std::uint64_t seed) const {
 }
 
 template <class Real>
-Workspace<Real> Network<Real>::make_workspace(Device& device, std::size_t clients, std::size_t rows) const {
+Workspace<Real> Network<Real>::make_workspace(Device& device, std::size_t clients, std::size_t rows,
+                                              bool curvature) const {
   Workspace<Real> workspace;
   workspace.clients = clients;
   workspace.rows = rows;
-  std::size_t widest = inputs();
+  std::size_t widest = inputs(), scratch = 0;
   for (const auto& layer : layers_) {
+    const std::size_t i = workspace.activations.size();
+    const LayerRoom room = layer->room(rows);
     workspace.activations.emplace_back(device, clients * rows * layer->outputs());
+    workspace.saved.emplace_back(device, clients * room.saved);
+    const std::size_t skipped = skips_[i] == no_skip ? 0 : layers_[skips_[i]]->outputs();
+    workspace.skip_gradients.emplace_back(device, clients * rows * skipped);
+    scratch = std::max({scratch, room.scratch, curvature ? room.squares : 0});
     widest = std::max(widest, layer->outputs());
   }
+  workspace.scratch = Buffer<Real>(device, clients * scratch);
   workspace.gradient = Buffer<Real>(device, clients * rows * widest);
   workspace.next_gradient = Buffer<Real>(device, clients * rows * widest);
   workspace.log_likelihood = Buffer<double>(device, clients * rows);
@@ -41,12 +62,23 @@ Workspace<Real> Network<Real>::make_workspace(Device& device, std::size_t client
 }
 
 template <class Real>
+LayerMemory<Real> Network<Real>::memory(std::size_t layer, Workspace<Real>& workspace) const {
+  const std::size_t skip = skips_[layer];
+  return {.saved = workspace.saved[layer].data(),
+          .scratch = workspace.scratch.data(),
+          .skip = skip == no_skip ? nullptr : workspace.activations[skip].data(),
+          .skip_gradient = workspace.skip_gradients[layer].data()};
+}
+
+template <class Real>
 const Real* Network<Real>::forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
                                    Workspace<Real>& workspace) const {
   const Real* input = x;
+  BatchShape own = shape;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     Real* const output = workspace.activations[i].data();
-    layers_[i]->forward(device, shape, parameters, input, output);
+    own.layer = static_cast<std::uint32_t>(i);
+    layers_[i]->forward(device, own, parameters, input, output, memory(i, workspace));
     input = output;
   }
   return input;
@@ -68,19 +100,57 @@ void Network<Real>::loss(Device& device, const BatchShape& shape, const Real* pa
 }
 
 template <class Real>
+template <class ParameterStep>
+void Network<Real>::go_back(Device& device, const BatchShape& shape, const Real* x, Workspace<Real>& workspace,
+                            Real* input_gradient, const ParameterStep& step) const {
+  Real* output_gradient = workspace.gradient.data();
+  Real* spare = workspace.next_gradient.data();
+  BatchShape own = shape;
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    const std::size_t features = layers_[i]->outputs(), stride = shape.rows * features;
+    for (std::size_t later = i + 1; later < layers_.size(); ++later) {  // those that also took this layer's output
+      if (skips_[later] != i) continue;
+      for_each_client(device, shape.clients, stride, [&](std::size_t b) {
+        return Share{
+            shape.work_rows(b) * features,
+            AddGradient<Real>{workspace.skip_gradients[later].data() + b * stride, output_gradient + b * stride}};
+      });
+    }
+    own.layer = static_cast<std::uint32_t>(i);
+    const Real* const input = i == 0 ? x : workspace.activations[i - 1].data();
+    Real* const wanted = i == 0 ? input_gradient : spare;
+    step(*layers_[i], own, input, workspace.activations[i].data(), output_gradient, wanted, memory(i, workspace));
+    std::swap(output_gradient, spare);
+  }
+}
+
+template <class Real>
+void Network<Real>::backward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                             Workspace<Real>& workspace, Real* gradient, Real* input_gradient) const {
+  go_back(device, shape, x, workspace, input_gradient,
+          [&](const Layer<Real>& layer, const BatchShape& own, const Real* input, const Real* output,
+              const Real* output_gradient, Real* wanted, const LayerMemory<Real>& room) {
+            layer.backward(device, own, parameters, input, output, output_gradient, wanted, gradient, room);
+          });
+}
+
+template <class Real>
+void Network<Real>::add_squared_gradients(Device& device, const BatchShape& shape, const Real* parameters,
+                                          const Real* x, Workspace<Real>& workspace, Real* sums) const {
+  go_back(device, shape, x, workspace, nullptr,
+          [&](const Layer<Real>& layer, const BatchShape& own, const Real* input, const Real* output,
+              const Real* output_gradient, Real* wanted, const LayerMemory<Real>& room) {
+            layer.add_squared_gradients(device, own, parameters, input, output, output_gradient, sums, room);
+            layer.backward(device, own, parameters, input, output, output_gradient, wanted, nullptr, room);
+          });
+}
+
+template <class Real>
 void Network<Real>::gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
                              const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* row_losses,
                              Real* input_gradient) const {
   loss(device, shape, parameters, x, labels, workspace, row_losses);
-  Real* output_gradient = workspace.gradient.data();
-  Real* spare = workspace.next_gradient.data();
-  for (std::size_t i = layers_.size(); i-- > 0;) {
-    const Real* const input = i == 0 ? x : workspace.activations[i - 1].data();
-    Real* const wanted = i == 0 ? input_gradient : spare;
-    layers_[i]->backward(device, shape, parameters, input, workspace.activations[i].data(), output_gradient, wanted,
-                         gradient);
-    std::swap(output_gradient, spare);
-  }
+  backward(device, shape, parameters, x, workspace, gradient, input_gradient);
 }
 
 template <class Real>
@@ -98,13 +168,17 @@ void Network<Real>::probabilities(Device& device, const BatchShape& shape, const
 }
 
 template <class Real>
-std::size_t Network<Real>::bytes_at_work(std::size_t rows) const {
-  std::size_t outputs = 0, widest = inputs();
-  for (const auto& layer : layers_) {
-    outputs += layer->outputs();
-    widest = std::max(widest, layer->outputs());
+std::size_t Network<Real>::bytes_at_work(std::size_t rows, bool curvature) const {
+  std::size_t outputs = 0, widest = inputs(), kept = 0, scratch = 0;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const LayerRoom room = layers_[i]->room(rows);
+    outputs += layers_[i]->outputs();
+    kept += room.saved + (skips_[i] == no_skip ? 0 : rows * layers_[skips_[i]]->outputs());
+    scratch = std::max({scratch, room.scratch, curvature ? room.squares : 0});
+    widest = std::max(widest, layers_[i]->outputs());
   }
-  return (layout_.stride() + rows * (inputs() + outputs + 2 * widest)) * sizeof(Real) + rows * sizeof(double);
+  return (layout_.stride() + rows * (inputs() + outputs + 2 * widest) + kept + scratch) * sizeof(Real) +
+         rows * sizeof(double);
 }
 
 std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size_t rows) {

@@ -1,4 +1,4 @@
-// A sequential network over a flat parameter vector. It has no mutable state: activations live in a Workspace, so one network
+// A network over a flat parameter vector: layers one after the other, some of which also take an earlier one's output. It has no mutable state: activations live in a Workspace, so one network
 // serves all threads.
 #pragma once
 #include <cstddef>
@@ -17,16 +17,23 @@ namespace ivory {
 template <class Real>
 struct Workspace {
   std::size_t clients = 0, rows = 0;
-  std::vector<Buffer<Real>> activations;  // output of each layer, [clients x rows x features]
-  Buffer<Real> gradient, next_gradient;   // of the activation at hand, [clients x rows x widest]
-  Buffer<double> log_likelihood;          // [clients x rows]; 0 for rows without an example
+  std::vector<Buffer<Real>> activations;     // output of each layer, [clients x rows x features]
+  std::vector<Buffer<Real>> saved;           // what each layer keeps from forward to backward
+  std::vector<Buffer<Real>> skip_gradients;  // of each layer that takes a skip, [clients x rows x the skip's features]
+  Buffer<Real> scratch;                      // for the layer at work
+  Buffer<Real> gradient, next_gradient;      // of the activation at hand, [clients x rows x widest]
+  Buffer<double> log_likelihood;             // [clients x rows]; 0 for rows without an example
 };
+
+/// The skip of a layer that takes none.
+inline constexpr std::size_t no_skip = static_cast<std::size_t>(-1);
 
 template <class Real>
 class Network {
  public:
-  /// `layers` in order; names their parameters "0.weight", "2.weight", ... as torch.nn.Sequential does.
-  explicit Network(std::vector<std::unique_ptr<Layer<Real>>> layers);
+  /// `layers` in order; names their parameters "0.weight", "2.weight", ... as torch.nn.Sequential does. skips[i] is the layer
+  /// before i whose output layer i also takes, or no_skip; empty: no layer does.
+  explicit Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::vector<std::size_t> skips = {});
 
   const ParameterLayout& layout() const { return layout_; }
   std::size_t inputs() const { return layers_.front()->inputs(); }
@@ -36,7 +43,8 @@ class Network {
   /// Initial parameters [stride], a pure function of the seed.
   std::vector<Real> initialise(std::uint64_t seed) const;
 
-  Workspace<Real> make_workspace(Device& device, std::size_t clients, std::size_t rows) const;
+  /// `curvature`: with room for add_squared_gradients.
+  Workspace<Real> make_workspace(Device& device, std::size_t clients, std::size_t rows, bool curvature = false) const;
 
   /// Logits [clients x rows x classes] of x [clients x rows x inputs]; they live in the workspace.
   const Real* forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
@@ -48,6 +56,15 @@ class Network {
                 const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* row_losses,
                 Real* input_gradient = nullptr) const;
 
+  /// Goes back from d loss / d logits, which the caller has put into workspace.gradient after a forward pass of the same
+  /// arguments. Writes `gradient` [clients x gradient stride] and `input_gradient`, each unless null.
+  void backward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                Workspace<Real>& workspace, Real* gradient, Real* input_gradient = nullptr) const;
+
+  /// The same, but adds to `sums` [clients x gradient stride] the squares of each live row's own gradient.
+  void add_squared_gradients(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+                             Workspace<Real>& workspace, Real* sums) const;
+
   /// Softmax of each client's live rows of logits, and log p(label): client b's rows go to probability + b * probability_stride
   /// and log_likelihood + b * likelihood_stride, its labels come from labels + b * label_stride.
   void probabilities(Device& device, const BatchShape& shape, const Real* logits, const std::int32_t* labels,
@@ -55,14 +72,20 @@ class Network {
                      double* log_likelihood, std::size_t likelihood_stride) const;
 
   /// Device memory that one client's parameters, activations and scratch take for `rows` examples.
-  std::size_t bytes_at_work(std::size_t rows) const;
+  std::size_t bytes_at_work(std::size_t rows, bool curvature = false) const;
 
   /// The row losses alone.
   void loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x, const std::int32_t* labels,
             Workspace<Real>& workspace, double* row_losses) const;
 
  private:
+  LayerMemory<Real> memory(std::size_t layer, Workspace<Real>& workspace) const;
+  template <class ParameterStep>
+  void go_back(Device& device, const BatchShape& shape, const Real* x, Workspace<Real>& workspace, Real* input_gradient,
+               const ParameterStep& step) const;
+
   std::vector<std::unique_ptr<Layer<Real>>> layers_;
+  std::vector<std::size_t> skips_;
   ParameterLayout layout_;
 };
 

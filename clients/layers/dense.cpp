@@ -25,6 +25,20 @@ struct SumRows {
 };
 
 template <class Real>
+struct Square {
+  const Real* IVORY_RESTRICT from;
+  Real* IVORY_RESTRICT to;
+  IVORY_HD void operator()(std::size_t i) const { to[i] = from[i] * from[i]; }
+};
+
+template <class Real>
+struct AddTo {
+  const Real* IVORY_RESTRICT from;
+  Real* IVORY_RESTRICT to;
+  IVORY_HD void operator()(std::size_t i) const { to[i] += from[i]; }
+};
+
+template <class Real>
 class Dense final : public Layer<Real> {
  public:
   Dense(std::size_t inputs, std::size_t outputs, bool bias) : inputs_(inputs), outputs_(outputs), bias_(bias) {}
@@ -49,8 +63,11 @@ class Dense final : public Layer<Real> {
     if (bias_) draw(bias_at_, outputs_);
   }
 
-  void forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* input,
-               Real* output) const override {
+  // Squares of input and gradient, and their sum over rows.
+  LayerRoom room(std::size_t rows) const override { return {.squares = rows * (inputs_ + outputs_) + outputs_}; }
+
+  void forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* input, Real* output,
+               const LayerMemory<Real>&) const override {
     const std::size_t stride = shape.rows * outputs_;
     if (bias_) {
       for_each_client_place(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
@@ -68,23 +85,18 @@ class Dense final : public Layer<Real> {
   }
 
   void backward(Device& device, const BatchShape& shape, const Real* parameters, const Real* input,
-                const Real* /*output*/, const Real* output_gradient, Real* input_gradient,
-                Real* parameter_gradient) const override {
+                const Real* /*output*/, const Real* output_gradient, Real* input_gradient, Real* parameter_gradient,
+                const LayerMemory<Real>&) const override {
     const std::size_t stride_in = shape.rows * inputs_, stride_out = shape.rows * outputs_;
-    MatrixProduct<Real> by_weight = over_rows(shape);
-    by_weight.transpose_a = true;
-    by_weight.m = outputs_, by_weight.n = inputs_, by_weight.k = shape.rows;
-    by_weight.a = output_gradient, by_weight.b = input, by_weight.c = parameter_gradient + weight_at_;
-    by_weight.lda = outputs_, by_weight.ldb = inputs_, by_weight.ldc = inputs_;
-    by_weight.stride_a = stride_out, by_weight.stride_b = stride_in, by_weight.stride_c = shape.parameter_stride;
-    by_weight.live_dimension = MatrixProduct<Real>::Live::k;
-    device.multiply(by_weight);
-    if (bias_) {
-      sum_columns_per_client(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
-        return Share{shape.work_rows(b),
-                     SumRows<Real>{output_gradient + b * stride_out,
-                                   parameter_gradient + b * shape.parameter_stride + bias_at_, outputs_}};
-      });
+    if (parameter_gradient != nullptr) {
+      device.multiply(outer_products(shape, output_gradient, stride_out, input, stride_in, parameter_gradient));
+      if (bias_) {
+        sum_columns_per_client(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
+          return Share{shape.work_rows(b),
+                       SumRows<Real>{output_gradient + b * stride_out,
+                                     parameter_gradient + b * shape.gradient_stride() + bias_at_, outputs_}};
+        });
+      }
     }
     if (input_gradient != nullptr) {
       MatrixProduct<Real> by_input = over_rows(shape);
@@ -96,7 +108,46 @@ class Dense final : public Layer<Real> {
     }
   }
 
+  // A row's weight gradient is g x'; the squares of its entries are g^2 (x^2)'.
+  void add_squared_gradients(Device& device, const BatchShape& shape, const Real*, const Real* input, const Real*,
+                             const Real* output_gradient, Real* sums, const LayerMemory<Real>& memory) const override {
+    const std::size_t stride = room(shape.rows).squares;
+    Real* const inputs_squared = memory.scratch;
+    Real* const gradients_squared = inputs_squared + shape.rows * inputs_;
+    Real* const bias_sums = gradients_squared + shape.rows * outputs_;
+    const auto square = [&](const Real* from, Real* to, std::size_t features) {
+      for_each_client(device, shape.clients, shape.rows * features, [&](std::size_t b) {
+        return Share{shape.work_rows(b) * features, Square<Real>{from + b * shape.rows * features, to + b * stride}};
+      });
+    };
+    square(input, inputs_squared, inputs_);
+    square(output_gradient, gradients_squared, outputs_);
+    MatrixProduct<Real> product = outer_products(shape, gradients_squared, stride, inputs_squared, stride, sums);
+    product.accumulate = true;
+    device.multiply(product);
+    if (!bias_) return;
+    sum_columns_per_client(device, shape.clients, shape.rows, outputs_, [&](std::size_t b) {
+      return Share{shape.work_rows(b), SumRows<Real>{gradients_squared + b * stride, bias_sums + b * stride, outputs_}};
+    });
+    for_each_client(device, shape.clients, outputs_, [&](std::size_t b) {
+      return Share{outputs_, AddTo<Real>{bias_sums + b * stride, sums + b * shape.gradient_stride() + bias_at_}};
+    });
+  }
+
  private:
+  // Into the weights' slice of `to`: the sum over rows r of a_r b_r', with a of the outputs' and b of the inputs' width.
+  MatrixProduct<Real> outer_products(const BatchShape& shape, const Real* a, std::size_t stride_a, const Real* b,
+                                     std::size_t stride_b, Real* to) const {
+    MatrixProduct<Real> product = over_rows(shape);
+    product.transpose_a = true;
+    product.m = outputs_, product.n = inputs_, product.k = shape.rows;
+    product.a = a, product.b = b, product.c = to + weight_at_;
+    product.lda = outputs_, product.ldb = inputs_, product.ldc = inputs_;
+    product.stride_a = stride_a, product.stride_b = stride_b, product.stride_c = shape.gradient_stride();
+    product.live_dimension = MatrixProduct<Real>::Live::k;
+    return product;
+  }
+
   // What the three products share: one per client, over the rows of its minibatch.
   static MatrixProduct<Real> over_rows(const BatchShape& shape) {
     MatrixProduct<Real> product;
@@ -112,8 +163,8 @@ class Dense final : public Layer<Real> {
 };
 
 template <class Real>
-std::unique_ptr<Layer<Real>> make(const Options& options, std::size_t inputs) {
-  return std::make_unique<Dense<Real>>(inputs, static_cast<std::size_t>(options.integer("outputs")),
+std::unique_ptr<Layer<Real>> make(const Options& options, const LayerInputs& inputs) {
+  return std::make_unique<Dense<Real>>(inputs.features(), static_cast<std::size_t>(options.integer("outputs")),
                                        options.boolean("bias"));
 }
 

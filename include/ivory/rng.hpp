@@ -20,6 +20,7 @@ enum class Purpose : std::uint32_t {
   data = 7,
   holdout = 8,
   elbo_noise = 9,
+  dropout = 10,
 };
 
 /// The four words of one Philox block.

@@ -37,6 +37,7 @@ std::unique_ptr<Layer<float>> layer_of(const LayerPlugin& plugin, std::size_t in
 // A pass through a layer on `device`; rows that are not live have no gradient, as the loss leaves them.
 struct PassOnDevice {
   PassOnDevice(Device& device, const LayerPass<float>& pass, std::size_t first, std::size_t clients) {
+    const LayerRoom room = pass.layer->room(pass.shape.rows);
     const std::size_t stride = pass.shape.parameter_stride, rows = pass.shape.rows;
     const std::size_t in = rows * pass.layer->inputs(), out = rows * pass.layer->outputs();
     const auto part = [&](const std::vector<float>& array, std::size_t size) {
@@ -56,13 +57,22 @@ struct PassOnDevice {
                            .rows = rows,
                            .live = pass.live.data() + first,
                            .parameter_stride = stride,
-                           .nominal = true};
-    pass.layer->forward(device, shape, parameters.data(), input.data(), y.data());
+                           .nominal = true,
+                           .noise = pass.noise.data() + first};
+    const std::size_t skipped = rows * pass.layer->skip_inputs();
+    const Buffer<float> skip = part(pass.skip, skipped);
+    Buffer<float> saved(device, clients * room.saved), scratch(device, clients * std::max(room.scratch, room.squares)),
+        dskip(device, clients * skipped), squares(device, clients * stride);
+    const LayerMemory<float> memory{saved.data(), scratch.data(), skip.data(), dskip.data()};
+    pass.layer->forward(device, shape, parameters.data(), input.data(), y.data(), memory);
     pass.layer->backward(device, shape, parameters.data(), input.data(), y.data(), gradient.data(), dx.data(),
-                         dp.data());
+                         dp.data(), memory);
+    pass.layer->add_squared_gradients(device, shape, parameters.data(), input.data(), y.data(), gradient.data(),
+                                      squares.data(), memory);
     output = y.to_host(), input_gradient = dx.to_host(), parameter_gradient = dp.to_host();
+    skip_gradient = dskip.to_host(), squared_gradients = squares.to_host();
   }
-  std::vector<float> output, input_gradient, parameter_gradient;
+  std::vector<float> output, input_gradient, parameter_gradient, skip_gradient, squared_gradients;
 };
 
 const std::string quickstart = source_dir() + "/scenarios/quickstart.toml";
@@ -94,6 +104,8 @@ BOOST_AUTO_TEST_CASE(every_layer) {
       const PassOnDevice block(*device, cpu, 0, 4);
       cpu.forward();
       cpu.backward();
+      std::vector<float> squares(cpu.parameters.size(), 0.0F);
+      cpu.add_squares(squares);
       // Sums of at most 7 products of magnitude below 1.1^2, in another order: each addition rounds by at most 2^-24 of a
       // partial sum below 9. Activations: exponentials within 2 units in the last place.
       constexpr double bound = 7 * 9 * 0x1p-24;
@@ -110,6 +122,9 @@ BOOST_AUTO_TEST_CASE(every_layer) {
         close(block.output, cpu.output, b * rows * outputs, live * outputs, "output");
         close(block.input_gradient, cpu.input_gradient, b * rows * inputs, live * inputs, "input gradient");
         close(block.parameter_gradient, cpu.parameter_gradient, b * stride, stride, "parameter gradient");
+        close(block.squared_gradients, squares, b * stride, stride, "squared gradients");
+        const std::size_t skipped = cpu.layer->skip_inputs();
+        close(block.skip_gradient, cpu.skip_gradient, b * rows * skipped, live * skipped, "skip gradient");
         // Rows without an example get no gradient, and a client alone gets the bits it has in a block.
         for (std::size_t i = (b * rows + live) * inputs; i < (b + 1) * rows * inputs; ++i)
           BOOST_TEST(block.input_gradient[i] == 0.0F);
@@ -121,6 +136,8 @@ BOOST_AUTO_TEST_CASE(every_layer) {
         BOOST_TEST(same(block.output, alone.output));
         BOOST_TEST(same(block.input_gradient, alone.input_gradient));
         BOOST_TEST(same(block.parameter_gradient, alone.parameter_gradient));
+        BOOST_TEST(same(block.skip_gradient, alone.skip_gradient));
+        BOOST_TEST(same(block.squared_gradients, alone.squared_gradients));
       }
     }
   }

@@ -49,6 +49,11 @@ BOOST_AUTO_TEST_CASE(gradients_are_those_of_finite_differences) {
   check_gradients(dense<double>(1, 1, true));
 }
 
+BOOST_AUTO_TEST_CASE(squared_gradients_are_those_of_single_rows) {
+  check_squared_gradients([] { return dense<double>(6, 4, true); });
+  check_squared_gradients([] { return dense<double>(6, 4, false); });
+}
+
 BOOST_AUTO_TEST_CASE(clients_of_a_block_do_not_see_each_other) {
   check_block([] { return dense<float>(19, 11, true); });
   check_block([] { return dense<float>(70, 3, false); });

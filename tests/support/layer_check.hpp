@@ -34,6 +34,14 @@ struct LayerPass {
     fill(parameters, live.size() * layout.stride());
     fill(input, live.size() * rows * layer->inputs());
     fill(weight, live.size() * rows * layer->outputs());
+    fill(skip, live.size() * rows * layer->skip_inputs());
+    const LayerRoom room = layer->room(rows);
+    saved.assign(live.size() * room.saved, Real(0));
+    scratch.assign(live.size() * std::max(room.scratch, room.squares), Real(0));
+    skip_gradient.assign(skip.size(), Real(0));
+    for (std::size_t b = 0; b < live.size(); ++b)
+      noise.push_back(make_stream(seed, {.purpose = Purpose::dropout, .client = b}));
+    shape.noise = noise.data();
     output.assign(weight.size(), Real(0));
     input_gradient.assign(input.size(), Real(0));
     parameter_gradient.assign(parameters.size(), untouched);
@@ -52,11 +60,22 @@ struct LayerPass {
   BatchShape shape;
   std::vector<Real> parameters, input, output, weight;  // the loss is <weight, output> over live rows
   std::vector<Real> input_gradient, parameter_gradient;
+  std::vector<Real> skip, skip_gradient, saved, scratch;
+  std::vector<Stream> noise;  // as in training
 
-  void forward() { layer->forward(*device, shape, parameters.data(), input.data(), output.data()); }
-  void backward(bool with_input = true) {
+  LayerMemory<Real> memory() {
+    return {
+        .saved = saved.data(), .scratch = scratch.data(), .skip = skip.data(), .skip_gradient = skip_gradient.data()};
+  }
+  void forward() { layer->forward(*device, shape, parameters.data(), input.data(), output.data(), memory()); }
+  void backward(bool with_input = true, bool with_parameters = true) {
     layer->backward(*device, shape, parameters.data(), input.data(), output.data(), weight.data(),
-                    with_input ? input_gradient.data() : nullptr, parameter_gradient.data());
+                    with_input ? input_gradient.data() : nullptr, with_parameters ? parameter_gradient.data() : nullptr,
+                    memory());
+  }
+  void add_squares(std::vector<Real>& sums) {
+    layer->add_squared_gradients(*device, shape, parameters.data(), input.data(), output.data(), weight.data(),
+                                 sums.data(), memory());
   }
   double loss(std::size_t b) {
     forward();
@@ -76,7 +95,8 @@ inline void check_gradients(std::unique_ptr<Layer<double>> layer) {
   LayerPass<double> pass(std::move(layer), {5, 2, 4}, 5, 77);
   pass.forward();
   pass.backward();
-  const std::vector<double> input_gradient = pass.input_gradient, parameter_gradient = pass.parameter_gradient;
+  const std::vector<double> input_gradient = pass.input_gradient, parameter_gradient = pass.parameter_gradient,
+                            skip_gradient = pass.skip_gradient;
   // Central differences with step 1e-5: the cut-off error is some 1e-10 f''', rounding 1e-16 * |loss| / 1e-5 = 1e-10.
   constexpr double step = 1e-5, tolerance = 5e-9;
   const auto difference = [&](double& x, std::size_t b) {
@@ -95,6 +115,11 @@ inline void check_gradients(std::unique_ptr<Layer<double>> layer) {
       BOOST_TEST(std::fabs(difference(pass.input[at], b) - input_gradient[at]) < tolerance,
                  "input " << i << " client " << b);
     }
+    for (std::size_t i = 0; i < pass.shape.live_rows(b) * pass.layer->skip_inputs(); ++i) {
+      const std::size_t at = b * pass.shape.rows * pass.layer->skip_inputs() + i;
+      BOOST_TEST(std::fabs(difference(pass.skip[at], b) - skip_gradient[at]) < tolerance,
+                 "skip " << i << " client " << b);
+    }
     for (std::size_t i = 0; i < pass.layout.size(); ++i) {
       const std::size_t at = b * pass.shape.parameter_stride + i;
       if (pass.owns(i)) {
@@ -105,11 +130,53 @@ inline void check_gradients(std::unique_ptr<Layer<double>> layer) {
       }
     }
   }
+  // Without the parameters' gradient the input's is the same, and nothing else is written.
+  std::fill(pass.parameter_gradient.begin(), pass.parameter_gradient.end(), LayerPass<double>::untouched);
+  pass.forward();
+  pass.backward(true, false);
+  BOOST_TEST(pass.input_gradient == input_gradient, boost::test_tools::per_element());
+  BOOST_TEST(
+      pass.parameter_gradient == std::vector<double>(pass.parameter_gradient.size(), LayerPass<double>::untouched),
+      boost::test_tools::per_element());
   // Without the input's gradient the parameters' gradient is the same.
   std::fill(pass.parameter_gradient.begin(), pass.parameter_gradient.end(), LayerPass<double>::untouched);
   pass.forward();
   pass.backward(false);
   BOOST_TEST(pass.parameter_gradient == parameter_gradient, boost::test_tools::per_element());
+}
+
+/// The squared gradients of a block's rows, against each row's own gradient taken alone; they are added to what is there.
+inline void check_squared_gradients(const std::function<std::unique_ptr<Layer<double>>()>& make) {
+  constexpr std::size_t rows = 4;
+  LayerPass<double> block(make(), {4, 2, 3}, rows, 9);
+  block.shape.noise = nullptr;  // curvature is that of the network that predicts
+  const std::size_t stride = block.shape.parameter_stride;
+  std::vector<double> sums(3 * stride, 0.25), expected = sums;
+  block.forward();
+  block.add_squares(sums);
+  for (std::size_t b = 0; b < 3; ++b) {
+    for (std::size_t r = 0; r < block.shape.live_rows(b); ++r) {
+      LayerPass<double> row(make(), {1}, 1, 9);
+      row.shape.noise = nullptr;
+      const auto take = [&](std::vector<double>& to, const std::vector<double>& from, std::size_t features) {
+        std::copy_n(from.begin() + static_cast<std::ptrdiff_t>((b * rows + r) * features), features, to.begin());
+      };
+      take(row.input, block.input, block.layer->inputs());
+      take(row.weight, block.weight, block.layer->outputs());
+      take(row.skip, block.skip, block.layer->skip_inputs());
+      std::copy_n(block.parameters.begin() + static_cast<std::ptrdiff_t>(b * stride), stride, row.parameters.begin());
+      row.forward();
+      row.backward();
+      for (std::size_t i = 0; i < row.layout.size(); ++i) {
+        const double g = row.owns(i) ? row.parameter_gradient[i] : 0.0;
+        expected[b * stride + i] += g * g;
+      }
+    }
+  }
+  // Sums of at most some hundred squares of moderate size: rounding stays below 1e-11.
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    BOOST_TEST(std::fabs(sums[i] - expected[i]) < 1e-11 * std::max(1.0, expected[i]), "entry " << i);
+  }
 }
 
 /// A block of clients in float gives each client the bits it gets alone, and rows beyond the live ones count for nothing.
@@ -128,6 +195,10 @@ inline void check_block(const std::function<std::unique_ptr<Layer<float>>()>& ma
     std::copy_n(block.input.begin() + static_cast<std::ptrdiff_t>(b * rows * inputs), n * inputs, alone.input.begin());
     std::copy_n(block.weight.begin() + static_cast<std::ptrdiff_t>(b * rows * outputs), n * outputs,
                 alone.weight.begin());
+    std::copy_n(block.skip.begin() + static_cast<std::ptrdiff_t>(b * rows * block.layer->skip_inputs()),
+                n * block.layer->skip_inputs(), alone.skip.begin());
+    alone.noise = {block.noise[b]};
+    alone.shape.noise = alone.noise.data();
     alone.shape.live = nullptr;  // all rows are live
     alone.forward();
     alone.backward();

@@ -64,7 +64,8 @@ inline Options schedule_options(const std::string& over_rounds, const std::strin
 }
 
 template <class Real>
-std::unique_ptr<Layer<Real>> make_layer(const std::string& name, const OptionValues& values, std::size_t inputs) {
+std::unique_ptr<Layer<Real>> make_layer(const std::string& name, const OptionValues& values,
+                                        const LayerInputs& inputs) {
   const LayerPlugin& plugin = require(find_layer(name), name);
   const Options options = resolve(plugin.options, values, "model");
   if constexpr (std::is_same_v<Real, float>)
