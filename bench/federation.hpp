@@ -57,7 +57,8 @@ struct Federation {
         network(make_mlp<float>(data.features, widths, static_cast<std::size_t>(data.classes), "sigmoid", true)),
         optimizer(find_optimizer("ivon")->make_float(ivon_options())),
         algorithm(find_algorithm("vb_admm")->make_float(vb_admm_options())), device(std::move(server)),
-        state(*device, network.layout().size(), network.layout().stride(), clients, true) {
+        state(*device, network.layout().size(), network.layout().stride(),
+              std::vector<double>(clients, static_cast<double>(examples)), true) {
     std::vector<std::vector<std::uint32_t>> rows(clients);
     for (std::size_t k = 0; k < clients; ++k) {
       for (std::size_t i = 0; i < examples; ++i) {

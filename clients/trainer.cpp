@@ -18,11 +18,21 @@ template <class Real>
 struct NotUsable {
   const Real* mean;
   const Real* precision;
+  const Real* start_gradient;
   IVORY_HD double operator()(std::size_t i) const {
-    const bool good =
-        math::is_finite(mean[i]) && (precision == nullptr || (math::is_finite(precision[i]) && precision[i] > Real(0)));
+    const bool good = math::is_finite(mean[i]) &&
+                      (precision == nullptr || (math::is_finite(precision[i]) && precision[i] > Real(0))) &&
+                      (start_gradient == nullptr || math::is_finite(start_gradient[i]));
     return good ? 0.0 : 1.0;
   }
+};
+
+template <class Real>
+struct AddShare {
+  const Real* IVORY_RESTRICT gradient;
+  Real* IVORY_RESTRICT total;
+  Real share;
+  IVORY_HD void operator()(std::size_t i) const { total[i] += share * gradient[i]; }
 };
 
 }  // namespace
@@ -54,19 +64,23 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
                        std::size_t block_size)
     : device_(device), network_(network), optimizer_(optimizer), data_(device, data), plan_(plan),
       learning_rate_(learning_rate), block_(device, block_size, network.layout().stride(), optimizer.vectors()),
+      step_gradient_(network.layout().size(), plan.clip_norm),
       workspace_(network.make_workspace(device, block_size, plan.batch)),
       x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch),
       row_losses_(device, block_size * plan.batch), final_losses_(device, block_size * plan.batch),
       window_(device.shares_host_memory() ? 1 : steps_drawn(block_size * plan.batch)),
       drawn_(block_size * window_ * plan.batch), live_(block_size, 0), drawn_live_(block_size * window_, 0) {
   if (!device.shares_host_memory()) drawn_on_device_ = Buffer<std::uint32_t>(device, drawn_.size());
+  if (plan.start_gradients) start_gradient_ = Buffer<Real>(device, block_size * block_.stride);
 }
 
 template <class Real>
 std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const Optimizer<Real>& optimizer,
                                             const VisitPlan& plan) {
   // Beside point and activations (counted by the network): gradient, mean and slots; labels, row losses, drawn rows.
-  return network.bytes_at_work(plan.batch) + (2 + optimizer.vectors()) * network.layout().stride() * sizeof(Real) +
+  const std::size_t vectors = 2 + optimizer.vectors() + (plan.start_gradients ? 1 : 0);
+  return network.bytes_at_work(plan.batch) + vectors * network.layout().stride() * sizeof(Real) +
+         StepGradient<Real>::bytes_per_client() +
          plan.batch * (sizeof(std::int32_t) + 2 * sizeof(double) + most_steps_drawn * sizeof(std::uint32_t));
 }
 
@@ -91,13 +105,83 @@ void Trainer<Real>::draw_minibatches(std::size_t b, Order& order, const Visit<Re
   }
 }
 
+template <class Real>
+BatchShape Trainer<Real>::shape() const {
+  return {.clients = block_.clients.size(),
+          .rows = plan_.batch,
+          .live = live_.data(),
+          .parameter_stride = block_.stride,
+          .nominal = !device_.shares_host_memory()};
+}
+
 // Puts the minibatches drawn at `place` into x and labels. A client whose visit is over keeps its last one.
 template <class Real>
-void Trainer<Real>::gather(std::size_t place, const BatchShape& shape) {
+void Trainer<Real>::gather(std::size_t place) {
   const std::uint32_t* const drawn = device_.shares_host_memory() ? drawn_.data() : drawn_on_device_.data();
-  data_.gather(device_, shape, x_.data(), labels_.data(), [&](std::size_t b) {
-    return Gathered{block_.clients[b].active ? shape.work_rows(b) : 0, drawn + (b * window_ + place) * plan_.batch};
+  const BatchShape now = shape();
+  data_.gather(device_, now, x_.data(), labels_.data(), [&](std::size_t b) {
+    return Gathered{block_.clients[b].active ? now.work_rows(b) : 0, drawn + (b * window_ + place) * plan_.batch};
   });
+}
+
+// Client b takes steps[b] steps, each with a minibatch in x and labels. `draw` draws the next `count` of them.
+template <class Real>
+void Trainer<Real>::repeat_steps(std::span<const std::uint64_t> steps,
+                                 const std::function<void(std::size_t b, std::size_t count)>& draw,
+                                 const std::function<void(std::uint64_t t)>& step) {
+  const std::uint64_t longest = steps.empty() ? 0 : *std::max_element(steps.begin(), steps.end());
+  for (std::uint64_t first = 0; first < longest; first += window_) {
+    const std::uint64_t here = std::min<std::uint64_t>(window_, longest - first);
+    for (std::size_t b = 0; b < steps.size(); ++b) {
+      if (first < steps[b]) draw(b, static_cast<std::size_t>(std::min(here, steps[b] - first)));
+    }
+    if (!device_.shares_host_memory()) drawn_on_device_.from_host(drawn_);
+    device_.repeat(here, [&](std::uint64_t place) {
+      const std::uint64_t t = first + place;
+      for (std::size_t b = 0; b < steps.size(); ++b) {
+        auto& client = block_.clients[b];
+        client.active = t < steps[b];
+        live_[b] = client.active ? drawn_live_[b * window_ + place] : 0;
+        if (client.active) client.batch = live_[b];
+      }
+      gather(static_cast<std::size_t>(place));
+      step(t);
+    });
+  }
+  for (std::size_t b = 0; b < block_.clients.size(); ++b) block_.clients[b].active = b < steps.size();
+}
+
+// The mean of the minibatches' gradients, each with its share of the examples.
+template <class Real>
+void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
+  device_.clear(start_gradient_.data(), start_gradient_.size() * sizeof(Real));
+  for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
+    return Share{block_.work(b), StartPoint<Real>{block_.clients[b].terms.start, block_.row(block_.mean, b),
+                                                  block_.row(block_.point, b)}};
+  });
+  std::vector<std::uint64_t> steps;
+  for (const auto& visit : visits) steps.push_back((visit.examples.size() + plan_.batch - 1) / plan_.batch);
+  std::vector<std::size_t> next(visits.size(), 0);
+  repeat_steps(
+      steps,
+      [&](std::size_t b, std::size_t count) {
+        for (std::size_t place = 0; place < count; ++place) {
+          const std::size_t rows = std::min(plan_.batch, visits[b].examples.size() - next[b]);
+          std::copy_n(visits[b].examples.data() + next[b], rows, drawn_.data() + (b * window_ + place) * plan_.batch);
+          drawn_live_[b * window_ + place] = static_cast<int>(rows);
+          next[b] += rows;
+        }
+      },
+      [&](std::uint64_t) {
+        network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
+                          block_.gradient.data(), nullptr);
+        for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
+          const auto& client = block_.clients[b];
+          return Share{block_.work(b),
+                       AddShare<Real>{block_.row(block_.gradient, b), block_.row(start_gradient_, b),
+                                      static_cast<Real>(client.active ? client.batch / client.examples : 0.0)}};
+        });
+      });
 }
 
 template <class Real>
@@ -121,8 +205,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
 
   std::vector<Order> orders(count);
   std::vector<std::uint64_t> steps(count);
+  std::vector<VisitResult> results(count);
   const std::size_t kept = optimizer_.kept_vectors(plan_.keep_state);
-  std::uint64_t longest = 0;
   for (std::size_t b = 0; b < block_.clients.size(); ++b) {
     auto& client = block_.clients[b];
     client = {};
@@ -130,9 +214,9 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     if (!client.active) continue;
     const Visit<Real>& visit = visits[b];
     steps[b] = plan_.steps_of(visit.examples.size());
-    longest = std::max(longest, steps[b]);
     client.terms = visit.task.terms;
     client.examples = static_cast<double>(visit.examples.size());
+    client.loss_scale = client.terms.sum_loss && optimizer_.takes_sum_loss() ? client.examples : 1.0;
     client.noise = noise_of(b, 0, 0);
     client.resumed = kept > 0 && visit.kept != nullptr && visit.kept->size() == kept * stride;
     if (!client.resumed) continue;
@@ -143,55 +227,40 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   }
   device_.clear(row_losses_.data(), row_losses_.size() * sizeof(double));
   device_.clear(final_losses_.data(), final_losses_.size() * sizeof(double));
+  if (plan_.start_gradients) take_start_gradients(visits);
   optimizer_.begin(block_);
+  step_gradient_.begin(block_, !optimizer_.gives_posterior());
 
-  const BatchShape shape{.clients = block_.clients.size(),
-                         .rows = plan_.batch,
-                         .live = live_.data(),
-                         .parameter_stride = stride,
-                         .nominal = !device_.shares_host_memory()};
   const int samples = optimizer_.samples();
-  const auto step = [&](std::uint64_t t, std::size_t place) {
-    for (std::size_t b = 0; b < count; ++b) {
-      auto& client = block_.clients[b];
-      client.active = t < steps[b];
-      live_[b] = client.active ? drawn_live_[b * window_ + place] : 0;
-      if (!client.active) continue;
-      client.batch = live_[b];
-      client.learning_rate = learning_rate_.at(visits[b].task.round, t, steps[b]);
-    }
-    gather(place, shape);
-    for (int sample = 0; sample < samples; ++sample) {
-      network_.gradient(device_, shape, block_.point.data(), x_.data(), labels_.data(), workspace_,
-                        block_.gradient.data(), row_losses_.data());
-      const bool step_ends = sample + 1 == samples;
-      for (std::size_t b = 0; b < count; ++b) {
-        if (!block_.clients[b].active) continue;
-        block_.clients[b].noise = noise_of(b, step_ends ? t + 1 : t, step_ends ? 0 : sample + 1);
-      }
-      optimizer_.advance(block_, sample);
-    }
-  };
-  for (std::uint64_t first = 0; first < longest; first += window_) {
-    const std::uint64_t here = std::min<std::uint64_t>(window_, longest - first);
-    for (std::size_t b = 0; b < count; ++b) {
-      if (first < steps[b]) {
-        draw_minibatches(b, orders[b], visits[b], static_cast<std::size_t>(std::min(here, steps[b] - first)));
-      }
-    }
-    if (!device_.shares_host_memory()) drawn_on_device_.from_host(drawn_);
-    device_.repeat(here, [&](std::uint64_t t) { step(first + t, static_cast<std::size_t>(t)); });
-  }
+  repeat_steps(
+      steps, [&](std::size_t b, std::size_t minibatches) { draw_minibatches(b, orders[b], visits[b], minibatches); },
+      [&](std::uint64_t t) {
+        for (std::size_t b = 0; b < count; ++b) {
+          auto& client = block_.clients[b];
+          if (!client.active) continue;
+          client.learning_rate = learning_rate_.at(visits[b].task.round, t, steps[b]);
+          results[b].rate_sum += client.learning_rate;
+        }
+        for (int sample = 0; sample < samples; ++sample) {
+          network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
+                            block_.gradient.data(), row_losses_.data());
+          step_gradient_.apply(block_);
+          const bool step_ends = sample + 1 == samples;
+          for (std::size_t b = 0; b < count; ++b) {
+            if (!block_.clients[b].active) continue;
+            block_.clients[b].noise = noise_of(b, step_ends ? t + 1 : t, step_ends ? 0 : sample + 1);
+          }
+          optimizer_.advance(block_, sample);
+        }
+      });
 
   // A client that has finished early still has its last minibatch in place.
   for (std::size_t b = 0; b < live_.size(); ++b) {
-    block_.clients[b].active = b < count;
     live_[b] = b < count && steps[b] > 0 ? static_cast<int>(block_.clients[b].batch) : 0;
   }
-  network_.loss(device_, shape, block_.mean.data(), x_.data(), labels_.data(), workspace_, final_losses_.data());
+  network_.loss(device_, shape(), block_.mean.data(), x_.data(), labels_.data(), workspace_, final_losses_.data());
 
   const std::vector<double> sums = losses(row_losses_), last = losses(final_losses_);
-  std::vector<VisitResult> results(count);
   for (std::size_t b = 0; b < count; ++b) {
     results[b].final_loss = last[b];
     results[b].steps = static_cast<double>(steps[b]);
@@ -204,8 +273,9 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
 template <class Real>
 std::vector<double> Trainer<Real>::unusable(std::size_t count, const Real* precisions) const {
   return sum_per_client(device_, count, [&](std::size_t b) {
-    return Share{network_.layout().size(),
-                 NotUsable<Real>{mean(b), precisions != nullptr ? precisions + b * block_.stride : nullptr}};
+    return Share{
+        network_.layout().size(),
+        NotUsable<Real>{mean(b), precisions != nullptr ? precisions + b * block_.stride : nullptr, start_gradient(b)}};
   });
 }
 

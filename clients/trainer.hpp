@@ -8,6 +8,7 @@
 #include "clients/network.hpp"
 #include "clients/resident_data.hpp"
 #include "clients/schedule.hpp"
+#include "clients/step_gradient.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/messages.hpp"
 #include "ivory/optimizer.hpp"
@@ -20,11 +21,13 @@ inline constexpr std::size_t most_steps_drawn = 256;
 /// How long and on what a visit trains.
 struct VisitPlan {
   std::uint64_t seed = 0;
-  std::int64_t epochs = 1;  // used when steps == 0
-  std::int64_t steps = 0;   // optimizer steps per visit
-  std::size_t batch = 64;   // examples; the last batch of an epoch holds the rest
-  bool keep_state = false;  // [clients] keep_opt_state
-  bool same_draws = false;  // [clients] ref_same_seed: noise and minibatch order are those of client 0 in round 0
+  std::int64_t epochs = 1;       // used when steps == 0
+  std::int64_t steps = 0;        // optimizer steps per visit
+  std::size_t batch = 64;        // examples; the last batch of an epoch holds the rest
+  bool keep_state = false;       // [clients] keep_opt_state
+  bool same_draws = false;       // [clients] ref_same_seed: noise and minibatch order are those of client 0 in round 0
+  double clip_norm = 0;          // [clients] clip_norm: largest norm of a step's gradient; 0: any (StepGradient)
+  bool start_gradients = false;  // what AlgorithmTraits::needs_start_gradient asks for
 
   /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
   VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;
@@ -43,6 +46,7 @@ struct Visit {
 
 struct VisitResult {
   double steps = 0;
+  double rate_sum = 0;    // of the steps' learning rates
   double train_loss = 0;  // mean over steps (and samples) of the minibatch mean loss; NaN when it diverged
   double final_loss = 0;  // of the returned mean on the last minibatch: shows a last step that went astray
 };
@@ -65,9 +69,13 @@ class Trainer {
   /// posterior), and the state to keep of visit b (on the host).
   const Real* mean(std::size_t b) const { return block_.row(block_.mean, b); }
   void precisions(Real* to) const { optimizer_.posterior_precisions(block_, to); }
+  /// Null unless the plan asks for it: [stride] gradient of visit b's mean loss at terms.start.
+  const Real* start_gradient(std::size_t b) const {
+    return start_gradient_.empty() ? nullptr : block_.row(start_gradient_, b);
+  }
   std::vector<Real> kept_state(std::size_t b) const;
-  /// Per visit of the first `count`: how many entries of its mean are not finite, or of its precision ([count x stride], null:
-  /// none) not finite and above 0.
+  /// Per visit of the first `count`: how many entries of its mean or start gradient are not finite, or of its precision
+  /// ([count x stride], null: none) not finite and above 0.
   std::vector<double> unusable(std::size_t count, const Real* precisions) const;
   std::uint64_t optimizer_step(std::size_t b) const { return block_.clients[b].optimizer_step; }
 
@@ -78,7 +86,12 @@ class Trainer {
  private:
   struct Order;  // the shuffled examples of one client and the place in them
   void draw_minibatches(std::size_t b, Order& order, const Visit<Real>& visit, std::size_t count);
-  void gather(std::size_t place, const BatchShape& shape);
+  void gather(std::size_t place);
+  BatchShape shape() const;
+  void repeat_steps(std::span<const std::uint64_t> steps,
+                    const std::function<void(std::size_t b, std::size_t count)>& draw,
+                    const std::function<void(std::uint64_t t)>& step);
+  void take_start_gradients(std::span<const Visit<Real>> visits);
   std::vector<double> losses(const Buffer<double>& row_losses) const;
 
   Device& device_;
@@ -88,6 +101,8 @@ class Trainer {
   VisitPlan plan_;
   LearningRate learning_rate_;
   TrainingBlock<Real> block_;
+  StepGradient<Real> step_gradient_;
+  Buffer<Real> start_gradient_;  // [block x stride] where the plan asks for it
   Workspace<Real> workspace_;
   Buffer<Real> x_;                            // [block x batch x features]
   Buffer<std::int32_t> labels_;               // [block x batch]

@@ -18,7 +18,8 @@ namespace ivory {
 struct ClientRunner::Finished {
   bool on_cpu = true;
   std::vector<Finished*>* home = nullptr;  // the list of free ones it belongs to
-  Buffer<float> mean, precision;           // [block x stride]
+  Buffer<float> precision;                 // [block x stride]
+  Buffer<float> mean, start_gradient;      // the same; empty where the server reads them where training wrote them
   std::vector<ClientUpdate<float>> updates;
 };
 
@@ -91,7 +92,10 @@ ClientRunner::ClientRunner(const Network<float>& network, const Optimizer<float>
       auto slot = std::make_unique<Finished>();
       slot->on_cpu = on_cpu;
       slot->home = worker->free;
-      if (on_cpu || !worker->near_server) slot->mean = Buffer<float>(holder, block_ * stride);
+      if (on_cpu || !worker->near_server) {
+        slot->mean = Buffer<float>(holder, block_ * stride);
+        if (plan_.start_gradients) slot->start_gradient = Buffer<float>(holder, block_ * stride);
+      }
       if (posterior) slot->precision = Buffer<float>(holder, block_ * stride);
       slots_.push_back(std::move(slot));
     }
@@ -112,9 +116,9 @@ std::string ClientRunner::describe() const {
 }
 
 LocalTerms<float> ClientRunner::terms_on(Worker& worker, ServerState<float>& state, std::uint32_t client) {
-  LocalTerms<float> terms = algorithm_.local_terms(state, client, static_cast<double>(examples_[client].size()));
-  for (const float** array :
-       {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean, &terms.site_precision}) {
+  LocalTerms<float> terms = algorithm_.local_terms(state, client);
+  for (const float** array : {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean,
+                              &terms.site_precision, &terms.common_mean}) {
     *array = worker.fetch(server_, *array, state.stride);
   }
   return terms;
@@ -145,19 +149,28 @@ void ClientRunner::visit(Worker& worker, ServerState<float>& state, Clients clie
   if (!worker.near_server) {
     device.transfer(server_, result.mean.data(), device, trainer.mean(0), bytes);
     if (posterior) device.transfer(server_, result.precision.data(), device, precisions, bytes);
+    if (plan_.start_gradients)
+      device.transfer(server_, result.start_gradient.data(), device, trainer.start_gradient(0), bytes);
     device.synchronise();
   } else if (device.shares_host_memory()) {
     device.copy(result.mean.data(), trainer.mean(0), bytes);
+    if (plan_.start_gradients) device.copy(result.start_gradient.data(), trainer.start_gradient(0), bytes);
   }
+  const auto sent = [&](const Buffer<float>& handed_over, const float* made, std::size_t b) -> const float* {
+    if (made == nullptr) return nullptr;
+    return (handed_over.empty() ? made : handed_over.data()) + b * stride;
+  };
   result.updates.clear();
   for (std::size_t b = 0; b < clients.size(); ++b) {
     const std::uint32_t client = clients[b];
     const auto& update = result.updates.emplace_back(
         ClientUpdate<float>{.client = client,
-                            .mean = (result.mean.empty() ? trainer.mean(0) : result.mean.data()) + b * stride,
-                            .precision = posterior ? result.precision.data() + b * stride : nullptr,
+                            .mean = sent(result.mean, trainer.mean(0), b),
+                            .precision = sent(result.precision, precisions, b),
+                            .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b),
                             .examples = static_cast<double>(examples_[client].size()),
                             .steps = trained[b].steps,
+                            .rate_sum = trained[b].rate_sum,
                             .train_loss = trained[b].train_loss,
                             .refused = unusable[b] > 0 || !math::is_finite(trained[b].train_loss) ||
                                        !math::is_finite(trained[b].final_loss)});

@@ -46,7 +46,7 @@ class Run {
   Run(const Scenario& scenario, const RunSettings& settings)
       : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
         parts_(scenario), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
-        state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.examples.size(),
+        state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
                parts_.everyone_takes_part),
         predictor_(server_->shares_host_memory() ? Predictor(parts_.network, threads_)
                                                  : Predictor(parts_.network, *server_, threads_)) {

@@ -49,18 +49,18 @@ MemoryPlan plan_memory(const MemoryQuestion& question) {
   MemoryPlan plan;
   plan.per_client = Trainer<float>::bytes_per_client(*question.network, *question.optimizer, question.plan) +
                     (traits.needs_posterior ? vector : 0);  // the precision that is sent
-  // start and mean, and with a posterior the precision; one sum in double for each of mean and precision.
-  plan.server = (traits.gives_posterior ? 3 + 4 : 2 + 2) * vector;
+  // The start beside what the server keeps; sums are in double.
+  plan.server = static_cast<std::size_t>(1 + traits.vectors_server + 2 * traits.sums_server) * vector;
   plan.clients_state = question.clients * kept * vector;
-  // Per step and client the rows of some three launches per layer and ten others, the optimizer's being the largest.
-  const std::size_t step_tables = (10 + 3 * question.network->layers().size()) * 96 + 512;
+  // Per step and client the rows of some three launches per layer and sixteen others, the optimizer's being the largest.
+  const std::size_t step_tables = (16 + 3 * question.network->layers().size()) * 96 + 512;
   plan.tables =
       (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_drawn)) + 8) * step_tables;
   plan.evaluation = question.all_examples * (features * sizeof(float) + sizeof(std::int32_t)) +
                     question.network->bytes_at_work(chunk_rows) +
                     question.all_examples * (question.network->classes() * sizeof(float) + sizeof(double));
   plan.lane = std::size_t{1} << 20;
-  plan.waiting = 2 * (traits.needs_posterior ? 2 : 1) * vector;
+  plan.waiting = 2 * (1 + (traits.needs_posterior ? 1 : 0) + (traits.needs_start_gradient ? 1 : 0)) * vector;
   plan.data = question.examples * (features * sizeof(float) + sizeof(std::int32_t));
   return plan;
 }

@@ -22,7 +22,7 @@ struct MemoryQuestion {
 /// All in bytes of device memory.
 struct MemoryPlan {
   std::size_t per_client = 0;     // of a block: what one more client in it takes
-  std::size_t server = 0;         // the server's Gaussian, its sums and its start
+  std::size_t server = 0;         // the server's start, Gaussian and memory, and its sums
   std::size_t clients_state = 0;  // kept between rounds for all clients: sites, last updates, own weights
   std::size_t data = 0;           // one copy of the training set
   std::size_t tables = 0;         // of an accelerator's client: functors of its steps under way

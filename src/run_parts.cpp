@@ -22,13 +22,15 @@ Examples pooled(const Examples& clients) {
   return {std::move(all)};
 }
 
-VisitPlan plan_of(const Scenario& scenario) {
+VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits) {
   return {.seed = scenario.seed,
           .epochs = scenario.clients.integer("epochs"),
           .steps = scenario.clients.integer("steps"),
           .batch = static_cast<std::size_t>(scenario.clients.integer("batch")),
           .keep_state = scenario.clients.boolean("keep_opt_state"),
-          .same_draws = scenario.clients.boolean("ref_same_seed")};
+          .same_draws = scenario.clients.boolean("ref_same_seed"),
+          .clip_norm = scenario.clients.real("clip_norm"),
+          .start_gradients = traits.needs_start_gradient};
 }
 
 std::size_t participants_of(double participation, std::size_t clients) {
@@ -44,10 +46,16 @@ RunParts::RunParts(const Scenario& scenario)
       network(make_network(scenario, data.train.features, static_cast<std::size_t>(data.train.classes))),
       optimizer(find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer)),
       algorithm(find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm)), traits(algorithm->traits()),
-      visit_plan(plan_of(scenario).for_clients(examples)),
+      visit_plan(plan_of(scenario, traits).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
       participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
+
+std::vector<double> RunParts::client_sizes() const {
+  std::vector<double> sizes;
+  for (const auto& rows : examples) sizes.push_back(static_cast<double>(rows.size()));
+  return sizes;
+}
 
 std::uint64_t RunParts::longest_visit() const {
   std::uint64_t longest = 0;

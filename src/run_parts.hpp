@@ -27,7 +27,8 @@ struct RunParts {
   bool everyone_takes_part;
   std::size_t participants;  // of a round
 
-  std::uint64_t longest_visit() const;  // steps
+  std::vector<double> client_sizes() const;  // N_k
+  std::uint64_t longest_visit() const;       // steps
   MemoryPlan memory() const;
 };
 

@@ -97,17 +97,43 @@ void check_model(const Options& model, Problems& problems) {
   }
 }
 
+// What the two plug-ins must be for each other depends on their options.
+void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
+                const Optimizer<float>& optimizer, Problems& problems) {
+  const std::string used = fmt::format("server.algorithm = {}", shown(scenario.algorithm_name));
+  if (traits.needs_plain_sgd && !optimizer.plain_sgd()) {
+    const bool sgd = scenario.optimizer_name == "sgd";
+    problems.push_back(fmt::format(
+        "[scenario] {} needs clients.optimizer.name = \"sgd\" with momentum = 0 (its control variates are mean "
+        "gradients, "
+        "read off the way that a client has gone), got {}{}",
+        used,
+        sgd ? fmt::format("momentum = {}", shown(scenario.optimizer.real("momentum"))) : shown(scenario.optimizer_name),
+        where(sgd ? scenario.optimizer.place("momentum") : algorithm_place)));
+  }
+  if (traits.needs_point && optimizer.gives_posterior()) {
+    problems.push_back(
+        fmt::format("[scenario] {} with server.unsquared_prox = true needs an optimizer without a posterior, got "
+                    "clients.optimizer.name = {}{}; leave unsquared_prox out",
+                    used, shown(scenario.optimizer_name), where(scenario.algorithm.place("unsquared_prox"))));
+  }
+}
+
 // Plug-ins check what a single option cannot say (hess_init + weight_decay > 0) where they are made.
-void check_plugins(const Scenario& scenario, Problems& problems) {
-  const auto attempt = [&](const auto& make) {
+void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
+  const auto attempt = [&](const auto& make) -> decltype(make()) {
     try {
-      make();
+      return make();
     } catch (const InputError& error) {
       problems.push_back(error.what());
+      return nullptr;
     }
   };
-  attempt([&] { find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer); });
-  attempt([&] { find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm); });
+  const auto optimizer =
+      attempt([&] { return find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer); });
+  const auto algorithm =
+      attempt([&] { return find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm); });
+  if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
 }
 
 void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
@@ -134,7 +160,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_posterior(scenario, algorithm_place, problems);
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
-  check_plugins(scenario, problems);
+  check_plugins(scenario, algorithm_place, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {
     problems.push_back(fmt::format("[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got {}{}",
                                    shown(scenario.partition.rows().find("holdout")->second.value),

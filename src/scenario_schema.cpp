@@ -86,6 +86,14 @@ Specs clients_keys() {
                          .low = 0,
                          .high = 1,
                          .low_open = true};
+  OptionSpec clip_norm{
+      .name = "clip_norm",
+      .default_value = 0.0,
+      .help =
+          "largest norm of a step's gradient; longer ones are scaled down to it: the gradient of the whole objective "
+          "without weight decay, for ivon that of the minibatch loss; 0: none",
+      .unit = "1",
+      .low = 0};
   return {
       count("count", 0, 0, 1 << 24, "clients",
             "number of clients; 0: as the data set says (partition kind \"natural\")"),
@@ -105,6 +113,7 @@ Specs clients_keys() {
           "learning rate over the steps of one visit, on top of the schedule over rounds; cosine and linear fall to 0"),
       count("inner_warmup_steps", 0, 0, most_steps, "steps",
             "steps of linear rise at the start of each visit, on top of inner_schedule"),
+      clip_norm,
       flag("keep_opt_state", false, "each client keeps its optimizer's state (momentum, moments) from visit to visit"),
       flag("ref_same_seed", false,
            "every visit of every client draws the same noise and the same minibatch order, as the public reference "

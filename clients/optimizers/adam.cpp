@@ -1,6 +1,7 @@
 // Adam (Kingma and Ba 2015) in PyTorch's form (torch.optim.Adam): weight decay enters the gradient,
-//   g := gradient + decay*m + terms,  a := b1*a + (1-b1)*g,  v := b2*v + (1-b2)*g^2,
+//   g := gradient + terms + decay*m,  a := b1*a + (1-b1)*g,  v := b2*v + (1-b2)*g^2,
 //   m := m - lr/(1-b1^t) * a / ( sqrt(v)/sqrt(1-b2^t) + epsilon ).
+// On N_k times the objective a and sqrt(v) are N_k times as large, which is the same step as with epsilon/N_k and decay/N_k.
 #include <cmath>
 
 #include "clients/terms.hpp"
@@ -17,11 +18,11 @@ struct AdamStep {
   Real* IVORY_RESTRICT second;
   Real* IVORY_RESTRICT point;
   TermsView<Real, kind> terms;
-  Real extra_decay, beta1, one_minus_beta1, beta2, one_minus_beta2, step_size, inverse_root_correction, epsilon;
+  Real decay, beta1, one_minus_beta1, beta2, one_minus_beta2, step_size, inverse_root_correction, epsilon;
 
   IVORY_HD void operator()(std::size_t i) const {
     const Real m = mean[i];
-    const Real g = gradient[i] + terms.gradient(i, m) + extra_decay * m;
+    const Real g = gradient[i] + terms.gradient(i, m) + decay * m;
     const Real a = beta1 * first[i] + one_minus_beta1 * g;
     const Real v = beta2 * second[i] + one_minus_beta2 * g * g;
     const Real next = m - step_size * a / (math::sqrt(v) * inverse_root_correction + epsilon);
@@ -39,6 +40,7 @@ class Adam final : public Optimizer<Real> {
       : beta1_(options.real("beta1")), beta2_(options.real("beta2")), epsilon_(options.real("epsilon")),
         decay_(options.real("weight_decay")) {}
 
+  bool takes_sum_loss() const override { return true; }
   std::size_t vectors() const override { return 2; }
   std::size_t kept_vectors(bool keep_state) const override { return keep_state ? 2 : 0; }
 
@@ -56,11 +58,10 @@ class Adam final : public Optimizer<Real> {
         return Share{block.work(b),
                      AdamStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
                                           block.row(block.slots[0], b), block.row(block.slots[1], b),
-                                          block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
-                                          real(client.terms.anchor_precision != nullptr ? decay_ : 0.0), real(beta1_),
-                                          real(1.0 - beta1_), real(beta2_), real(1.0 - beta2_),
-                                          real(client.learning_rate / correction1), real(1.0 / std::sqrt(correction2)),
-                                          real(epsilon_)}};
+                                          block.row(block.point, b), view_of<Real, kind>(client.terms, 0.0),
+                                          real(decay_ / client.loss_scale), real(beta1_), real(1.0 - beta1_),
+                                          real(beta2_), real(1.0 - beta2_), real(client.learning_rate / correction1),
+                                          real(1.0 / std::sqrt(correction2)), real(epsilon_ / client.loss_scale)}};
       });
     });
   }

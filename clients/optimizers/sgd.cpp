@@ -1,5 +1,5 @@
 // Stochastic gradient descent with heavy-ball momentum and weight decay in PyTorch's form (torch.optim.SGD, dampening 0):
-//   g := gradient + decay*m + terms,   b := momentum*b + g (b := g at the first step),   m := m - lr*b.
+//   g := gradient + terms + decay*m,   b := momentum*b + g (b := g at the first step),   m := m - lr*b.
 #include "clients/terms.hpp"
 #include "ivory/optimizer.hpp"
 
@@ -13,11 +13,11 @@ struct SgdStep {
   Real* IVORY_RESTRICT velocity;
   Real* IVORY_RESTRICT point;
   TermsView<Real, kind> terms;
-  Real extra_decay, momentum, learning_rate;
+  Real decay, momentum, learning_rate;
 
   IVORY_HD void operator()(std::size_t i) const {
     const Real m = mean[i];
-    const Real g = gradient[i] + terms.gradient(i, m) + extra_decay * m;
+    const Real g = gradient[i] + terms.gradient(i, m) + decay * m;
     const Real b = momentum * velocity[i] + g;
     const Real next = m - learning_rate * b;
     velocity[i] = b;
@@ -31,6 +31,7 @@ class Sgd final : public Optimizer<Real> {
  public:
   explicit Sgd(const Options& options) : momentum_(options.real("momentum")), decay_(options.real("weight_decay")) {}
 
+  bool plain_sgd() const override { return momentum_ == 0; }
   std::size_t vectors() const override { return 1; }
   std::size_t kept_vectors(bool keep_state) const override { return keep_state && momentum_ > 0 ? 1 : 0; }
 
@@ -41,13 +42,11 @@ class Sgd final : public Optimizer<Real> {
     with_kind(block, [&]<TermKind kind>() {
       for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
         const auto& client = block.clients[b];
-        // Without an anchor the view's own decay is the weight decay; with one it comes on top.
-        return Share{
-            block.work(b),
-            SgdStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b), block.row(block.slots[0], b),
-                                block.row(block.point, b), view_of<Real, kind>(client.terms, decay_),
-                                static_cast<Real>(client.terms.anchor_precision != nullptr ? decay_ : 0.0),
-                                static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)}};
+        return Share{block.work(b),
+                     SgdStep<Real, kind>{block.row(block.gradient, b), block.row(block.mean, b),
+                                         block.row(block.slots[0], b), block.row(block.point, b),
+                                         view_of<Real, kind>(client.terms, 0.0), static_cast<Real>(decay_),
+                                         static_cast<Real>(momentum_), static_cast<Real>(client.learning_rate)}};
       });
     });
   }

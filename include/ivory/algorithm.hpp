@@ -2,8 +2,10 @@
 // the updates together. Algorithms hold options only; all state of a run is one ServerState value.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ivory/buffer.hpp"
@@ -15,17 +17,21 @@ namespace ivory {
 /// Everything a run carries from round to round, except optimizer state that clients keep on request.
 template <class Real>
 struct ServerState {
-  ServerState(Device& device_, std::size_t parameters_, std::size_t stride_, std::size_t clients_,
+  /// `examples_[k]` is N_k.
+  ServerState(Device& device_, std::size_t parameters_, std::size_t stride_, std::vector<double> examples_,
               bool everyone_takes_part_)
-      : device(&device_), parameters(parameters_), stride(stride_), clients(clients_),
-        everyone_takes_part(everyone_takes_part_), start(device_, stride_), site(clients_), visited(clients_, 0) {}
+      : device(&device_), parameters(parameters_), stride(stride_), clients(examples_.size()),
+        examples(std::move(examples_)), everyone_takes_part(everyone_takes_part_), start(device_, stride_),
+        site(clients), visited(clients, 0) {}
 
   Device* device;
   std::size_t parameters, stride, clients;
+  std::vector<double> examples;      // [clients] N_k
   bool everyone_takes_part;          // full participation: no client's last update need be remembered
   std::uint64_t round = 0;           // rounds finished
   Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
   Buffer<Real> mean, precision;      // [stride] the server's Gaussian; `precision` empty for point methods
+  std::vector<Buffer<Real>> memory;  // [stride] each: what else the server keeps (momentum, control variate ...)
   std::vector<Buffer<double>> sums;  // [stride] each: sums over clients of the round under way
   double weight_sum = 0;
   std::vector<Buffer<Real>> site;     // per client [vectors x stride]; empty until the algorithm needs it
@@ -35,11 +41,18 @@ struct ServerState {
 /// Costs and needs that other parts must know before a run.
 struct AlgorithmTraits {
   bool needs_posterior = false;          // clients must send a precision
+  bool needs_point = false;              // no optimizer with a posterior can minimise its terms
+  bool needs_plain_sgd = false;          // every local step must be the rate times the gradient (Optimizer::plain_sgd)
+  bool needs_start_gradient = false;     // clients send ClientUpdate::start_gradient
   bool gives_posterior = false;          // the server has one
   bool personal = false;                 // each client ends with its own model; there is no common one
   int vectors_down = 1, vectors_up = 1;  // messages per participant, in vectors of P
   int vectors_per_client = 0;            // kept between rounds, full participation
   int vectors_per_client_partial = 0;
+  int vectors_server = 1;  // the server's mean, precision and memory
+  int sums_server = 1;     // ServerState::sums
+
+  bool operator==(const AlgorithmTraits&) const = default;
 };
 
 /// What the server step reports for the log.
@@ -55,8 +68,8 @@ class Algorithm {
 
   /// Called once; `state.start` holds the initial weights.
   virtual void initialise(ServerState<Real>& state) const = 0;
-  /// Which terms client k minimises this round; `examples` is N_k. Reads the server's broadcast and the client's own site.
-  virtual LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client, double examples) const = 0;
+  /// Which terms client k minimises this round. Reads the server's broadcast and the client's own site.
+  virtual LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client) const = 0;
   /// The dual step after training. Touches only this client's site, so clients may run side by side.
   virtual void update_site(ServerState<Real>&, const ClientUpdate<Real>&) const {}
 

@@ -8,11 +8,13 @@ namespace ivory {
 
 /// The part of a client's objective that is not its data, on the scale of its mean loss lbar_k:
 ///
-///   lbar_k(theta) + site_weight * ( <v, theta> - 1/2 theta' V theta ) + anchor_weight/2 * (theta - m)' S (theta - m)
+///   lbar_k(theta) + site_weight * ( <v, theta> - 1/2 theta' V theta ) + common_weight * <c, theta>
+///                 + anchor_weight/2 * (theta - m)' S (theta - m)
 ///
-/// v, V is the client's dual, read as a Gaussian site; (m, S) is the server's Gaussian. For a variational client the last
-/// term is the KL to N(m, 1/S), and `effective_samples` is IVON's lambda: lambda * E_q[lbar_k] + KL. Null pointers switch a
-/// term off: `site_mean`, `site_precision`, `anchor_precision` (with it the whole anchor), `anchor_mean` (then m = 0).
+/// v, V is the client's dual, read as a Gaussian site; c is a site mean that all clients share; (m, S) is the server's Gaussian.
+/// For a variational client the last term is the KL to N(m, 1/S), and `effective_samples` is IVON's lambda:
+/// lambda * E_q[lbar_k] + KL. An array that is null counts as zero, but S, which then is 1; the anchor is on where its weight is
+/// above 0.
 template <class Real>
 struct LocalTerms {
   const Real* start = nullptr;             // [stride] where training begins
@@ -20,10 +22,14 @@ struct LocalTerms {
   const Real* anchor_precision = nullptr;  // [stride] S
   const Real* site_mean = nullptr;         // [stride] v
   const Real* site_precision = nullptr;    // [stride] V
+  const Real* common_mean = nullptr;       // [stride] c
   double anchor_weight = 0;                // 1/lambda_k for VB-ADMM
   double site_weight = 0;                  // tau/N_k for VB-ADMM
+  double common_weight = 0;                // 1 for SCAFFOLD
   double effective_samples = 0;            // lambda_k; 0: the optimizer's own option decides
   bool posterior_is_anchor = false;        // a variational client starts from q = N(m, 1/S), that is h = 0
+  bool sum_loss = false;          // the method is stated on N_k times this objective (Optimizer::takes_sum_loss)
+  bool unsquared_anchor = false;  // compatibility (methods.md D6): anchor_weight/2 * |theta - m|; point optimizers only
 };
 
 /// One client visit, as the server hands it out. Round and learning rate are the same for the whole cohort.
@@ -40,8 +46,11 @@ struct ClientUpdate {
   std::uint32_t client = 0;
   const Real* mean = nullptr;       // [stride]
   const Real* precision = nullptr;  // [stride]
-  double examples = 0;              // N_k
+  // [stride] gradient of lbar_k at terms.start, over all its examples; null unless AlgorithmTraits::needs_start_gradient
+  const Real* start_gradient = nullptr;
+  double examples = 0;  // N_k
   double steps = 0;
+  double rate_sum = 0;    // of the visit's learning rates
   double train_loss = 0;  // mean over steps
   bool refused = false;   // not finite: it must not be absorbed
 };

@@ -21,6 +21,7 @@ struct TrainingBlock {
   struct Client {
     LocalTerms<Real> terms;
     double examples = 0;               // N_k
+    double loss_scale = 1;             // N_k where a method on the sum loss meets takes_sum_loss(), else 1
     double batch = 0;                  // examples in the minibatch of this step
     double learning_rate = 0;          // of this step, schedules applied
     std::uint64_t optimizer_step = 0;  // t of bias corrections: steps taken since the state was fresh
@@ -54,6 +55,12 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual bool gives_posterior() const { return false; }
+  /// Every step is m := m - lr * gradient, so a visit's mean gradient can be read off the way it went.
+  virtual bool plain_sgd() const { return false; }
+  /// A method that is stated on the sum loss (LocalTerms::sum_loss) is minimised on that scale: constants that are compared with
+  /// gradients (epsilon, weight decay, a norm to clip at) mean gradients N_k (`loss_scale`) times those of the block. Where it is
+  /// false the objective is divided by N_k.
+  virtual bool takes_sum_loss() const { return false; }
   /// Gradients per step (Monte-Carlo samples of a variational client).
   virtual int samples() const { return 1; }
   /// Arrays of the block beside point, gradient and mean.

@@ -19,7 +19,7 @@ class FedAvg final : public Algorithm<Real> {
   }
 
   // The client minimises its own mean loss, starting from the server's weights.
-  LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t, double) const override {
+  LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t) const override {
     LocalTerms<Real> terms;
     terms.start = state.mean.data();
     return terms;

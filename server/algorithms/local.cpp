@@ -19,7 +19,7 @@ class Local final : public Algorithm<Real> {
     state.device->copy(state.mean.data(), state.start.data(), state.stride * sizeof(Real));
   }
 
-  LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client, double) const override {
+  LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client) const override {
     LocalTerms<Real> terms;
     terms.start = personal_mean(state, client);
     return terms;

@@ -87,7 +87,9 @@ constexpr AlgorithmTraits vb_admm_traits{.needs_posterior = true,
                                          .vectors_down = 2,
                                          .vectors_up = 2,
                                          .vectors_per_client = 2,
-                                         .vectors_per_client_partial = 4};
+                                         .vectors_per_client_partial = 4,
+                                         .vectors_server = 2,
+                                         .sums_server = 2};
 
 template <class Real>
 class VbAdmm final : public Algorithm<Real> {
@@ -109,7 +111,8 @@ class VbAdmm final : public Algorithm<Real> {
     for_each(*state.device, state.stride, Fill<Real>{state.precision.data(), static_cast<Real>(prior_)});
   }
 
-  LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client, double examples) const override {
+  LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client) const override {
+    const double examples = state.examples[client];
     const double lambda = examples / (tau_ * rho_);
     LocalTerms<Real> terms;
     // Round 1 starts from the network's initial weights with h = h0, anchored at the prior; later rounds from q_g (D15).

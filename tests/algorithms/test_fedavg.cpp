@@ -57,8 +57,8 @@ BOOST_AUTO_TEST_CASE(the_server_is_the_average_weighted_by_examples_over_partici
           [&](std::uint32_t k, const LocalTerms<double>& terms) {
             // Training starts at the server and adds nothing to the data loss.
             BOOST_TEST(federation.head(terms.start) == current, boost::test_tools::per_element());
-            BOOST_TEST((terms.anchor_precision == nullptr || terms.anchor_weight == 0.0));
-            BOOST_TEST(((terms.site_mean == nullptr && terms.site_precision == nullptr) || terms.site_weight == 0.0));
+            BOOST_TEST(terms.anchor_weight == 0.0);
+            BOOST_TEST((terms.site_mean == nullptr && terms.site_precision == nullptr && terms.common_mean == nullptr));
             BOOST_TEST(!terms.posterior_is_anchor);
             return Sent<double>{numbers(size, -3, 2, 100U + 10U * static_cast<unsigned>(round) + k), {}};
           },

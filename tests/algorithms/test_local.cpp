@@ -30,8 +30,8 @@ BOOST_AUTO_TEST_CASE(every_client_goes_on_from_its_own_weights) {
       federation.round(
           [&](std::uint32_t k, const LocalTerms<double>& terms) {
             BOOST_TEST(federation.head(terms.start) == own[k], boost::test_tools::per_element());
-            BOOST_TEST((terms.anchor_precision == nullptr || terms.anchor_weight == 0.0));
-            BOOST_TEST(((terms.site_mean == nullptr && terms.site_precision == nullptr) || terms.site_weight == 0.0));
+            BOOST_TEST(terms.anchor_weight == 0.0);
+            BOOST_TEST((terms.site_mean == nullptr && terms.site_precision == nullptr && terms.common_mean == nullptr));
             BOOST_TEST(!terms.posterior_is_anchor);
             own[k] = numbers(size, -3, 2, 100 + 10 * round + k);
             return Sent<double>{own[k], {}};

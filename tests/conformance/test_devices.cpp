@@ -151,26 +151,29 @@ BOOST_AUTO_TEST_CASE(every_optimizer) {
     if (plugin.name == "sgd") settings = {{{"momentum", 0.9}}};
     for (const OptionValues& values : settings) {
       const auto optimizer = make_optimizer<float>(plugin.name, values);
-      for (const bool sites : {false, true}) {
-        BOOST_TEST_CONTEXT("optimizer " << plugin.name << ", " << values.size() << " options, sites " << sites) {
+      for (const auto terms : {ClientTerms::none, ClientTerms::sites, ClientTerms::mixed}) {
+        BOOST_TEST_CONTEXT("optimizer " << plugin.name << ", " << values.size() << " options, terms "
+                                        << static_cast<int>(terms)) {
           // One step: a gradient of sums over at most 16 examples and 7 inputs in another order, relative error below 2^-19,
           // then the optimizer's own formula. IVON multiplies it by up to lambda (h + d) and Adam divides by |g|, which
           // leaves relative errors of that size; entries are below 4.
-          const VisitPlan one{.seed = 5, .steps = 1, .batch = 16};
-          const auto here = train_in_blocks(*device, *optimizer, one, 7, sites);
-          const auto there = train_in_blocks(*cpu, *optimizer, one, 1, sites);
+          const VisitPlan one{.seed = 5, .steps = 1, .batch = 16, .clip_norm = 0.5, .start_gradients = true};
+          const auto here = train_in_blocks(*device, *optimizer, one, 7, terms);
+          const auto there = train_in_blocks(*cpu, *optimizer, one, 1, terms);
           for (std::size_t k = 0; k < here.size(); ++k) {
             BOOST_TEST(largest_difference(here[k].mean, there[k].mean) < 2e-5, "client " << k);
+            BOOST_TEST(largest_difference(here[k].start_gradient, there[k].start_gradient) < 2e-6, "client " << k);
             if (optimizer->gives_posterior())
               BOOST_TEST(relative_difference(here[k].precision, there[k].precision) < 2e-5, "client " << k);
             BOOST_TEST(std::abs(here[k].loss - there[k].loss) < 2e-6 * std::abs(there[k].loss) + 1e-7);
           }
           // Many steps, epochs with a partial last batch: a client's bits do not depend on its block.
           for (const VisitPlan& plan :
-               {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 21, .batch = 16}}) {
-            const auto alone = train_in_blocks(*device, *optimizer, plan, 1, sites);
+               {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 21, .batch = 16},
+                VisitPlan{.seed = 5, .epochs = 3, .batch = 2, .clip_norm = 0.5, .start_gradients = true}}) {
+            const auto alone = train_in_blocks(*device, *optimizer, plan, 1, terms);
             for (const std::size_t block : {2U, 7U}) {
-              const auto together = train_in_blocks(*device, *optimizer, plan, block, sites);
+              const auto together = train_in_blocks(*device, *optimizer, plan, block, terms);
               for (std::size_t k = 0; k < alone.size(); ++k) {
                 BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
               }

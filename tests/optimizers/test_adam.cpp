@@ -84,6 +84,34 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_and_terms_follows_the_equation
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_method_on_the_sum_loss_meets_epsilon_and_weight_decay_on_that_scale) {
+  // Adam on N_k times the objective, with terms of the mean loss's scale: methods.md 4.7.
+  const auto device = make_cpu_device();
+  const Problem<double> problem(size);
+  const double examples = 250.0, weight_decay = 0.4, epsilon = 0.2;
+  const auto optimizer =
+      make_optimizer<double>("adam", {{"lr", 0.1}, {"weight_decay", weight_decay}, {"epsilon", epsilon}});
+  BOOST_TEST(optimizer->takes_sum_loss());
+  BOOST_TEST(!make_optimizer<double>("sgd", {})->takes_sum_loss());
+  DrivenVisit<double> visit(*device, *optimizer, size);
+  prepare(visit, problem.terms(true, true, lambda));
+  visit.block.clients[0].loss_scale = examples;
+  visit.run(25);
+  State state = fresh(problem);
+  for (std::size_t step = 0; step < 25; ++step) {
+    const Vector mean_gradient = full_gradient(state.theta, problem.terms(true, true, lambda), 0.0);
+    ++state.t;
+    for (std::size_t i = 0; i < size; ++i) {
+      const double g = examples * mean_gradient[i] + weight_decay * state.theta[i];
+      state.first[i] = 0.9 * state.first[i] + 0.1 * g;
+      state.second[i] = 0.999 * state.second[i] + 0.001 * g * g;
+      state.theta[i] -= rate(step) * state.first[i] / (1.0 - std::pow(0.9, state.t)) /
+                        (std::sqrt(state.second[i] / (1.0 - std::pow(0.999, state.t))) + epsilon);
+    }
+  }
+  BOOST_TEST(relative_difference(visit.mean(), state.theta) < 1e-12);
+}
+
 BOOST_AUTO_TEST_CASE(moments_and_step_count_are_kept_between_visits_on_request) {
   const auto device = make_cpu_device();
   const Problem<double> problem(size);
@@ -127,14 +155,15 @@ BOOST_AUTO_TEST_CASE(the_first_step_has_the_size_of_the_rate) {
 BOOST_AUTO_TEST_CASE(a_block_of_clients_equals_each_client_alone_bit_for_bit) {
   const auto device = make_cpu_device();
   const Problem<float> one(size, 0), two(size, 1), three(size, 2);
-  const std::vector<LocalTerms<float>> terms{one.terms(false, false, lambda), two.terms(true, true, lambda),
-                                             three.terms(true, false, lambda)};
+  std::vector<LocalTerms<float>> terms{one.terms(false, false, lambda), two.terms(true, true, lambda),
+                                       three.terms(true, false, lambda), two.terms(true, false, lambda)};
+  terms[3].anchor_precision = nullptr;
   const auto optimizer = make_optimizer<float>("adam", {{"lr", 0.1}, {"weight_decay", 0.01}});
-  DrivenVisit<float> together(*device, *optimizer, size, 3);
+  DrivenVisit<float> together(*device, *optimizer, size, terms.size());
   prepare(together, terms[0]);
-  for (std::size_t b = 0; b < 3; ++b) together.block.clients[b].terms = terms[b];
+  for (std::size_t b = 0; b < terms.size(); ++b) together.block.clients[b].terms = terms[b];
   together.run(10);
-  for (std::size_t b = 0; b < 3; ++b) {
+  for (std::size_t b = 0; b < terms.size(); ++b) {
     DrivenVisit<float> alone(*device, *optimizer, size);
     prepare(alone, terms[b]);
     alone.run(10);

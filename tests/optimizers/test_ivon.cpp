@@ -88,8 +88,12 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
                 reference.site_curvature.assign(size, 0.0);
                 for (std::size_t i = 0; i < size; ++i) {
                   if (terms.anchor_precision != nullptr) reference.decay[i] = terms.anchor_precision[i] / lambda;
+                  if (terms.anchor_weight > 0 && terms.anchor_precision == nullptr)
+                    reference.decay[i] = terms.anchor_weight;
                   if (terms.anchor_mean != nullptr) reference.prior_mean[i] = terms.anchor_mean[i];
                   if (terms.site_mean != nullptr) reference.site_gradient[i] = terms.site_weight * terms.site_mean[i];
+                  if (terms.common_mean != nullptr)
+                    reference.site_gradient[i] += terms.common_weight * terms.common_mean[i];
                   if (terms.site_precision != nullptr)
                     reference.site_curvature[i] = terms.site_weight * terms.site_precision[i];
                 }
@@ -116,7 +120,7 @@ BOOST_AUTO_TEST_CASE(every_combination_of_options_follows_the_equations) {
                 BOOST_TEST(relative_difference(visit.slot(momentum_slot), reference.momentum) < 1e-11, "g: " << what);
                 BOOST_TEST(relative_difference(visit.precision(), precision) < 1e-11, "precision: " << what);
               }
-  BOOST_TEST(combinations == 288);
+  BOOST_TEST(combinations == 432);
 }
 
 BOOST_AUTO_TEST_CASE(retraction_keeps_the_precision_at_least_at_half) {

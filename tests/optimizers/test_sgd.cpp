@@ -112,14 +112,15 @@ BOOST_AUTO_TEST_CASE(it_converges_to_the_stationary_point_of_the_whole_objective
 BOOST_AUTO_TEST_CASE(a_block_of_clients_equals_each_client_alone_bit_for_bit) {
   const auto device = make_cpu_device();
   const Problem<float> one(size, 0), two(size, 1), three(size, 2);
-  const std::vector<LocalTerms<float>> terms{one.terms(false, false, lambda), two.terms(true, true, lambda),
-                                             three.terms(true, false, lambda)};
+  std::vector<LocalTerms<float>> terms{one.terms(false, false, lambda), two.terms(true, true, lambda),
+                                       three.terms(true, false, lambda), two.terms(true, false, lambda)};
+  terms[3].anchor_precision = nullptr;
   const auto optimizer = make_optimizer<float>("sgd", {{"lr", 0.1}, {"momentum", 0.8}, {"weight_decay", 0.01}});
-  DrivenVisit<float> together(*device, *optimizer, size, 3);
+  DrivenVisit<float> together(*device, *optimizer, size, terms.size());
   prepare(together, terms[0]);
-  for (std::size_t b = 0; b < 3; ++b) together.block.clients[b].terms = terms[b];
+  for (std::size_t b = 0; b < terms.size(); ++b) together.block.clients[b].terms = terms[b];
   together.run(10);
-  for (std::size_t b = 0; b < 3; ++b) {
+  for (std::size_t b = 0; b < terms.size(); ++b) {
     DrivenVisit<float> alone(*device, *optimizer, size);
     prepare(alone, terms[b]);
     alone.run(10);

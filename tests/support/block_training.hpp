@@ -22,15 +22,18 @@ inline Dataset labelled_noise(std::size_t examples, std::size_t features, int cl
 }
 
 struct Outcome {
-  std::vector<float> mean, precision;
+  std::vector<float> mean, precision, start_gradient;
   double steps, loss;
   bool operator==(const Outcome&) const = default;
 };
 
-/// Trains clients of unequal size in blocks of `block`, and returns every client's result. With `sites`, clients have an
-/// anchor and, but for the first, a site.
+/// What clients minimise beside their loss. `sites`: an anchor and, but for the first, a site. `mixed`, in turn: a site and a
+/// common mean; an isotropic anchor, unsquared with point optimizers; an isotropic anchor and a common mean.
+enum class ClientTerms { none, sites, mixed };
+
+/// Trains clients of unequal size in blocks of `block`, and returns every client's result.
 inline std::vector<Outcome> train_in_blocks(Device& device, const Optimizer<float>& optimizer, const VisitPlan& plan,
-                                            std::size_t block, bool sites = false) {
+                                            std::size_t block, ClientTerms kind = ClientTerms::none) {
   const Dataset data = labelled_noise(200, 7, 4);
   const std::vector<std::size_t> hidden = {6, 5};
   const Network<float> network = make_mlp<float>(7, hidden, 4, "tanh", true);
@@ -57,7 +60,14 @@ inline std::vector<Outcome> train_in_blocks(Device& device, const Optimizer<floa
                          .examples = examples[k]};
       auto& terms = visit.task.terms;
       terms.start = start.data();
-      if (sites) {
+      if (kind == ClientTerms::mixed) {
+        if (k % 3 != 1) terms.common_mean = site.data(), terms.common_weight = 0.05;
+        if (k % 3 == 0) terms.site_mean = site.data() + stride, terms.site_weight = -0.04;
+        if (k % 3 != 0) terms.anchor_mean = anchor.data(), terms.anchor_weight = 0.03;
+        terms.unsquared_anchor = k % 3 == 1 && !optimizer.gives_posterior();
+        terms.sum_loss = k % 2 == 0;
+      }
+      if (kind == ClientTerms::sites) {
         terms.anchor_mean = start.data(), terms.anchor_precision = anchor.data(), terms.anchor_weight = 0.01;
         terms.site_weight = 0.02, terms.effective_samples = 300;
         if (k > 0) terms.site_mean = site.data(), terms.site_precision = site.data() + stride;
@@ -76,6 +86,7 @@ inline std::vector<Outcome> train_in_blocks(Device& device, const Optimizer<floa
       Outcome outcome;
       outcome.mean = read(trainer.mean(b));
       if (optimizer.gives_posterior()) outcome.precision = read(precisions.data() + b * stride);
+      if (plan.start_gradients) outcome.start_gradient = read(trainer.start_gradient(b));
       outcome.steps = results[b].steps;
       outcome.loss = results[b].train_loss;
       outcomes.push_back(outcome);

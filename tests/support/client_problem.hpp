@@ -47,10 +47,11 @@ struct Problem {
         anchor_mean(padded<Real>(numbers(size_, -0.5, 0.8, 20 + salt))),
         anchor_precision(padded<Real>(numbers(size_, 2.0, 9.0, 30 + salt))),
         site_mean(padded<Real>(numbers(size_, -3.0, 2.0, 40 + salt))),
-        site_precision(padded<Real>(numbers(size_, -4.0, 4.0, 50 + salt))) {}
+        site_precision(padded<Real>(numbers(size_, -4.0, 4.0, 50 + salt))),
+        common_mean(padded<Real>(numbers(size_, -1.0, 2.0, 60 + salt))) {}
 
   std::size_t size;
-  std::vector<Real> start, anchor_mean, anchor_precision, site_mean, site_precision;
+  std::vector<Real> start, anchor_mean, anchor_precision, site_mean, site_precision, common_mean;
 
   LocalTerms<Real> terms(bool anchor, bool site, double lambda) const {
     LocalTerms<Real> t;
@@ -96,7 +97,8 @@ inline Vector full_gradient(const Vector& theta, const LocalTerms<double>& terms
     const double v = terms.site_mean != nullptr ? terms.site_mean[i] : 0.0;
     const double V = terms.site_precision != nullptr ? terms.site_precision[i] : 0.0;
     g[i] += terms.site_weight * (v - V * theta[i]);
-    const double S = terms.anchor_precision != nullptr ? terms.anchor_precision[i] : 0.0;
+    if (terms.common_mean != nullptr) g[i] += terms.common_weight * terms.common_mean[i];
+    const double S = terms.anchor_precision != nullptr ? terms.anchor_precision[i] : 1.0;
     const double m = terms.anchor_mean != nullptr ? terms.anchor_mean[i] : 0.0;
     g[i] += terms.anchor_weight * S * (theta[i] - m);
   }
@@ -110,6 +112,18 @@ inline std::vector<LocalTerms<double>> kinds_of_terms(const Problem<double>& pro
                                         problem.terms(false, true, lambda),  problem.terms(true, true, lambda)};
   kinds[3].anchor_mean = nullptr;     // m = 0
   kinds[5].site_precision = nullptr;  // V = 0: ADMM's dual variable
+  LocalTerms<double> isotropic = problem.terms(true, false, lambda);
+  isotropic.anchor_precision = nullptr;  // S = 1
+  kinds.push_back(isotropic);
+  isotropic.anchor_mean = nullptr;
+  isotropic.site_mean = problem.site_mean.data();
+  isotropic.site_weight = 0.07;
+  kinds.push_back(isotropic);
+  LocalTerms<double> common = problem.terms(false, true, lambda);
+  common.site_precision = nullptr;
+  common.common_mean = problem.common_mean.data();
+  common.common_weight = 1.3;
+  kinds.push_back(common);
   return kinds;
 }
 

@@ -9,10 +9,11 @@
 
 namespace ivory::test {
 
-/// What a client sends: `precision` is empty for point methods.
+/// What a client sends: `precision` is empty for point methods, `start_gradient` where the algorithm does not ask for it.
 template <class Real>
 struct Sent {
-  std::vector<Real> mean, precision;
+  std::vector<Real> mean = {}, precision = {}, start_gradient = {};
+  double rate_sum = 1;
 };
 
 template <class Real>
@@ -22,20 +23,18 @@ class Federation {
 
   Federation(Device& device, const Algorithm<Real>& algorithm_, const std::vector<Real>& start,
              const std::vector<double>& examples_, bool everyone = true)
-      : algorithm(algorithm_), state(device, start.size(), round_up_to_tile(start.size()), examples_.size(), everyone),
-        examples(examples_) {
+      : algorithm(algorithm_), state(device, start.size(), round_up_to_tile(start.size()), examples_, everyone) {
     state.start.from_host(padded<Real>(start));
     algorithm.initialise(state);
   }
 
   const Algorithm<Real>& algorithm;
   ServerState<Real> state;
-  std::vector<double> examples;
   std::vector<Sent<Real>> sent;  // of the last round, padded
 
   /// One round of the clients in `present` (empty: all of them), one after the other as a run with one thread does it.
   AbsorbReport round(const Train& train, const std::vector<bool>& present = {}) {
-    const auto clients = static_cast<std::uint32_t>(examples.size());
+    const auto clients = static_cast<std::uint32_t>(state.clients);
     sent.assign(clients, {});
     algorithm.open_round(state);
     for (std::uint32_t k = 0; k < clients; ++k) {
@@ -43,8 +42,9 @@ class Federation {
         algorithm.absorb(state, k, nullptr);
         continue;
       }
-      const Sent<Real> result = train(k, algorithm.local_terms(state, k, examples[k]));
+      const Sent<Real> result = train(k, algorithm.local_terms(state, k));
       sent[k].mean = padded<Real>(result.mean);
+      sent[k].start_gradient = padded<Real>(result.start_gradient);
       if (!result.precision.empty()) {
         sent[k].precision = padded<Real>(result.precision);
         for (std::size_t i = state.parameters; i < state.stride; ++i) sent[k].precision[i] = Real(1);
@@ -53,8 +53,10 @@ class Federation {
       update.client = k;
       update.mean = sent[k].mean.data();
       update.precision = sent[k].precision.empty() ? nullptr : sent[k].precision.data();
-      update.examples = examples[k];
+      update.start_gradient = result.start_gradient.empty() ? nullptr : sent[k].start_gradient.data();
+      update.examples = state.examples[k];
       update.steps = 1;
+      update.rate_sum = result.rate_sum;
       algorithm.update_site(state, update);
       algorithm.absorb(state, k, &update);
     }

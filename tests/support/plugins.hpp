@@ -25,12 +25,6 @@ const Plugin& require(const Plugin* plugin, const std::string& name) {
   return *plugin;
 }
 
-inline bool same(const AlgorithmTraits& a, const AlgorithmTraits& b) {
-  return a.needs_posterior == b.needs_posterior && a.gives_posterior == b.gives_posterior && a.personal == b.personal &&
-         a.vectors_down == b.vectors_down && a.vectors_up == b.vectors_up &&
-         a.vectors_per_client == b.vectors_per_client && a.vectors_per_client_partial == b.vectors_per_client_partial;
-}
-
 template <class Real>
 std::unique_ptr<Optimizer<Real>> make_optimizer(const std::string& name, const OptionValues& values) {
   const OptimizerPlugin& plugin = require(find_optimizer(name), name);

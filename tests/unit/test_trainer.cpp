@@ -13,6 +13,7 @@
 namespace {
 
 using namespace ivory;
+using test::ClientTerms;
 using test::labelled_noise;
 using test::Outcome;
 
@@ -22,9 +23,9 @@ std::unique_ptr<Optimizer<float>> make(const std::string& name, const GivenTable
 }
 
 std::vector<Outcome> train_in_blocks(const Optimizer<float>& optimizer, const VisitPlan& plan, std::size_t block,
-                                     bool sites = false) {
+                                     ClientTerms terms = ClientTerms::none) {
   const auto device = make_cpu_device();
-  return test::train_in_blocks(*device, optimizer, plan, block, sites);
+  return test::train_in_blocks(*device, optimizer, plan, block, terms);
 }
 
 }  // namespace
@@ -34,11 +35,12 @@ BOOST_AUTO_TEST_CASE(block_size_does_not_change_a_bit) {
   ivon["samples"] = {std::int64_t{2}, {}};
   for (const auto& optimizer : {make("ivon", {}), make("ivon", ivon), make("adam", {}), make("sgd", {})}) {
     for (const VisitPlan& plan :
-         {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 9, .batch = 16}}) {
-      for (const bool sites : {false, true}) {
-        const auto alone = train_in_blocks(*optimizer, plan, 1, sites);
+         {VisitPlan{.seed = 5, .epochs = 3, .batch = 8}, VisitPlan{.seed = 5, .steps = 9, .batch = 16},
+          VisitPlan{.seed = 5, .epochs = 3, .batch = 8, .clip_norm = 0.5, .start_gradients = true}}) {
+      for (const auto terms : {ClientTerms::none, ClientTerms::sites, ClientTerms::mixed}) {
+        const auto alone = train_in_blocks(*optimizer, plan, 1, terms);
         for (const std::size_t block : {2U, 3U, 7U}) {
-          const auto together = train_in_blocks(*optimizer, plan, block, sites);
+          const auto together = train_in_blocks(*optimizer, plan, block, terms);
           BOOST_REQUIRE_EQUAL(alone.size(), together.size());
           for (std::size_t k = 0; k < alone.size(); ++k) {
             BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
