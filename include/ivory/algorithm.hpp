@@ -30,11 +30,11 @@ struct ServerState {
   bool everyone_takes_part;          // full participation: no client's last update need be remembered
   std::uint64_t round = 0;           // rounds finished
   Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
-  Buffer<Real> mean, precision;      // [stride] the server's Gaussian; `precision` empty for point methods
+  Buffer<Real> mean, precision;      // [stride] the server's Gaussian; `precision` empty for point methods, or [P x P]
   std::vector<Buffer<Real>> memory;  // [stride] each: what else the server keeps (momentum, control variate ...)
   std::vector<Buffer<double>> sums;  // [stride] each: sums over clients of the round under way
   double weight_sum = 0;
-  std::vector<Buffer<Real>> site;     // per client [vectors x stride]; empty until the algorithm needs it
+  std::vector<Buffer<Real>> site;  // per client [vectors x stride] (and matrices); empty until the algorithm needs it
   std::vector<std::uint8_t> visited;  // client has had an accepted update
 };
 
@@ -51,6 +51,15 @@ struct AlgorithmTraits {
   int vectors_per_client_partial = 0;
   int vectors_server = 1;  // the server's mean, precision and memory
   int sums_server = 1;     // ServerState::sums
+  // With full covariances every precision is a symmetric matrix [P x P], of which a message holds P (P + 1) / 2 numbers.
+  bool full_covariance = false;
+  int matrices_down = 0, matrices_up = 0;
+  int matrices_per_client = 0, matrices_per_client_partial = 0;
+  int matrices_server = 0;  // with sums
+
+  /// Numbers in one message of a model with P parameters.
+  double values_down(double P) const { return vectors_down * P + matrices_down * P * (P + 1) / 2; }
+  double values_up(double P) const { return vectors_up * P + matrices_up * P * (P + 1) / 2; }
 
   bool operator==(const AlgorithmTraits&) const = default;
 };

@@ -56,6 +56,13 @@ class Device {
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
 
+  /// Puts the lower Cholesky factor L of a symmetric matrix [n x n], row-major, into its lower triangle; above the diagonal
+  /// anything may be left. False where the matrix is not positive definite (or not finite). Waits; not for repeated steps.
+  virtual bool cholesky(double* matrix, std::size_t n) = 0;
+  /// x := L^-1 x, or L^-T x where `transpose`; x is [n x columns], row-major. Not for repeated steps.
+  virtual void solve_triangular(const double* factor, bool transpose, double* x, std::size_t n,
+                                std::size_t columns) = 0;
+
   /// Calls step(t) for t in [0, count), whose operations must be the same ones in the same order for every t: only the functors'
   /// contents may differ. An accelerator may record them once and replay them; so a step never allocates, uploads or downloads.
   virtual void repeat(std::uint64_t count, const std::function<void(std::uint64_t)>& step) {

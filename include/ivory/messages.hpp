@@ -27,6 +27,7 @@ struct LocalTerms {
   double site_weight = 0;                  // tau/N_k for VB-ADMM
   double common_weight = 0;                // 1 for SCAFFOLD
   double effective_samples = 0;            // lambda_k; 0: the optimizer's own option decides
+  bool full_covariance = false;            // S and V are matrices [P x P]
   bool posterior_is_anchor = false;        // a variational client starts from q = N(m, 1/S), that is h = 0
   bool sum_loss = false;          // the method is stated on N_k times this objective (Optimizer::takes_sum_loss)
   bool unsquared_anchor = false;  // compatibility (methods.md D6): anchor_weight/2 * |theta - m|; point optimizers only

@@ -15,7 +15,7 @@
 
 namespace ivory {
 
-/// Working arrays of a block of clients under training; every array is [clients x stride].
+/// Working arrays of a block of clients under training; every array is [clients x stride], matrices [clients x P x P].
 template <class Real>
 struct TrainingBlock {
   struct Client {
@@ -30,22 +30,28 @@ struct TrainingBlock {
     bool resumed = false;              // its kept slots and optimizer_step are those of its last visit
   };
 
-  TrainingBlock(Device& device_, std::size_t clients_, std::size_t stride_, std::size_t vectors)
-      : device(device_), stride(stride_), clients(clients_), point(device_, clients_ * stride_),
-        gradient(device_, clients_ * stride_), mean(device_, clients_ * stride_) {
+  TrainingBlock(Device& device_, std::size_t clients_, std::size_t stride_, std::size_t vectors,
+                std::size_t parameters_ = 0, std::size_t matrices_ = 0, bool with_hessian = false)
+      : device(device_), stride(stride_), parameters(parameters_), clients(clients_),
+        point(device_, clients_ * stride_), gradient(device_, clients_ * stride_), mean(device_, clients_ * stride_),
+        hessian(device_, with_hessian ? clients_ * parameters_ * parameters_ : 0) {
     for (std::size_t i = 0; i < vectors; ++i) slots.emplace_back(device_, clients_ * stride_);
+    for (std::size_t i = 0; i < matrices_; ++i) matrices.emplace_back(device_, clients_ * parameters_ * parameters_);
   }
 
   Device& device;
-  std::size_t stride;
+  std::size_t stride, parameters;  // parameters is P
   std::vector<Client> clients;
-  Buffer<Real> point;               // parameters at which the gradient is taken
-  Buffer<Real> gradient;            // of the minibatch mean loss at `point`
-  Buffer<Real> mean;                // the optimizer's parameters m
+  Buffer<Real> point;     // parameters at which the gradient is taken
+  Buffer<Real> gradient;  // of the minibatch mean loss at `point`
+  Buffer<Real> mean;      // the optimizer's parameters m
+  Buffer<Real> hessian;   // of the minibatch mean loss at `point`, where the optimizer needs it
+  std::vector<Buffer<Real>> matrices;
   std::vector<Buffer<Real>> slots;  // the optimizer's other arrays; the first kept_vectors() may survive between visits
 
   Real* row(Buffer<Real>& array, std::size_t b) { return array.data() + b * stride; }
   const Real* row(const Buffer<Real>& array, std::size_t b) const { return array.data() + b * stride; }
+  Real* matrix(std::size_t i, std::size_t b) { return matrices[i].data() + b * parameters * parameters; }
   /// Entries of client b that an operation goes over: none once its visit is over.
   std::size_t work(std::size_t b) const { return clients[b].active ? stride : 0; }
 };
@@ -65,6 +71,11 @@ class Optimizer {
   virtual int samples() const { return 1; }
   /// Arrays of the block beside point, gradient and mean.
   virtual std::size_t vectors() const = 0;
+  /// Matrices of the block beside the Hessian.
+  virtual std::size_t matrices() const { return 0; }
+  /// Every gradient comes with the Hessian of the same loss (clients/curvature.hpp). Such an optimizer may factorise and wait: its
+  /// steps are not recorded.
+  virtual bool needs_hessian() const { return false; }
   /// How many of the first slots carry over from one visit of a client to its next; `keep_state` is [clients] keep_opt_state.
   virtual std::size_t kept_vectors(bool keep_state) const = 0;
 
@@ -73,7 +84,8 @@ class Optimizer {
   /// Uses block.gradient, taken at `sample` of samples(). After the last sample of a step it updates mean and state (with
   /// t := ++optimizer_step); then it moves block.point.
   virtual void advance(TrainingBlock<Real>& block, int sample) const = 0;
-  /// Writes the posterior precisions s_k, [clients x stride] (only where gives_posterior()).
+  /// Writes the posterior precisions s_k, [clients x stride], or [clients x P x P] with a full covariance (only where
+  /// gives_posterior()).
   virtual void posterior_precisions(const TrainingBlock<Real>& /*block*/, Real* /*precisions*/) const {}
   /// Mean share of the precision's way to its fixed point that this many steps closed; NaN where it has no meaning.
   virtual double precision_gap_closed(double /*steps*/) const;
@@ -120,6 +132,7 @@ struct OptimizerPlugin {
   std::string help;
   std::vector<OptionSpec> options;
   bool gives_posterior = false;
+  bool full_covariance = false;  // its posterior has a precision matrix; it exists in double alone
   std::unique_ptr<Optimizer<float>> (*make_float)(const Options&) = nullptr;
   std::unique_ptr<Optimizer<double>> (*make_double)(const Options&) = nullptr;
 };

@@ -175,6 +175,15 @@ void StagedDevice::multiply(const MatrixProduct<float>& product) {
 void StagedDevice::multiply(const MatrixProduct<double>& product) {
   if (!suppressed(operation_of(product))) run_multiply(product);
 }
+bool StagedDevice::cholesky(double* matrix, std::size_t n) {
+  outside_steps("factorise");
+  return run_cholesky(matrix, n);
+}
+void StagedDevice::solve_triangular(const double* factor, bool transpose, double* x, std::size_t n,
+                                    std::size_t columns) {
+  outside_steps("solve");
+  run_solve_triangular(factor, transpose, x, n, columns);
+}
 
 void StagedDevice::make_versions(std::size_t step_bytes, std::uint64_t steps) {
   const std::size_t fitting = std::max(most_version_bytes / std::max<std::size_t>(step_bytes, 1), 2 * chunk_steps);

@@ -23,6 +23,8 @@ class StagedDevice : public Device, public Accelerator {
   void copy(void* to, const void* from, std::size_t bytes) final;
   void multiply(const MatrixProduct<float>& product) final;
   void multiply(const MatrixProduct<double>& product) final;
+  bool cholesky(double* matrix, std::size_t n) final;
+  void solve_triangular(const double* factor, bool transpose, double* x, std::size_t n, std::size_t columns) final;
   void synchronise() final;
 
   /// The first step runs as it comes and shows how large its tables are; the second is recorded; every later one only writes
@@ -35,10 +37,13 @@ class StagedDevice : public Device, public Accelerator {
   /// Throws std::logic_error inside a recorded step.
   void outside_steps(const char* what) const;
 
-  // --- What a backend adds. All but the last four are asynchronous. ---
+  // --- What a backend adds. All but the last four and the Cholesky factor are asynchronous. ---
   virtual void run(const Kernel& kernel, const Launch& launch) = 0;
   virtual void run_multiply(const MatrixProduct<float>& product) = 0;
   virtual void run_multiply(const MatrixProduct<double>& product) = 0;
+  virtual bool run_cholesky(double* matrix, std::size_t n) = 0;  // waits
+  virtual void run_solve_triangular(const double* factor, bool transpose, double* x, std::size_t n,
+                                    std::size_t columns) = 0;
   virtual void run_clear(void* memory, std::size_t bytes) = 0;
   virtual void run_copy(void* to, const void* from, std::size_t bytes) = 0;
   /// *counter += 1, on the device.

@@ -7,11 +7,13 @@
 #include "ivory/rng.hpp"
 #include "ivory/simd.hpp"
 
-#define IVORY_DECLARE_ISA(isa)                                                                      \
-  namespace ivory::isa {                                                                            \
-  void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out); \
-  void multiply(const MatrixProduct<float>& product);                                               \
-  void multiply(const MatrixProduct<double>& product);                                              \
+#define IVORY_DECLARE_ISA(isa)                                                                                \
+  namespace ivory::isa {                                                                                      \
+  void fill_normals(const Stream& stream, std::uint64_t first_tile, std::size_t tiles, float* out);           \
+  void multiply(const MatrixProduct<float>& product);                                                         \
+  void multiply(const MatrixProduct<double>& product);                                                        \
+  bool cholesky(double* matrix, std::size_t n);                                                               \
+  void solve_triangular(const double* factor, bool transpose, double* x, std::size_t n, std::size_t columns); \
   }
 
 IVORY_DECLARE_ISA(baseline)

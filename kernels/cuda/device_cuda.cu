@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "kernels/cuda/check.hpp"
 #include "kernels/cuda/products.hpp"
 #include "kernels/cuda/reduce.hpp"
+#include "kernels/cuda/solver.hpp"
 
 namespace ivory {
 namespace {
@@ -59,6 +61,7 @@ class CudaDevice final : public StagedDevice {
     (void)cudaSetDevice(index_);
     (void)cudaStreamSynchronize(stream_);
     release_tables();
+    solver_.reset();
     for (const cudaEvent_t mark : marks_) {
       if (mark != nullptr) (void)cudaEventDestroy(mark);
     }
@@ -153,6 +156,19 @@ class CudaDevice final : public StagedDevice {
     use();
     const Work work(*this);
     products_.multiply(product, stream_);
+  }
+  bool run_cholesky(double* matrix, std::size_t n) override {
+    use();
+    cuda::Solver& with = solver();
+    void* const scratch = allocate(with.work_bytes(n));
+    const bool good = with.cholesky(matrix, n, scratch);
+    release(scratch);
+    return good;
+  }
+  void run_solve_triangular(const double* factor, bool transpose, double* x, std::size_t n,
+                            std::size_t columns) override {
+    use();
+    solver().solve_triangular(factor, transpose, x, n, columns);
   }
   void run_clear(void* memory, std::size_t bytes) override {
     use();
@@ -255,6 +271,10 @@ class CudaDevice final : public StagedDevice {
     IVORY_CUDA(cudaEventRecord(event, stream_));
   }
 
+  cuda::Solver& solver() {
+    if (!solver_) solver_ = std::make_unique<cuda::Solver>(stream_);
+    return *solver_;
+  }
   void use() const { IVORY_CUDA(cudaSetDevice(index_)); }
 
   // Copies between GPUs go directly where the machine can.
@@ -281,6 +301,7 @@ class CudaDevice final : public StagedDevice {
 
   int index_;
   cuda::Products products_;
+  std::unique_ptr<cuda::Solver> solver_;
   cudaDeviceProp properties_{};
   cudaStream_t stream_ = nullptr;
   cudaMemPool_t pool_ = nullptr;

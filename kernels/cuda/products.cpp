@@ -1,7 +1,6 @@
 #include "kernels/cuda/products.hpp"
 
 #include <cublasLt.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +11,7 @@
 #include <type_traits>
 
 #include "ivory/error.hpp"
+#include "kernels/cuda/shared_library.hpp"
 
 namespace ivory::cuda {
 namespace {
@@ -20,20 +20,9 @@ namespace {
 // depends on the shape alone.
 constexpr std::int32_t nominal_count = 64;
 
-#define IVORY_TEXT(x) #x
-#define IVORY_SONAME(major) "libcublasLt.so." IVORY_TEXT(major)
-
 // The functions used, by their own names.
 struct Library {
   Library() {
-    constexpr const char* name = IVORY_SONAME(CUBLAS_VER_MAJOR);
-    handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (handle == nullptr) {
-      const char* const why = dlerror();
-      throw InputError(std::string("[cuda] products on a GPU need ") + name + ", got: " + (why != nullptr ? why : "?") +
-                       "; name its folder (of a CUDA toolkit, or nvidia/cu13/lib or nvidia/cublas/lib of a PyTorch "
-                       "install) in LD_LIBRARY_PATH");
-    }
     load(create, "cublasLtCreate");
     load(destroy, "cublasLtDestroy");
     load(matmul, "cublasLtMatmul");
@@ -50,21 +39,13 @@ struct Library {
     load(algorithm_get, "cublasLtMatmulAlgoConfigGetAttribute");
     load(status_text, "cublasLtGetStatusString");
   }
-  ~Library() { dlclose(handle); }
-  Library(const Library&) = delete;
-  Library& operator=(const Library&) = delete;
 
   template <class Function>
-  void load(Function*& function, const char* name) {
-    function = reinterpret_cast<Function*>(dlsym(handle, name));
-    if (function == nullptr) {
-      throw InputError(std::string("[cuda] cuBLASLt must have ") + name +
-                       ", the library found lacks it; use the one of " +
-                       "the toolkit that this program was built with");
-    }
+  void load(Function*& function, const char* name) const {
+    file.load(function, name);
   }
 
-  void* handle = nullptr;
+  SharedLibrary file{IVORY_SONAME("cublasLt", CUBLAS_VER_MAJOR), "products on a GPU"};
   decltype(cublasLtCreate)* create = nullptr;
   decltype(cublasLtDestroy)* destroy = nullptr;
   decltype(cublasLtMatmul)* matmul = nullptr;

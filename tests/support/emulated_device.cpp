@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -162,6 +163,18 @@ class EmulatedDevice final : public StagedDevice {
   }
   void run_multiply(const MatrixProduct<float>& product) override { multiply_all(product); }
   void run_multiply(const MatrixProduct<double>& product) override { multiply_all(product); }
+  bool run_cholesky(double* matrix, std::size_t n) override {
+    check(matrix, n * n * sizeof(double));
+    bool good = true;
+    ask([=, &good] { good = factorise(matrix, n); });
+    work_off();
+    return good;
+  }
+  void run_solve_triangular(const double* factor, bool transpose, double* x, std::size_t n,
+                            std::size_t columns) override {
+    check(x, n * columns * sizeof(double));
+    ask([=] { solve(factor, transpose, x, n, columns); });
+  }
   void run_clear(void* memory, std::size_t bytes) override {
     check(memory, bytes);
     ask([=] { std::memset(memory, 0, bytes); });
@@ -240,6 +253,30 @@ class EmulatedDevice final : public StagedDevice {
           const Real* const row = p.b + b * p.stride_b;
           for (std::size_t j = 0; j < p.n; ++j) c[j] += x * row[p.transpose_b ? j * p.ldb + l : l * p.ldb + j];
         }
+      }
+    }
+  }
+  static bool factorise(double* a, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = 0; j <= i; ++j) {
+        double rest = a[i * n + j];
+        for (std::size_t l = 0; l < j; ++l) rest -= a[i * n + l] * a[j * n + l];
+        if (i == j && !(rest > 0)) return false;
+        a[i * n + j] = i == j ? std::sqrt(rest) : rest / a[j * n + j];
+      }
+    }
+    return true;
+  }
+  static void solve(const double* l, bool transpose, double* x, std::size_t n, std::size_t columns) {
+    for (std::size_t step = 0; step < n; ++step) {
+      const std::size_t i = transpose ? n - 1 - step : step;
+      for (std::size_t c = 0; c < columns; ++c) {
+        double rest = x[i * columns + c];
+        for (std::size_t before = 0; before < step; ++before) {
+          const std::size_t j = transpose ? n - 1 - before : before;
+          rest -= (transpose ? l[j * n + i] : l[i * n + j]) * x[j * columns + c];
+        }
+        x[i * columns + c] = rest / l[i * n + i];
       }
     }
   }

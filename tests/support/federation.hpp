@@ -46,8 +46,12 @@ class Federation {
       sent[k].mean = padded<Real>(result.mean);
       sent[k].start_gradient = padded<Real>(result.start_gradient);
       if (!result.precision.empty()) {
-        sent[k].precision = padded<Real>(result.precision);
-        for (std::size_t i = state.parameters; i < state.stride; ++i) sent[k].precision[i] = Real(1);
+        if (algorithm.traits().full_covariance) {
+          sent[k].precision = result.precision;
+        } else {
+          sent[k].precision = padded<Real>(result.precision);
+          for (std::size_t i = state.parameters; i < state.stride; ++i) sent[k].precision[i] = Real(1);
+        }
       }
       ClientUpdate<Real> update;
       update.client = k;

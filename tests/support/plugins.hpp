@@ -30,7 +30,8 @@ std::unique_ptr<Optimizer<Real>> make_optimizer(const std::string& name, const O
   const OptimizerPlugin& plugin = require(find_optimizer(name), name);
   const Options options = resolve(plugin.options, values, "clients.optimizer");
   if constexpr (std::is_same_v<Real, float>)
-    return plugin.make_float(options);
+    return plugin.make_float == nullptr ? throw std::runtime_error(name + " exists in double alone")
+                                        : plugin.make_float(options);
   else
     return plugin.make_double(options);
 }

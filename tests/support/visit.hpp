@@ -20,13 +20,15 @@ class DrivenVisit {
   using AfterStep = std::function<void(std::size_t step)>;
 
   DrivenVisit(Device& device, const Optimizer<Real>& optimizer, std::size_t parameters, std::size_t clients = 1)
-      : block(device, clients, round_up_to_tile(parameters), optimizer.vectors()), optimizer_(optimizer),
-        parameters_(parameters), noise_(clients, std::vector<Real>(block.stride)) {}
+      : block(device, clients, round_up_to_tile(parameters), optimizer.vectors(), parameters, optimizer.matrices(),
+              optimizer.needs_hessian()),
+        optimizer_(optimizer), parameters_(parameters), noise_(clients, std::vector<Real>(block.stride)) {}
 
   TrainingBlock<Real> block;
   Gradient gradient;
-  Noise noise;  // empty: Philox noise of `seed`
-  Rate rate;    // empty: 1
+  Gradient hessian;  // for optimizers that need it: into [P x P]
+  Noise noise;       // empty: Philox noise of `seed`
+  Rate rate;         // empty: 1
   std::function<void()> after_begin;
   AfterStep after_step;
   std::uint64_t seed = 1, round = 0;
@@ -43,6 +45,9 @@ class DrivenVisit {
         const bool last_sample = sample + 1 == optimizer_.samples();
         for (std::size_t b = 0; b < block.clients.size(); ++b) {
           gradient(b, block.row(block.point, b), block.row(block.gradient, b));
+          if (hessian) {
+            hessian(b, block.row(block.point, b), block.hessian.data() + b * parameters_ * parameters_);
+          }
           set_noise(b, last_sample ? step + 1 : step, last_sample ? 0 : sample + 1);
         }
         optimizer_.advance(block, sample);
@@ -54,6 +59,12 @@ class DrivenVisit {
   std::vector<Real> mean(std::size_t b = 0) { return head(block.row(block.mean, b)); }
   std::vector<Real> slot(std::size_t i, std::size_t b = 0) { return head(block.row(block.slots[i], b)); }
   std::vector<Real> precision(std::size_t b = 0) {
+    if (optimizer_.needs_hessian()) {
+      std::vector<Real> s(parameters_ * parameters_ * block.clients.size());
+      optimizer_.posterior_precisions(block, s.data());
+      const auto from = s.begin() + static_cast<std::ptrdiff_t>(b * parameters_ * parameters_);
+      return std::vector<Real>(from, from + static_cast<std::ptrdiff_t>(parameters_ * parameters_));
+    }
     std::vector<Real> s(block.stride * block.clients.size());
     optimizer_.posterior_precisions(block, s.data());
     return head(s.data() + b * block.stride);

@@ -1,0 +1,130 @@
+// VB-ADMM with isotropic covariances is federated ADMM (methods.md 2.4): against the ADMM recursion written out, and its fixed point.
+#define BOOST_TEST_MODULE vb_admm_isotropic
+#include "tests/support/boost_test.hpp"
+
+#include "ivory/error.hpp"
+#include "tests/support/client_problem.hpp"
+#include "tests/support/compare.hpp"
+#include "tests/support/plugins.hpp"
+#include "tests/support/quadratic_clients.hpp"
+
+using namespace ivory;
+using namespace ivory::test;
+
+namespace {
+
+std::unique_ptr<Algorithm<double>> make(const QuadraticClients& problem, double rho, double damping, double alpha = 0) {
+  return make_algorithm<double>("vb_admm", {{"posterior", std::string("isotropic")},
+                                            {"rho", rho},
+                                            {"temperature", problem.temperature},
+                                            {"prior_precision", problem.prior_precision},
+                                            {"damping", damping},
+                                            {"alpha", alpha}});
+}
+
+// argmin lbar_k + site_weight <v, theta> + anchor_weight/2 |theta - m|^2, read off the terms alone.
+Sent<double> solve(const QuadraticClients& problem, std::uint32_t k, const LocalTerms<double>& terms) {
+  BOOST_TEST(terms.anchor_precision == nullptr);
+  BOOST_TEST(terms.site_precision == nullptr);
+  Vector theta(problem.size());
+  for (std::size_t i = 0; i < theta.size(); ++i) {
+    const double h = problem.H[k][i] / problem.examples[k];
+    const double v = terms.site_mean != nullptr ? terms.site_mean[i] : 0.0;
+    theta[i] = (h * problem.c[k][i] - terms.site_weight * v + terms.anchor_weight * terms.anchor_mean[i]) /
+               (h + terms.anchor_weight);
+  }
+  return {theta, {}};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(rounds_are_those_of_federated_admm) {
+  const auto device = make_cpu_device();
+  for (const double alpha_given : {0.0, 1.0}) {
+    const QuadraticClients problem = four_clients(0.5, 2.0);
+    const double rho = 0.7, damping = 0.6, s0 = problem.prior_precision, tau = problem.temperature;
+    const auto algorithm = make(problem, rho, damping, alpha_given);
+    BOOST_TEST(!algorithm->traits().needs_posterior);
+    BOOST_TEST(algorithm->traits().vectors_up == 1);
+    Federation<double> federation(*device, *algorithm, {0.5, -0.5, 0.1}, problem.examples);
+    // ADMM itself: penalty rho s0, server step a = 1/(s0 + K penalty).
+    const double penalty = rho * s0, K = 4, a = alpha_given > 0 ? alpha_given / s0 : 1.0 / (s0 + K * penalty);
+    Vector m(3, 0.0);
+    std::vector<Vector> v(4, Vector(3, 0.0));
+    for (int round = 0; round < 6; ++round) {
+      federation.round([&](std::uint32_t k, const LocalTerms<double>& terms) { return solve(problem, k, terms); });
+      Vector mean(3, 0.0), duals(3, 0.0);
+      for (std::size_t k = 0; k < 4; ++k)
+        for (std::size_t i = 0; i < 3; ++i) {
+          const double h = problem.H[k][i] / tau;
+          const double theta = (h * problem.c[k][i] - v[k][i] + penalty * m[i]) / (h + penalty);
+          v[k][i] += damping * penalty * (theta - m[i]);
+          mean[i] += theta / K;
+          duals[i] += v[k][i];
+        }
+      for (std::size_t i = 0; i < 3; ++i) m[i] = (1 - s0 * a) * mean[i] + a * duals[i];
+      BOOST_TEST(largest_difference(federation.mean(), m) < 1e-12);
+      for (std::uint32_t k = 0; k < 4; ++k) BOOST_TEST(largest_difference(federation.site_mean(k), v[k]) < 1e-12);
+    }
+  }
+}
+
+// Fixed point: s0 m + (1/tau) sum_k grad L_k(m) = 0, and after an exact solve with d = 1 v_k = -grad L_k(m_k) / tau.
+BOOST_AUTO_TEST_CASE(the_fixed_point_is_the_regularised_minimum) {
+  const auto device = make_cpu_device();
+  const QuadraticClients problem = four_clients(0.5, 2.0);
+  const auto algorithm = make(problem, 0.5, 1.0);
+  Federation<double> federation(*device, *algorithm, {0.5, -0.5, 0.1}, problem.examples);
+  for (int round = 0; round < 300; ++round) {
+    federation.round([&](std::uint32_t k, const LocalTerms<double>& terms) { return solve(problem, k, terms); });
+    for (std::uint32_t k = 0; k < 4; ++k)
+      for (std::size_t i = 0; i < 3; ++i) {
+        const double gradient = problem.H[k][i] * (federation.sent[k].mean[i] - problem.c[k][i]) / problem.temperature;
+        BOOST_TEST(std::fabs(federation.site_mean(k)[i] + gradient) < 1e-10);
+      }
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    double gradient = problem.prior_precision * federation.mean()[i];
+    for (std::size_t k = 0; k < 4; ++k)
+      gradient += problem.H[k][i] * (federation.mean()[i] - problem.c[k][i]) / problem.temperature;
+    BOOST_TEST(std::fabs(gradient) < 1e-10);
+  }
+}
+
+// One client with everything, alpha = 1: m := argmin L/tau + rho s0/2 |theta - m|^2 with the dual on top; at d = 1 the fixed point
+// is reached by proximal steps.
+BOOST_AUTO_TEST_CASE(one_client_takes_proximal_steps) {
+  const auto device = make_cpu_device();
+  QuadraticClients problem = four_clients(1.0, 2.0);
+  problem.examples.resize(1), problem.H.resize(1), problem.c.resize(1);
+  const auto algorithm = make(problem, 0.5, 1.0, 1.0);
+  Federation<double> federation(*device, *algorithm, {0.5, -0.5, 0.1}, problem.examples);
+  for (int round = 0; round < 200; ++round) {
+    federation.round([&](std::uint32_t k, const LocalTerms<double>& terms) { return solve(problem, k, terms); });
+    // alpha = 1: the server is prior times site, m = v / s0.
+    for (std::size_t i = 0; i < 3; ++i)
+      BOOST_TEST(std::fabs(federation.mean()[i] - federation.site_mean(0)[i] / problem.prior_precision) < 1e-12);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(absent_clients_count_with_their_last_weights) {
+  const auto device = make_cpu_device();
+  const QuadraticClients problem = four_clients(1.0, 2.0);
+  const double rho = 0.5, alpha = 1.0 / (1.0 + 4 * rho);
+  const auto algorithm = make(problem, rho, 1.0);
+  Federation<double> federation(*device, *algorithm, {0.0, 0.0, 0.0}, problem.examples, false);
+  const auto train = [&](std::uint32_t k, const LocalTerms<double>& terms) { return solve(problem, k, terms); };
+  federation.round(train, {true, true, false, false});
+  const Vector first = federation.sent[1].mean, server = federation.mean();
+  federation.round(train, {true, false, false, false});
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double mean = (federation.sent[0].mean[i] + first[i] + 2 * server[i]) / 4;
+    const double duals = federation.site_mean(0)[i] + federation.site_mean(1)[i];
+    BOOST_TEST(std::fabs(federation.mean()[i] - ((1 - alpha) * mean + alpha / 2.0 * duals)) < 1e-12);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(bregman_steps_need_precisions) {
+  BOOST_CHECK_THROW(make_algorithm<double>("vb_admm", {{"posterior", std::string("isotropic")}, {"bregman", true}}),
+                    InputError);
+}
