@@ -68,8 +68,8 @@ struct Federation {
     }
     state.start.from_host(network.initialise(1));
     algorithm->initialise(state);
-    runner = std::make_unique<ClientRunner>(network, *optimizer, *algorithm, data, std::move(rows), plan,
-                                            LearningRate(0.02), *device, std::move(lanes));
+    runner = std::make_unique<ClientRunner<float>>(network, *optimizer, *algorithm, data, std::move(rows), plan,
+                                                   LearningRate(0.02), *device, std::move(lanes));
   }
   void round() {
     const CohortReport report = runner->run(state, cohort, {});
@@ -88,7 +88,7 @@ struct Federation {
   std::unique_ptr<Device> device;
   ServerState<float> state;
   std::vector<std::uint32_t> cohort;
-  std::unique_ptr<ClientRunner> runner;
+  std::unique_ptr<ClientRunner<float>> runner;
 };
 
 // The matrix products of one training step of `clients` clients with `rows` examples each, on memory of their own, as the layers

@@ -19,10 +19,12 @@ struct NotUsable {
   const Real* mean;
   const Real* precision;
   const Real* start_gradient;
+  const Real* curvature;
   IVORY_HD double operator()(std::size_t i) const {
     const bool good = math::is_finite(mean[i]) &&
                       (precision == nullptr || (math::is_finite(precision[i]) && precision[i] > Real(0))) &&
-                      (start_gradient == nullptr || math::is_finite(start_gradient[i]));
+                      (start_gradient == nullptr || math::is_finite(start_gradient[i])) &&
+                      (curvature == nullptr || math::is_finite(curvature[i]));
     return good ? 0.0 : 1.0;
   }
 };
@@ -33,6 +35,13 @@ struct AddShare {
   Real* IVORY_RESTRICT total;
   Real share;
   IVORY_HD void operator()(std::size_t i) const { total[i] += share * gradient[i]; }
+};
+
+template <class Real>
+struct Multiply {
+  Real* values;
+  Real factor;
+  IVORY_HD void operator()(std::size_t i) const { values[i] *= factor; }
 };
 
 }  // namespace
@@ -63,23 +72,31 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
                        const Dataset& data, const VisitPlan& plan, const LearningRate& learning_rate,
                        std::size_t block_size)
     : device_(device), network_(network), optimizer_(optimizer), data_(device, data), plan_(plan),
-      learning_rate_(learning_rate), block_(device, block_size, network.layout().stride(), optimizer.vectors()),
+      learning_rate_(learning_rate), block_(device, block_size, network.layout().stride(), optimizer.vectors(),
+                                            network.layout().size(), optimizer.matrices(), optimizer.needs_hessian()),
       step_gradient_(network.layout().size(), plan.clip_norm),
-      workspace_(network.make_workspace(device, block_size, plan.batch)),
+      workspace_(network.make_workspace(device, block_size, plan.batch, plan.curvature != Curvature::none)),
       x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch),
       row_losses_(device, block_size * plan.batch), final_losses_(device, block_size * plan.batch),
       window_(device.shares_host_memory() ? 1 : steps_drawn(block_size * plan.batch)),
       drawn_(block_size * window_ * plan.batch), live_(block_size, 0), drawn_live_(block_size * window_, 0) {
   if (!device.shares_host_memory()) drawn_on_device_ = Buffer<std::uint32_t>(device, drawn_.size());
   if (plan.start_gradients) start_gradient_ = Buffer<Real>(device, block_size * block_.stride);
+  if (plan.curvature != Curvature::none) curvature_ = Buffer<Real>(device, block_size * block_.stride);
+  if (optimizer.needs_hessian()) curvature_matrix_ = std::make_unique<CurvatureMatrix<Real>>(device, network);
 }
 
 template <class Real>
 std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const Optimizer<Real>& optimizer,
                                             const VisitPlan& plan) {
   // Beside point and activations (counted by the network): gradient, mean and slots; labels, row losses, drawn rows.
-  const std::size_t vectors = 2 + optimizer.vectors() + (plan.start_gradients ? 1 : 0);
-  return network.bytes_at_work(plan.batch) + vectors * network.layout().stride() * sizeof(Real) +
+  const bool diagonal = plan.curvature != Curvature::none;
+  const std::size_t vectors = 2 + optimizer.vectors() + (plan.start_gradients ? 1 : 0) + (diagonal ? 1 : 0);
+  const std::size_t size = network.layout().size();
+  const std::size_t hessians = !optimizer.needs_hessian() ? 0
+                                                          : (optimizer.matrices() + 1) * size * size * sizeof(Real) +
+                                                                CurvatureMatrix<Real>::bytes(network);
+  return network.bytes_at_work(plan.batch, diagonal) + vectors * network.layout().stride() * sizeof(Real) + hessians +
          StepGradient<Real>::bytes_per_client() +
          plan.batch * (sizeof(std::int32_t) + 2 * sizeof(double) + most_steps_drawn * sizeof(std::uint32_t));
 }
@@ -136,7 +153,7 @@ void Trainer<Real>::repeat_steps(std::span<const std::uint64_t> steps,
       if (first < steps[b]) draw(b, static_cast<std::size_t>(std::min(here, steps[b] - first)));
     }
     if (!device_.shares_host_memory()) drawn_on_device_.from_host(drawn_);
-    device_.repeat(here, [&](std::uint64_t place) {
+    const auto one = [&](std::uint64_t place) {
       const std::uint64_t t = first + place;
       for (std::size_t b = 0; b < steps.size(); ++b) {
         auto& client = block_.clients[b];
@@ -146,19 +163,19 @@ void Trainer<Real>::repeat_steps(std::span<const std::uint64_t> steps,
       }
       gather(static_cast<std::size_t>(place));
       step(t);
-    });
+    };
+    if (curvature_matrix_ == nullptr) {
+      device_.repeat(here, one);
+    } else {  // factors and waits cannot be recorded
+      for (std::uint64_t place = 0; place < here; ++place) one(place);
+    }
   }
   for (std::size_t b = 0; b < block_.clients.size(); ++b) block_.clients[b].active = b < steps.size();
 }
 
-// The mean of the minibatches' gradients, each with its share of the examples.
+// Every client once through its examples in their order, a minibatch at a time.
 template <class Real>
-void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
-  device_.clear(start_gradient_.data(), start_gradient_.size() * sizeof(Real));
-  for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
-    return Share{block_.work(b), StartPoint<Real>{block_.clients[b].terms.start, block_.row(block_.mean, b),
-                                                  block_.row(block_.point, b)}};
-  });
+void Trainer<Real>::go_through_examples(std::span<const Visit<Real>> visits, const std::function<void()>& step) {
   std::vector<std::uint64_t> steps;
   for (const auto& visit : visits) steps.push_back((visit.examples.size() + plan_.batch - 1) / plan_.batch);
   std::vector<std::size_t> next(visits.size(), 0);
@@ -172,16 +189,69 @@ void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
           next[b] += rows;
         }
       },
-      [&](std::uint64_t) {
-        network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
-                          block_.gradient.data(), nullptr);
-        for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
-          const auto& client = block_.clients[b];
-          return Share{block_.work(b),
-                       AddShare<Real>{block_.row(block_.gradient, b), block_.row(start_gradient_, b),
-                                      static_cast<Real>(client.active ? client.batch / client.examples : 0.0)}};
-        });
-      });
+      [&](std::uint64_t) { step(); });
+}
+
+// The mean of the minibatches' gradients, each with its share of the examples.
+template <class Real>
+void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
+  device_.clear(start_gradient_.data(), start_gradient_.size() * sizeof(Real));
+  for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
+    return Share{block_.work(b), StartPoint<Real>{block_.clients[b].terms.start, block_.row(block_.mean, b),
+                                                  block_.row(block_.point, b)}};
+  });
+  go_through_examples(visits, [&] {
+    network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
+                      block_.gradient.data(), nullptr);
+    for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
+      const auto& client = block_.clients[b];
+      return Share{block_.work(b),
+                   AddShare<Real>{block_.row(block_.gradient, b), block_.row(start_gradient_, b),
+                                  static_cast<Real>(client.active ? client.batch / client.examples : 0.0)}};
+    });
+  });
+}
+
+// Per seed vector u with sum u u' the Hessian in the outputs, the squares of J' u (methods.md 4.8).
+template <class Real>
+void Trainer<Real>::take_curvatures(std::span<const Visit<Real>> visits) {
+  device_.clear(curvature_.data(), curvature_.size() * sizeof(Real));
+  const bool exact = plan_.curvature == Curvature::exact;
+  std::vector<Stream> draws(block_.clients.size());
+  std::uint64_t minibatch = 0;
+  go_through_examples(visits, [&] {
+    const BatchShape now = shape();
+    const Real* const outputs = network_.forward(device_, now, block_.mean.data(), x_.data(), workspace_);
+    for (std::size_t b = 0; b < visits.size(); ++b) {
+      draws[b] = make_stream(plan_.seed, {.purpose = Purpose::curvature,
+                                          .round = plan_.same_draws ? 0 : visits[b].task.round,
+                                          .client = plan_.same_draws ? 0 : visits[b].task.client,
+                                          .step = minibatch});
+    }
+    ++minibatch;
+    for (std::size_t seed = 0; seed < (exact ? network_.curvature_seeds() : 1); ++seed) {
+      if (exact) {
+        network_.seed_curvature(device_, now, outputs, seed, workspace_);
+      } else {
+        network_.seed_sampled_curvature(device_, now, outputs, draws, workspace_);
+      }
+      network_.add_squared_gradients(device_, now, block_.mean.data(), x_.data(), workspace_, curvature_.data());
+    }
+  });
+}
+
+// Of the minibatches' mean losses at the points; a wait or two each, so only optimizers with matrices ask for it.
+template <class Real>
+void Trainer<Real>::take_hessians() {
+  const std::size_t size = block_.parameters, entries = size * size;
+  for (std::size_t b = 0; b < block_.clients.size(); ++b) {
+    if (!block_.clients[b].active) continue;
+    Real* const hessian = block_.hessian.data() + b * entries;
+    const auto rows = static_cast<std::size_t>(live_[b]);
+    curvature_matrix_->compute(block_.row(block_.point, b), x_.data() + b * plan_.batch * network_.inputs(), rows,
+                               hessian);
+    for_each(device_, entries, Multiply<Real>{hessian, Real(1) / static_cast<Real>(rows)});
+  }
 }
 
 template <class Real>
@@ -244,6 +314,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
         for (int sample = 0; sample < samples; ++sample) {
           network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
                             block_.gradient.data(), row_losses_.data());
+          if (curvature_matrix_ != nullptr) take_hessians();
           step_gradient_.apply(block_);
           const bool step_ends = sample + 1 == samples;
           for (std::size_t b = 0; b < count; ++b) {
@@ -260,6 +331,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   }
   network_.loss(device_, shape(), block_.mean.data(), x_.data(), labels_.data(), workspace_, final_losses_.data());
 
+  if (plan_.curvature != Curvature::none) take_curvatures(visits);
+
   const std::vector<double> sums = losses(row_losses_), last = losses(final_losses_);
   for (std::size_t b = 0; b < count; ++b) {
     results[b].final_loss = last[b];
@@ -272,11 +345,19 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
 
 template <class Real>
 std::vector<double> Trainer<Real>::unusable(std::size_t count, const Real* precisions) const {
-  return sum_per_client(device_, count, [&](std::size_t b) {
-    return Share{
-        network_.layout().size(),
-        NotUsable<Real>{mean(b), precisions != nullptr ? precisions + b * block_.stride : nullptr, start_gradient(b)}};
+  const bool matrices = optimizer_.needs_hessian();
+  std::vector<double> unusable = sum_per_client(device_, count, [&](std::size_t b) {
+    return Share{network_.layout().size(),
+                 NotUsable<Real>{mean(b), precisions != nullptr && !matrices ? precisions + b * block_.stride : nullptr,
+                                 start_gradient(b), curvature(b)}};
   });
+  if (precisions == nullptr || !matrices) return unusable;
+  const std::size_t entries = block_.parameters * block_.parameters;
+  const std::vector<double> in_matrices = sum_per_client(device_, count, [&](std::size_t b) {
+    return Share{entries, NotUsable<Real>{precisions + b * entries, nullptr, nullptr, nullptr}};
+  });
+  for (std::size_t b = 0; b < count; ++b) unusable[b] += in_matrices[b];
+  return unusable;
 }
 
 template <class Real>

@@ -2,9 +2,11 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "clients/curvature.hpp"
 #include "clients/network.hpp"
 #include "clients/resident_data.hpp"
 #include "clients/schedule.hpp"
@@ -28,6 +30,7 @@ struct VisitPlan {
   bool same_draws = false;       // [clients] ref_same_seed: noise and minibatch order are those of client 0 in round 0
   double clip_norm = 0;          // [clients] clip_norm: largest norm of a step's gradient; 0: any (StepGradient)
   bool start_gradients = false;  // what AlgorithmTraits::needs_start_gradient asks for
+  Curvature curvature = Curvature::none;  // what AlgorithmTraits::needs_curvature asks for
 
   /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
   VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;
@@ -73,9 +76,11 @@ class Trainer {
   const Real* start_gradient(std::size_t b) const {
     return start_gradient_.empty() ? nullptr : block_.row(start_gradient_, b);
   }
+  /// Null unless the plan asks for it: [stride] diagonal curvature of visit b's SUM loss at its mean (clients/curvature.hpp).
+  const Real* curvature(std::size_t b) const { return curvature_.empty() ? nullptr : block_.row(curvature_, b); }
   std::vector<Real> kept_state(std::size_t b) const;
-  /// Per visit of the first `count`: how many entries of its mean or start gradient are not finite, or of its precision
-  /// ([count x stride], null: none) not finite and above 0.
+  /// Per visit of the first `count`: how many entries of its mean, start gradient or curvature are not finite, or of its precision
+  /// ([count x stride], null: none) not finite and above 0. Of a precision matrix ([count x P x P]) the entries need be finite.
   std::vector<double> unusable(std::size_t count, const Real* precisions) const;
   std::uint64_t optimizer_step(std::size_t b) const { return block_.clients[b].optimizer_step; }
 
@@ -91,7 +96,10 @@ class Trainer {
   void repeat_steps(std::span<const std::uint64_t> steps,
                     const std::function<void(std::size_t b, std::size_t count)>& draw,
                     const std::function<void(std::uint64_t t)>& step);
+  void go_through_examples(std::span<const Visit<Real>> visits, const std::function<void()>& step);
   void take_start_gradients(std::span<const Visit<Real>> visits);
+  void take_curvatures(std::span<const Visit<Real>> visits);
+  void take_hessians();
   std::vector<double> losses(const Buffer<double>& row_losses) const;
 
   Device& device_;
@@ -102,7 +110,8 @@ class Trainer {
   LearningRate learning_rate_;
   TrainingBlock<Real> block_;
   StepGradient<Real> step_gradient_;
-  Buffer<Real> start_gradient_;  // [block x stride] where the plan asks for it
+  Buffer<Real> start_gradient_, curvature_;                  // [block x stride] where the plan asks for it
+  std::unique_ptr<CurvatureMatrix<Real>> curvature_matrix_;  // where the optimizer needs Hessians
   Workspace<Real> workspace_;
   Buffer<Real> x_;                            // [block x batch x features]
   Buffer<std::int32_t> labels_;               // [block x batch]

@@ -45,22 +45,40 @@ std::string bytes_text(double bytes) {
 void line(const std::string& name, const std::string& value) { fmt::print("  {:<26}{}\n", name, value); }
 
 /// Local steps of all participants of a mean round.
-double steps_of_round(const RunParts& parts) {
+template <class Real>
+double steps_of_round(const RunParts<Real>& parts) {
   double steps = 0;
   for (const auto& rows : parts.examples) steps += static_cast<double>(parts.visit_plan.steps_of(rows.size()));
   return steps * static_cast<double>(parts.participants) / static_cast<double>(parts.examples.size());
 }
 
 /// Seconds of one local step of `block` clients of the largest size, without terms of the server.
-double measure_step(const RunParts& parts, Device& device, std::size_t block, const Scenario& scenario) {
+template <class Real>
+double measure_step(const RunParts<Real>& parts, Device& device, std::size_t block, const Scenario& scenario) {
   const auto largest = std::max_element(parts.examples.begin(), parts.examples.end(),
                                         [](const auto& a, const auto& b) { return a.size() < b.size(); });
   VisitPlan plan = parts.visit_plan;
   plan.steps = measured_steps;
-  const Buffer<float> start(device, initial_weights(scenario, parts.network));
-  Trainer<float> trainer(device, parts.network, *parts.optimizer, parts.data.train, plan, LearningRate(1e-3), block);
-  std::vector<Visit<float>> visits(block, Visit<float>{.task = {}, .examples = *largest});
-  for (auto& visit : visits) visit.task.terms.start = start.data();
+  const std::vector<float> weights = initial_weights(scenario, parts.network);
+  const Buffer<Real> start(device, std::vector<Real>(weights.begin(), weights.end()));
+  Trainer<Real> trainer(device, parts.training_network, *parts.optimizer, parts.data.train, plan, LearningRate(1e-3),
+                        block);
+  std::vector<Visit<Real>> visits(block, Visit<Real>{.task = {}, .examples = *largest});
+  // An optimizer with a precision matrix starts from the server's.
+  Buffer<Real> anchor;
+  if (parts.traits.full_covariance) {
+    const std::size_t size = parts.network.layout().size();
+    std::vector<Real> unit(size * size, Real(0));
+    for (std::size_t i = 0; i < size; ++i) unit[i * size + i] = Real(1);
+    anchor = Buffer<Real>(device, unit);
+  }
+  for (auto& visit : visits) {
+    LocalTerms<Real>& terms = visit.task.terms;
+    terms.start = terms.anchor_mean = start.data();
+    if (anchor.empty()) continue;
+    terms.anchor_precision = anchor.data();
+    terms.anchor_weight = terms.effective_samples = 1;
+  }
   trainer.train(visits);
   const auto began = std::chrono::steady_clock::now();
   trainer.train(visits);
@@ -72,7 +90,9 @@ void say_time(double seconds) {
        fmt::format("{} of local training, from {} measured steps", show_duration(seconds), measured_steps));
 }
 
-void plan_cpu(const RunParts& parts, const MemoryPlan& memory, double steps, const Scenario& scenario, int threads) {
+template <class Real>
+void plan_cpu(const RunParts<Real>& parts, const MemoryPlan& memory, double steps, const Scenario& scenario,
+              int threads) {
   const auto lanes = static_cast<std::size_t>(threads);
   const std::size_t available = available_memory();
   fmt::print("\n on the CPU, {}\n", show_count(threads, "thread"));
@@ -84,7 +104,8 @@ void plan_cpu(const RunParts& parts, const MemoryPlan& memory, double steps, con
   say_time(measure_step(parts, *device, 1, scenario) * steps / threads);
 }
 
-void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Scenario& scenario, const RunFlags& flags,
+template <class Real>
+void plan_gpu(const RunParts<Real>& parts, const MemoryPlan& memory, const Scenario& scenario, const RunFlags& flags,
               const DeviceChoice& devices, double gpu_memory) {
   const std::size_t lanes = std::max<std::size_t>(devices.lanes.size(), 1);
   std::unique_ptr<Device> device;
@@ -107,6 +128,46 @@ void plan_gpu(const RunParts& parts, const MemoryPlan& memory, const Scenario& s
   say_time(measure_step(parts, *device, block, scenario) * static_cast<double>(parts.longest_visit() * rounds));
 }
 
+/// Prints one arm's plan; false where it does not fit.
+template <class Real>
+bool plan_arm(const Scenario& arm, const Flags& flags, const DeviceChoice& devices, int threads) {
+  bool fits = true;
+  const RunParts<Real> parts(arm);
+  const MemoryPlan memory = parts.memory();
+  const double steps = steps_of_round(parts);
+  const std::size_t size = parts.network.layout().size();
+  const double messages =
+      sizeof(Real) * static_cast<double>(parts.participants) * (arm.clients.boolean("pool") ? 0 : 1);
+  const auto P = static_cast<double>(size);
+  fmt::print("{}\n", arm.arm.empty() ? arm.name : arm.arm);
+  line("parameters", fmt::format("{}, {} per vector", size, bytes_text(static_cast<double>(size * sizeof(Real)))));
+  line("clients per round", fmt::format("{} of {}", parts.participants, parts.examples.size()));
+  line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps, parts.longest_visit()));
+  line("bytes per round", fmt::format("{} down, {} up", bytes_text(messages * parts.traits.values_down(P)),
+                                      bytes_text(messages * parts.traits.values_up(P))));
+  line("bytes per client",
+       fmt::format("{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
+                   bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.examples.size()))));
+  line("training data", bytes_text(static_cast<double>(memory.data)));
+  const auto refusing = [&fits](const auto& planning) {
+    try {
+      planning();
+    } catch (const MemoryError& error) {
+      std::fflush(stdout);
+      fmt::print(stderr, "ivory: {}\n", error.what());
+      fits = false;
+    }
+  };
+  refusing([&] { plan_cpu(parts, memory, steps, arm, threads); });
+  if (devices.lanes.empty() && flags.gpu_memory == 0) {
+    if (!devices.why_cpu.empty()) fmt::print("\n no GPU: {}\n", devices.why_cpu);
+  } else {
+    refusing([&] { plan_gpu(parts, memory, arm, flags.run, devices, flags.gpu_memory); });
+  }
+  fmt::print("\n");
+  return fits;
+}
+
 int plan(const Flags& flags) {
   if (flags.gpu_memory > 0 && !flags.run.device.empty()) {
     throw InputError("[command line] --gpu-memory plans for a GPU that is not here, got --device as well; drop one");
@@ -115,39 +176,9 @@ int plan(const Flags& flags) {
   const DeviceChoice devices = flags.gpu_memory > 0 ? DeviceChoice{} : choose_devices(flags.run.device);
   bool fits = true;
   for (const Scenario& arm : flags.scenario.read()) {
-    const RunParts parts(arm);
-    const MemoryPlan memory = parts.memory();
-    const double steps = steps_of_round(parts);
-    const std::size_t size = parts.network.layout().size();
-    const double message = static_cast<double>(size * sizeof(float)) * static_cast<double>(parts.participants) *
-                           (arm.clients.boolean("pool") ? 0 : 1);
-    fmt::print("{}\n", arm.arm.empty() ? arm.name : arm.arm);
-    line("parameters", fmt::format("{}, {} per vector", size, bytes_text(static_cast<double>(size * sizeof(float)))));
-    line("clients per round", fmt::format("{} of {}", parts.participants, parts.examples.size()));
-    line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps, parts.longest_visit()));
-    line("bytes per round", fmt::format("{} down, {} up", bytes_text(message * parts.traits.vectors_down),
-                                        bytes_text(message * parts.traits.vectors_up)));
-    line("bytes per client",
-         fmt::format(
-             "{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
-             bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.examples.size()))));
-    line("training data", bytes_text(static_cast<double>(memory.data)));
-    const auto refusing = [&fits](const auto& planning) {
-      try {
-        planning();
-      } catch (const MemoryError& error) {
-        std::fflush(stdout);
-        fmt::print(stderr, "ivory: {}\n", error.what());
-        fits = false;
-      }
-    };
-    refusing([&] { plan_cpu(parts, memory, steps, arm, threads); });
-    if (devices.lanes.empty() && flags.gpu_memory == 0) {
-      if (!devices.why_cpu.empty()) fmt::print("\n no GPU: {}\n", devices.why_cpu);
-    } else {
-      refusing([&] { plan_gpu(parts, memory, arm, flags.run, devices, flags.gpu_memory); });
-    }
-    fmt::print("\n");
+    const bool fits_too = runs_in_double(arm) ? plan_arm<double>(arm, flags, devices, threads)
+                                              : plan_arm<float>(arm, flags, devices, threads);
+    fits = fits && fits_too;
   }
   return fits ? 0 : 2;
 }

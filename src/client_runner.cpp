@@ -15,37 +15,41 @@
 namespace ivory {
 
 // A block's updates between training and the server.
-struct ClientRunner::Finished {
+template <class Real>
+struct ClientRunner<Real>::Finished {
   bool on_cpu = true;
   std::vector<Finished*>* home = nullptr;  // the list of free ones it belongs to
-  Buffer<float> precision;                 // [block x stride]
-  Buffer<float> mean, start_gradient;      // the same; empty where the server reads them where training wrote them
-  std::vector<ClientUpdate<float>> updates;
+  Buffer<Real> precision;                  // [block x stride]
+  Buffer<Real> mean, start_gradient,
+      curvature;  // the same; empty where the server reads them where training wrote them
+  std::vector<ClientUpdate<Real>> updates;
 };
 
-struct ClientRunner::Worker {
+template <class Real>
+struct ClientRunner<Real>::Worker {
   std::unique_ptr<Device> device;
-  std::unique_ptr<Trainer<float>> trainer;
+  std::unique_ptr<Trainer<Real>> trainer;
   // Where the updates are when training ends. On the CPU a copy is handed over, so that the thread can go on; an accelerator
   // waits for the server, which reads where training wrote; another device's memory has copies that the server can reach.
   bool near_server = true;
-  Buffer<float> precision;                         // [block x stride], with posteriors, when not near the server
-  std::vector<Buffer<float>> fetched;              // the server's arrays that a far device needs for a visit
-  std::map<const float*, std::size_t> fetched_of;  // the server's address -> index into `fetched`
-  std::vector<Finished*>* free = nullptr;          // what it may fill next
+  Buffer<Real> precision;                         // [block x stride], with posteriors, when not near the server
+  std::vector<Buffer<Real>> fetched;              // the server's arrays that a far device needs for a visit
+  std::map<const Real*, std::size_t> fetched_of;  // the server's address -> index into `fetched`
+  std::vector<Finished*>* free = nullptr;         // what it may fill next
 
-  const float* fetch(Device& server, const float* array, std::size_t stride) {
+  const Real* fetch(Device& server, const Real* array, std::size_t size) {
     if (array == nullptr || near_server) return array;
     const auto [place, added] = fetched_of.try_emplace(array, fetched_of.size());
-    if (place->second == fetched.size()) fetched.emplace_back(*device, stride);
-    float* const copy = fetched[place->second].data();
-    if (added) device->transfer(*device, copy, server, array, stride * sizeof(float));
+    if (place->second == fetched.size()) fetched.emplace_back(*device, size);
+    Real* const copy = fetched[place->second].data();
+    if (added) device->transfer(*device, copy, server, array, size * sizeof(Real));
     return copy;
   }
 };
 
 // Who is where in the round under way. Guarded by `mutex`, except that the one thread with `absorbing` set runs the algorithm.
-struct ClientRunner::Progress {
+template <class Real>
+struct ClientRunner<Real>::Progress {
   std::mutex mutex;
   std::condition_variable slot_freed;
   std::vector<Clients> blocks;     // consecutive members of the cohort
@@ -67,10 +71,11 @@ Lanes cpu_lanes(int threads) {
   return lanes;
 }
 
-ClientRunner::ClientRunner(const Network<float>& network, const Optimizer<float>& optimizer,
-                           const Algorithm<float>& algorithm, const Dataset& data,
-                           std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
-                           const LearningRate& learning_rate, Device& server, Lanes lanes)
+template <class Real>
+ClientRunner<Real>::ClientRunner(const Network<Real>& network, const Optimizer<Real>& optimizer,
+                                 const Algorithm<Real>& algorithm, const Dataset& data,
+                                 std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
+                                 const LearningRate& learning_rate, Device& server, Lanes lanes)
     : network_(network), optimizer_(optimizer), algorithm_(algorithm), examples_(std::move(examples)),
       plan_(plan.for_clients(examples_)), server_(server), block_(lanes.block), kept_(examples_.size()),
       kept_step_(examples_.size(), 0) {
@@ -83,8 +88,8 @@ ClientRunner::ClientRunner(const Network<float>& network, const Optimizer<float>
     Device& own = *worker->device;
     const bool on_cpu = own.shares_host_memory();
     worker->near_server = own.shares_memory_with(server);
-    worker->trainer = std::make_unique<Trainer<float>>(own, network, optimizer, data, plan_, learning_rate, block_);
-    if (!worker->near_server && posterior) worker->precision = Buffer<float>(own, block_ * stride);
+    worker->trainer = std::make_unique<Trainer<Real>>(own, network, optimizer, data, plan_, learning_rate, block_);
+    if (!worker->near_server && posterior) worker->precision = Buffer<Real>(own, block_ * precision_size(stride));
     Device& holder = worker->near_server ? own : server;
     // The CPU's slots are for whichever thread comes; an accelerator has one, for its own memory.
     worker->free = &free_[on_cpu ? 0 : workers_.size()];
@@ -93,21 +98,30 @@ ClientRunner::ClientRunner(const Network<float>& network, const Optimizer<float>
       slot->on_cpu = on_cpu;
       slot->home = worker->free;
       if (on_cpu || !worker->near_server) {
-        slot->mean = Buffer<float>(holder, block_ * stride);
-        if (plan_.start_gradients) slot->start_gradient = Buffer<float>(holder, block_ * stride);
+        slot->mean = Buffer<Real>(holder, block_ * stride);
+        if (plan_.start_gradients) slot->start_gradient = Buffer<Real>(holder, block_ * stride);
+        if (plan_.curvature != Curvature::none) slot->curvature = Buffer<Real>(holder, block_ * stride);
       }
-      if (posterior) slot->precision = Buffer<float>(holder, block_ * stride);
+      if (posterior) slot->precision = Buffer<Real>(holder, block_ * precision_size(stride));
       slots_.push_back(std::move(slot));
     }
     workers_.push_back(std::move(worker));
   }
 }
 
-ClientRunner::~ClientRunner() {
+template <class Real>
+std::size_t ClientRunner<Real>::precision_size(std::size_t stride) const {
+  const std::size_t size = network_.layout().size();
+  return algorithm_.traits().full_covariance ? size * size : stride;
+}
+
+template <class Real>
+ClientRunner<Real>::~ClientRunner() {
   slots_.clear();  // their memory belongs to the workers' devices
 }
 
-std::string ClientRunner::describe() const {
+template <class Real>
+std::string ClientRunner<Real>::describe() const {
   const std::string first = workers_.front()->device->describe();
   if (workers_.front()->device->shares_host_memory()) return first;
   std::string names = first;
@@ -115,26 +129,29 @@ std::string ClientRunner::describe() const {
   return fmt::format("{}; blocks of {}", names, block_);
 }
 
-LocalTerms<float> ClientRunner::terms_on(Worker& worker, ServerState<float>& state, std::uint32_t client) {
-  LocalTerms<float> terms = algorithm_.local_terms(state, client);
-  for (const float** array : {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean,
-                              &terms.site_precision, &terms.common_mean}) {
-    *array = worker.fetch(server_, *array, state.stride);
+template <class Real>
+LocalTerms<Real> ClientRunner<Real>::terms_on(Worker& worker, ServerState<Real>& state, std::uint32_t client) {
+  LocalTerms<Real> terms = algorithm_.local_terms(state, client);
+  for (const Real** array : {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean,
+                             &terms.site_precision, &terms.common_mean}) {
+    const bool precision = array == &terms.anchor_precision || array == &terms.site_precision;
+    *array = worker.fetch(server_, *array, precision ? precision_size(state.stride) : state.stride);
   }
   return terms;
 }
 
 // Runs on any thread: training and, on the CPU, the clients' own dual steps touch these clients' state alone.
-void ClientRunner::visit(Worker& worker, ServerState<float>& state, Clients clients, Finished& result) {
+template <class Real>
+void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result) {
   Device& device = *worker.device;
-  Trainer<float>& trainer = *worker.trainer;
+  Trainer<Real>& trainer = *worker.trainer;
   const std::size_t stride = state.stride;
-  std::vector<Visit<float>> visits;
+  std::vector<Visit<Real>> visits;
   worker.fetched_of.clear();
   for (const std::uint32_t client : clients) {
     auto& visit = visits.emplace_back(
-        Visit<float>{.task = {.client = client, .round = state.round, .terms = terms_on(worker, state, client)},
-                     .examples = examples_[client]});
+        Visit<Real>{.task = {.client = client, .round = state.round, .terms = terms_on(worker, state, client)},
+                    .examples = examples_[client]});
     if (kept_[client].empty()) continue;
     visit.kept = &kept_[client];
     visit.kept_step = kept_step_[client];
@@ -142,38 +159,45 @@ void ClientRunner::visit(Worker& worker, ServerState<float>& state, Clients clie
   const std::vector<VisitResult> trained = trainer.train(visits);
 
   const bool posterior = algorithm_.traits().needs_posterior;
-  float* const precisions = !posterior ? nullptr : (worker.near_server ? result.precision : worker.precision).data();
+  Real* const precisions = !posterior ? nullptr : (worker.near_server ? result.precision : worker.precision).data();
   if (posterior) trainer.precisions(precisions);
   const std::vector<double> unusable = trainer.unusable(clients.size(), precisions);
-  const std::size_t bytes = clients.size() * stride * sizeof(float);
+  const std::size_t bytes = clients.size() * stride * sizeof(Real);
+  const bool curvature = plan_.curvature != Curvature::none;
   if (!worker.near_server) {
     device.transfer(server_, result.mean.data(), device, trainer.mean(0), bytes);
-    if (posterior) device.transfer(server_, result.precision.data(), device, precisions, bytes);
+    if (posterior) {
+      device.transfer(server_, result.precision.data(), device, precisions,
+                      clients.size() * precision_size(stride) * sizeof(Real));
+    }
     if (plan_.start_gradients)
       device.transfer(server_, result.start_gradient.data(), device, trainer.start_gradient(0), bytes);
+    if (curvature) device.transfer(server_, result.curvature.data(), device, trainer.curvature(0), bytes);
     device.synchronise();
   } else if (device.shares_host_memory()) {
     device.copy(result.mean.data(), trainer.mean(0), bytes);
     if (plan_.start_gradients) device.copy(result.start_gradient.data(), trainer.start_gradient(0), bytes);
+    if (curvature) device.copy(result.curvature.data(), trainer.curvature(0), bytes);
   }
-  const auto sent = [&](const Buffer<float>& handed_over, const float* made, std::size_t b) -> const float* {
+  const auto sent = [&](const Buffer<Real>& handed_over, const Real* made, std::size_t at) -> const Real* {
     if (made == nullptr) return nullptr;
-    return (handed_over.empty() ? made : handed_over.data()) + b * stride;
+    return (handed_over.empty() ? made : handed_over.data()) + at;
   };
   result.updates.clear();
   for (std::size_t b = 0; b < clients.size(); ++b) {
     const std::uint32_t client = clients[b];
     const auto& update = result.updates.emplace_back(
-        ClientUpdate<float>{.client = client,
-                            .mean = sent(result.mean, trainer.mean(0), b),
-                            .precision = sent(result.precision, precisions, b),
-                            .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b),
-                            .examples = static_cast<double>(examples_[client].size()),
-                            .steps = trained[b].steps,
-                            .rate_sum = trained[b].rate_sum,
-                            .train_loss = trained[b].train_loss,
-                            .refused = unusable[b] > 0 || !math::is_finite(trained[b].train_loss) ||
-                                       !math::is_finite(trained[b].final_loss)});
+        ClientUpdate<Real>{.client = client,
+                           .mean = sent(result.mean, trainer.mean(0), b * stride),
+                           .precision = sent(result.precision, precisions, b * precision_size(stride)),
+                           .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
+                           .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
+                           .examples = static_cast<double>(examples_[client].size()),
+                           .steps = trained[b].steps,
+                           .rate_sum = trained[b].rate_sum,
+                           .train_loss = trained[b].train_loss,
+                           .refused = unusable[b] > 0 || !math::is_finite(trained[b].train_loss) ||
+                                      !math::is_finite(trained[b].final_loss)});
     if (update.refused) continue;
     if (device.shares_host_memory()) algorithm_.update_site(state, update);
     if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
@@ -184,9 +208,11 @@ void ClientRunner::visit(Worker& worker, ServerState<float>& state, Clients clie
 }
 
 // One block, in client order. The server's device is used by one thread at a time, so here accelerators take the dual steps.
-void ClientRunner::absorb(Progress& progress, ServerState<float>& state, Finished& finished, const Observer& observer) {
+template <class Real>
+void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Finished& finished,
+                                const Observer& observer) {
   const bool sites_are_due = !finished.on_cpu;
-  for (const ClientUpdate<float>& update : finished.updates) {
+  for (const ClientUpdate<Real>& update : finished.updates) {
     for (; progress.next_client < update.client; ++progress.next_client) {
       algorithm_.absorb(state, progress.next_client, nullptr);
     }
@@ -212,7 +238,8 @@ void ClientRunner::absorb(Progress& progress, ServerState<float>& state, Finishe
 }
 
 // Hands finished blocks to the server as long as the next one in order is there. One thread at a time.
-void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, const Observer& observer) {
+template <class Real>
+void ClientRunner<Real>::absorb_ready(Progress& progress, ServerState<Real>& state, const Observer& observer) {
   std::unique_lock lock(progress.mutex);
   if (progress.absorbing || progress.failure) return;
   progress.absorbing = true;
@@ -228,7 +255,8 @@ void ClientRunner::absorb_ready(Progress& progress, ServerState<float>& state, c
   progress.absorbing = false;
 }
 
-void ClientRunner::work(Worker& worker, Progress& progress, ServerState<float>& state, const Observer& observer) {
+template <class Real>
+void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer) {
   for (;;) {
     std::size_t index = 0;
     Finished* slot = nullptr;
@@ -263,7 +291,8 @@ void ClientRunner::work(Worker& worker, Progress& progress, ServerState<float>& 
   }
 }
 
-void ClientRunner::rethrow(const Progress& progress, std::uint64_t round) {
+template <class Real>
+void ClientRunner<Real>::rethrow(const Progress& progress, std::uint64_t round) {
   if (!progress.failed_in_training) std::rethrow_exception(progress.failure);
   try {
     std::rethrow_exception(progress.failure);
@@ -277,8 +306,9 @@ void ClientRunner::rethrow(const Progress& progress, std::uint64_t round) {
   }
 }
 
-CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::uint32_t> cohort,
-                               const Observer& observer) {
+template <class Real>
+CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const std::uint32_t> cohort,
+                                     const Observer& observer) {
   Progress progress;
   // Every lane gets a share: several devices divide a cohort that one of them could take at once.
   const std::size_t share = (cohort.size() + workers_.size() - 1) / workers_.size();
@@ -305,5 +335,8 @@ CohortReport ClientRunner::run(ServerState<float>& state, std::span<const std::u
   if (report.participants > 0) report.precision_gap_closed = progress.gap_sum / report.participants;
   return report;
 }
+
+template class ClientRunner<float>;
+template class ClientRunner<double>;
 
 }  // namespace ivory

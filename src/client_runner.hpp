@@ -30,14 +30,16 @@ struct Lanes {
 /// One CPU lane per thread, each with one client at a time.
 Lanes cpu_lanes(int threads);
 
+/// In float, or in double for full covariances.
+template <class Real>
 class ClientRunner {
  public:
   /// Called for each accepted client in increasing order, with its update and (updated) site still in place.
-  using Observer = std::function<void(const ServerState<float>&, const ClientUpdate<float>&)>;
+  using Observer = std::function<void(const ServerState<Real>&, const ClientUpdate<Real>&)>;
 
   /// `examples[k]` are client k's rows of `data`; `server` is the device of the server state. All references outlive the runner.
   /// Throws MemoryError where a block does not fit into a device.
-  ClientRunner(const Network<float>& network, const Optimizer<float>& optimizer, const Algorithm<float>& algorithm,
+  ClientRunner(const Network<Real>& network, const Optimizer<Real>& optimizer, const Algorithm<Real>& algorithm,
                const Dataset& data, std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
                const LearningRate& learning_rate, Device& server, Lanes lanes);
   ~ClientRunner();
@@ -48,28 +50,29 @@ class ClientRunner {
   /// Trains `cohort` (increasing client numbers) and lets the algorithm absorb every client of the run in increasing order. A
   /// client whose loss, mean or precision is not finite is refused: its site stays, it counts as absent. Throws RunError with
   /// stage, round and clients where training itself fails.
-  CohortReport run(ServerState<float>& state, std::span<const std::uint32_t> cohort, const Observer& observer);
+  CohortReport run(ServerState<Real>& state, std::span<const std::uint32_t> cohort, const Observer& observer);
 
  private:
   struct Worker;
   struct Finished;
   struct Progress;
   using Clients = std::span<const std::uint32_t>;
-  void visit(Worker& worker, ServerState<float>& state, Clients clients, Finished& result);
-  LocalTerms<float> terms_on(Worker& worker, ServerState<float>& state, std::uint32_t client);
-  void work(Worker& worker, Progress& progress, ServerState<float>& state, const Observer& observer);
-  void absorb(Progress& progress, ServerState<float>& state, Finished& finished, const Observer& observer);
-  void absorb_ready(Progress& progress, ServerState<float>& state, const Observer& observer);
+  void visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result);
+  std::size_t precision_size(std::size_t stride) const;
+  LocalTerms<Real> terms_on(Worker& worker, ServerState<Real>& state, std::uint32_t client);
+  void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer);
+  void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observer& observer);
+  void absorb_ready(Progress& progress, ServerState<Real>& state, const Observer& observer);
   [[noreturn]] static void rethrow(const Progress& progress, std::uint64_t round);
 
-  const Network<float>& network_;
-  const Optimizer<float>& optimizer_;
-  const Algorithm<float>& algorithm_;
+  const Network<Real>& network_;
+  const Optimizer<Real>& optimizer_;
+  const Algorithm<Real>& algorithm_;
   std::vector<std::vector<std::uint32_t>> examples_;
   VisitPlan plan_;
   Device& server_;
   std::size_t block_;
-  std::vector<std::vector<float>> kept_;  // optimizer state clients keep between visits, where the scenario asks for it
+  std::vector<std::vector<Real>> kept_;  // optimizer state clients keep between visits, where the scenario asks for it
   std::vector<std::uint64_t> kept_step_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::unique_ptr<Finished>> slots_;  // updates on their way to the server: two per CPU thread

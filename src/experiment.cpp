@@ -40,7 +40,8 @@ std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round
   return cohort;
 }
 
-// Everything a run needs before round 1; built once, then only read.
+// Everything a run needs before round 1; built once, then only read. In float, or in double for full covariances.
+template <class Real>
 class Run {
  public:
   Run(const Scenario& scenario, const RunSettings& settings)
@@ -52,7 +53,7 @@ class Run {
                                                  : Predictor(parts_.network, *server_, threads_)) {
     const std::vector<float> start = initial_weights(scenario, parts_.network);
     start_hash_ = hash_weights(start);
-    state_.start.from_host(start);
+    state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
     for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation}) {
       if (data->size() > 0) predictor_.keep(*data);
@@ -98,7 +99,7 @@ class Run {
     const auto cohort = sample_cohort(scenario_.seed, state_.round, parts_.examples.size(), parts_.participants);
     const bool log_sites = log.wants_sites(number);
     CohortReport cohort_report =
-        runner_->run(state_, cohort, [&](const ServerState<float>& state, const ClientUpdate<float>& update) {
+        runner_->run(state_, cohort, [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
           if (log_sites) log_client(log, number, state, update);
         });
     const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
@@ -112,7 +113,7 @@ class Run {
     const auto evaluation_start = Clock::now();
     evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
-    if (log.wants_posterior(number)) log.write_posterior(number, mean_, precision_);
+    if (log.wants_posterior(number)) log.write_posterior(number, in_float(mean_), in_float(diagonal_of(precision_)));
     record.seconds = seconds_since(start);
     log.append(record);
     return record;
@@ -145,9 +146,9 @@ class Run {
       lanes.block = block;
       for (const auto& make : settings.devices) lanes.devices.push_back(make(product_precision(scenario_)));
       try {
-        runner_ = std::make_unique<ClientRunner>(parts_.network, *parts_.optimizer, *parts_.algorithm,
-                                                 parts_.data.train, parts_.examples, parts_.visit_plan,
-                                                 parts_.learning_rate, *server_, std::move(lanes));
+        runner_ = std::make_unique<ClientRunner<Real>>(parts_.training_network, *parts_.optimizer, *parts_.algorithm,
+                                                       parts_.data.train, parts_.examples, parts_.visit_plan,
+                                                       parts_.learning_rate, *server_, std::move(lanes));
         // The sites come later, client by client; their room is taken now and stays with the device.
         if (!on_cpu) Buffer<float>(*server_, parts_.memory().clients_state / sizeof(float));
         return;
@@ -158,40 +159,73 @@ class Run {
     }
   }
 
-  // The server's Gaussian on the host, for hash and log.
+  // The server's Gaussian on the host, for hash and log; and, where training is in double, in float for the evaluation.
   void fetch_posterior() {
-    const auto fetch = [&](std::vector<float>& to, const Buffer<float>& from) {
-      to.resize(from.empty() ? 0 : state_.parameters);
-      if (!from.empty()) server_->download(to.data(), from.data(), to.size() * sizeof(float));
+    const auto fetch = [&](std::vector<Real>& to, const Buffer<Real>& from, std::size_t size) {
+      to.resize(from.empty() ? 0 : size);
+      if (!from.empty()) server_->download(to.data(), from.data(), to.size() * sizeof(Real));
     };
-    fetch(mean_, state_.mean);
-    fetch(precision_, state_.precision);
+    const std::size_t size = state_.parameters;
+    fetch(mean_, state_.mean, size);
+    fetch(precision_, state_.precision, parts_.traits.full_covariance ? size * size : size);
+    if constexpr (!std::is_same_v<Real, float>) {
+      const auto rounded = [&](Buffer<float>& to, const std::vector<float>& values) {
+        if (to.empty()) to = Buffer<float>(*server_, state_.stride);
+        server_->upload(to.data(), values.data(), values.size() * sizeof(float));
+      };
+      rounded(rounded_mean_, in_float(mean_));
+      if (!precision_.empty()) rounded(rounded_precision_, in_float(diagonal_of(precision_)));
+    }
   }
 
-  void log_client(RunLog& log, int round, const ServerState<float>& state, const ClientUpdate<float>& update) const {
-    std::vector<std::vector<float>> copies;  // of what lies in an accelerator's memory
-    const auto view = [&](const float* data) -> std::span<const float> {
-      if (data == nullptr || server_->shares_host_memory()) return {data, data != nullptr ? state.parameters : 0};
-      auto& copy = copies.emplace_back(state.parameters);
-      server_->download(copy.data(), data, copy.size() * sizeof(float));
-      return copy;
+  // Of a precision: itself, or a matrix's diagonal.
+  std::vector<Real> diagonal_of(const std::vector<Real>& precision) const {
+    const std::size_t size = state_.parameters;
+    if (precision.size() <= size) return precision;
+    std::vector<Real> diagonal(size);
+    for (std::size_t i = 0; i < size; ++i) diagonal[i] = precision[i * size + i];
+    return diagonal;
+  }
+  static std::vector<float> in_float(const std::vector<Real>& values) { return {values.begin(), values.end()}; }
+
+  const float* evaluated_mean() const {
+    if constexpr (std::is_same_v<Real, float>) return state_.mean.data();
+    return rounded_mean_.data();
+  }
+  const float* evaluated_precision() const {
+    if constexpr (std::is_same_v<Real, float>) return state_.precision.data();
+    return rounded_precision_.data();
+  }
+
+  void log_client(RunLog& log, int round, const ServerState<Real>& state, const ClientUpdate<Real>& update) const {
+    std::vector<std::vector<float>> copies;  // of what is not in main memory, or not in float
+    const auto view = [&](const Real* data, bool precision = false) -> std::span<const float> {
+      if (data == nullptr) return {};
+      const std::size_t size = state.parameters;
+      if constexpr (std::is_same_v<Real, float>) {
+        if (server_->shares_host_memory()) return {data, size};
+      }
+      std::vector<Real> copy(precision && parts_.traits.full_covariance ? size * size : size);
+      server_->download(copy.data(), data, copy.size() * sizeof(Real));
+      return copies.emplace_back(in_float(diagonal_of(copy)));
     };
     copies.reserve(4);
     const bool sites = algorithm_has_sites();
-    log.write_client(
-        round, {.client = update.client,
-                .mean = view(update.mean),
-                .precision = view(update.precision),
-                .site_mean = view(sites ? parts_.algorithm->site_mean(state, update.client) : nullptr),
-                .site_precision = view(sites ? parts_.algorithm->site_precision(state, update.client) : nullptr)});
+    log.write_client(round, {.client = update.client,
+                             .mean = view(update.mean),
+                             .precision = view(update.precision, true),
+                             .site_mean = view(sites ? parts_.algorithm->site_mean(state, update.client) : nullptr),
+                             .site_precision =
+                                 view(sites ? parts_.algorithm->site_precision(state, update.client) : nullptr, true)});
   }
 
   void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed, std::size_t participants) const {
-    const double bytes = static_cast<double>(state_.parameters) * sizeof(float) * static_cast<double>(participants);
+    const auto size = static_cast<double>(state_.parameters),
+               messages = static_cast<double>(participants) * sizeof(Real);
     // Pooled training has no network; its one "client" stands for a data centre.
     const bool talks = !scenario_.clients.boolean("pool");
-    record.bytes_down = talks ? bytes * parts_.traits.vectors_down : 0.0;
-    record.bytes_up = talks ? bytes * parts_.traits.vectors_up : 0.0;
+    record.bytes_down = talks ? messages * parts_.traits.values_down(size) : 0.0;
+    record.bytes_up = talks ? messages * parts_.traits.values_up(size) : 0.0;
     record.train_loss = cohort.train_loss;
     record.participants = cohort.participants;
     record.refused = cohort.refused;
@@ -199,7 +233,7 @@ class Run {
     record.precision_gap_closed = cohort.precision_gap_closed;
     record.clients = std::move(cohort.clients);
     record.clients.resize(parts_.partition.clients());
-    record.state_hash = hash_posterior(mean_, precision_);
+    record.state_hash = hash_posterior<Real>(mean_, precision_);
   }
 
   void evaluate(RoundRecord& record) {
@@ -213,7 +247,7 @@ class Run {
       if (record.evaluated || clients_due) evaluate_personal(record, bins, clients_due);
       return;
     }
-    const float* const mean = state_.mean.data();
+    const float* const mean = evaluated_mean();
     if (record.evaluated) {
       const Predictions predictions = predictor_.predict(mean, parts_.data.test);
       record.mean = evaluation_of(predictions, parts_.data.test, bins);
@@ -227,7 +261,7 @@ class Run {
   }
 
   void evaluate_clients(RoundRecord& record, std::size_t bins) {
-    const float* const mean = state_.mean.data();
+    const float* const mean = evaluated_mean();
     const auto table = [&](const Predictions& predictions) {
       std::vector<Metrics> rows;
       for (const auto& own : client_examples())
@@ -237,15 +271,15 @@ class Run {
     record.client_metrics = table(predictor_.predict(mean, parts_.data.train));
     const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
     if (!parts_.traits.gives_posterior || samples == 0) return;
-    record.client_metrics_bayes = table(predictor_.average_predictions(mean, state_.precision.data(), parts_.data.train,
+    record.client_metrics_bayes = table(predictor_.average_predictions(mean, evaluated_precision(), parts_.data.train,
                                                                        samples, scenario_.seed, state_.round));
   }
 
   void evaluate_posterior(RoundRecord& record, std::size_t bins) {
     if (!parts_.traits.gives_posterior) return;
     const Options& options = scenario_.evaluation;
-    const float* const mean = state_.mean.data();
-    const float* const precision = state_.precision.data();
+    const float* const mean = evaluated_mean();
+    const float* const precision = evaluated_precision();
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
       PosteriorAverage average =
           predictor_.posterior_average(mean, precision, parts_.data.test, samples, bins, scenario_.seed, state_.round);
@@ -277,7 +311,7 @@ class Run {
     };
     std::optional<Evaluation> test, validation;
     for (std::uint32_t k = 0; k < clients; ++k) {
-      const float* const own = parts_.algorithm->personal_mean(state_, k);
+      const float* const own = personal_mean(k);
       const auto evaluation_on = [&](const Dataset& data) {
         return evaluation_of(predictor_.predict(own, data), data, bins);
       };
@@ -294,6 +328,11 @@ class Run {
     }
     if (test) record.mean = std::move(*test);
     if (validation) record.validation = validation->metrics;
+  }
+
+  const float* personal_mean(std::uint32_t client) const {
+    if constexpr (std::is_same_v<Real, float>) return parts_.algorithm->personal_mean(state_, client);
+    throw std::logic_error("no algorithm with full covariances is personal");
   }
 
   static Evaluation evaluation_of(const Predictions& predictions, const Dataset& data, std::size_t bins) {
@@ -343,20 +382,20 @@ class Run {
 
   const Scenario& scenario_;
   int threads_;
-  RunParts parts_;
+  RunParts<Real> parts_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
   std::size_t free_at_start_;  // on the server's device, before anything was put there
-  ServerState<float> state_;
-  std::vector<float> mean_, precision_;  // the server's Gaussian, on the host
+  ServerState<Real> state_;
+  std::vector<Real> mean_, precision_;              // the server's Gaussian, on the host
+  Buffer<float> rounded_mean_, rounded_precision_;  // the same for the evaluation, where training is in double
   Predictor predictor_;
-  std::unique_ptr<ClientRunner> runner_;
+  std::unique_ptr<ClientRunner<Real>> runner_;
 };
 
-}  // namespace
-
-int run_experiment(const Scenario& scenario, const RunSettings& settings) {
-  Run run(scenario, settings);
+template <class Real>
+int run_rounds(const Scenario& scenario, const RunSettings& settings) {
+  Run<Real> run(scenario, settings);
   if (settings.before_log) settings.before_log();
   RunLog log(settings.log_file, run.log_plan());
   int round = 0;
@@ -369,9 +408,15 @@ int run_experiment(const Scenario& scenario, const RunSettings& settings) {
   return round;
 }
 
+}  // namespace
+
+int run_experiment(const Scenario& scenario, const RunSettings& settings) {
+  return runs_in_double(scenario) ? run_rounds<double>(scenario, settings) : run_rounds<float>(scenario, settings);
+}
+
 RunIdentity identify(const Scenario& scenario) {
   const DataSplit data = load_data(scenario);
-  const auto network = make_network(scenario, data.train.features, static_cast<std::size_t>(data.train.classes));
+  const auto network = make_network<float>(scenario, data.train);
   return {.data_checksum = data.checksum, .start_hash = hash_weights(initial_weights(scenario, network))};
 }
 

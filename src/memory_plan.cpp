@@ -40,18 +40,24 @@ std::size_t room_in_control_groups() {
 
 }  // namespace
 
-MemoryPlan plan_memory(const MemoryQuestion& question) {
-  const std::size_t vector = question.network->layout().stride() * sizeof(float);
+template <class Real>
+MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
+  const std::size_t vector = question.network->layout().stride() * sizeof(Real);
+  const std::size_t matrix = question.network->layout().size() * question.network->layout().size() * sizeof(Real);
   const AlgorithmTraits& traits = question.traits;
   const auto kept = static_cast<std::size_t>(question.everyone_takes_part ? traits.vectors_per_client
                                                                           : traits.vectors_per_client_partial);
+  const auto kept_matrices = static_cast<std::size_t>(
+      question.everyone_takes_part ? traits.matrices_per_client : traits.matrices_per_client_partial);
+  const std::size_t precision = !traits.needs_posterior ? 0 : (traits.full_covariance ? matrix : vector);
   const std::size_t features = question.network->inputs();
   MemoryPlan plan;
-  plan.per_client = Trainer<float>::bytes_per_client(*question.network, *question.optimizer, question.plan) +
-                    (traits.needs_posterior ? vector : 0);  // the precision that is sent
+  plan.per_client = Trainer<Real>::bytes_per_client(*question.network, *question.optimizer, question.plan) + precision;
   // The start beside what the server keeps; sums are in double.
-  plan.server = static_cast<std::size_t>(1 + traits.vectors_server + 2 * traits.sums_server) * vector;
-  plan.clients_state = question.clients * kept * vector;
+  plan.server = static_cast<std::size_t>(1 + traits.vectors_server) * vector +
+                static_cast<std::size_t>(traits.sums_server) * vector / sizeof(Real) * sizeof(double) +
+                static_cast<std::size_t>(traits.matrices_server) * matrix;
+  plan.clients_state = question.clients * (kept * vector + kept_matrices * matrix);
   // Per step and client the rows of some three launches per layer and sixteen others, the optimizer's being the largest.
   const std::size_t step_tables = (16 + 3 * question.network->layers().size()) * 96 + 512;
   plan.tables =
@@ -60,10 +66,14 @@ MemoryPlan plan_memory(const MemoryQuestion& question) {
                     question.network->bytes_at_work(chunk_rows) +
                     question.all_examples * (question.network->classes() * sizeof(float) + sizeof(double));
   plan.lane = std::size_t{1} << 20;
-  plan.waiting = 2 * (1 + (traits.needs_posterior ? 1 : 0) + (traits.needs_start_gradient ? 1 : 0)) * vector;
+  plan.waiting =
+      2 * ((1 + (traits.needs_start_gradient ? 1 : 0) + (traits.needs_curvature != Curvature::none ? 1 : 0)) * vector +
+           precision);
   plan.data = question.examples * (features * sizeof(float) + sizeof(std::int32_t));
   return plan;
 }
+template MemoryPlan plan_memory(const MemoryQuestion<float>&);
+template MemoryPlan plan_memory(const MemoryQuestion<double>&);
 
 std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted) {
   const std::size_t share = (participants + lanes - 1) / lanes;

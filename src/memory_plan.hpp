@@ -7,9 +7,10 @@
 
 namespace ivory {
 
+template <class Real>
 struct MemoryQuestion {
-  const Network<float>* network = nullptr;
-  const Optimizer<float>* optimizer = nullptr;
+  const Network<Real>* network = nullptr;
+  const Optimizer<Real>* optimizer = nullptr;
   AlgorithmTraits traits;
   VisitPlan plan;  // its batch already fitted to the clients
   std::size_t clients = 0;
@@ -46,7 +47,8 @@ struct MemoryPlan {
 /// A launch has one row of thread blocks per client, and no GPU takes more rows.
 inline constexpr std::size_t most_clients_in_a_block = 65535;
 
-MemoryPlan plan_memory(const MemoryQuestion& question);
+template <class Real>
+MemoryPlan plan_memory(const MemoryQuestion<Real>& question);
 
 /// The clients that a lane should take at once: all of its share of a round, and no more than `wanted` (0: no wish).
 std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted);

@@ -26,11 +26,15 @@ std::string find_init(const Scenario& scenario, const std::string& init) {
 
 }  // namespace
 
-Network<float> make_network(const Scenario& scenario, std::size_t inputs, std::size_t classes) {
+template <class Real>
+Network<Real> make_network(const Scenario& scenario, const Dataset& data) {
   std::vector<std::size_t> hidden;
   for (const double width : scenario.model.reals("hidden")) hidden.push_back(static_cast<std::size_t>(width));
-  return make_mlp<float>(inputs, hidden, classes, scenario.model.text("activation"), scenario.model.boolean("bias"));
+  return make_mlp<Real>(data.features, hidden, static_cast<std::size_t>(data.classes),
+                        scenario.model.text("activation"), scenario.model.boolean("bias"));
 }
+template Network<float> make_network(const Scenario&, const Dataset&);
+template Network<double> make_network(const Scenario&, const Dataset&);
 
 std::vector<float> initial_weights(const Scenario& scenario, const Network<float>& network) {
   const std::string& init = scenario.model.text("init");

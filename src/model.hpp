@@ -3,12 +3,14 @@
 #include <vector>
 
 #include "clients/network.hpp"
+#include "ivory/dataset.hpp"
 #include "ivory/scenario.hpp"
 
 namespace ivory {
 
-/// The network of a scenario for data of this shape. Throws InputError where the layers do not fit.
-Network<float> make_network(const Scenario& scenario, std::size_t inputs, std::size_t classes);
+/// The network of a scenario for these data. Throws InputError where the layers do not fit.
+template <class Real>
+Network<Real> make_network(const Scenario& scenario, const Dataset& data);
 
 /// Start weights [stride]: from [model] init where given (HDF5, one data set per slice, in PyTorch's layout), otherwise drawn by
 /// seed. Throws InputError naming a missing data set or a shape that does not fit.

@@ -30,7 +30,8 @@ VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits) {
           .keep_state = scenario.clients.boolean("keep_opt_state"),
           .same_draws = scenario.clients.boolean("ref_same_seed"),
           .clip_norm = scenario.clients.real("clip_norm"),
-          .start_gradients = traits.needs_start_gradient};
+          .start_gradients = traits.needs_start_gradient,
+          .curvature = traits.needs_curvature};
 }
 
 std::size_t participants_of(double participation, std::size_t clients) {
@@ -38,41 +39,62 @@ std::size_t participants_of(double participation, std::size_t clients) {
                                              std::max(1.0, static_cast<double>(clients))));
 }
 
+// The plug-in's object of that type.
+template <class Real, class Plugin>
+auto make_plugin(const Plugin* plugin, const Options& options) {
+  if constexpr (std::is_same_v<Real, float>) {
+    return plugin->make_float(options);
+  } else {
+    return plugin->make_double(options);
+  }
+}
+
 }  // namespace
 
-RunParts::RunParts(const Scenario& scenario)
+template <class Real>
+RunParts<Real>::RunParts(const Scenario& scenario)
     : data(load_data(scenario)), partition(make_partition(scenario, data.train)),
       examples(scenario.clients.boolean("pool") ? pooled(partition.train) : partition.train),
-      network(make_network(scenario, data.train.features, static_cast<std::size_t>(data.train.classes))),
-      optimizer(find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer)),
-      algorithm(find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm)), traits(algorithm->traits()),
-      visit_plan(plan_of(scenario, traits).for_clients(examples)),
+      network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
+      optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
+      algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
+      traits(algorithm->traits()), visit_plan(plan_of(scenario, traits).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
       participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
 
-std::vector<double> RunParts::client_sizes() const {
+template <class Real>
+std::vector<double> RunParts<Real>::client_sizes() const {
   std::vector<double> sizes;
   for (const auto& rows : examples) sizes.push_back(static_cast<double>(rows.size()));
   return sizes;
 }
 
-std::uint64_t RunParts::longest_visit() const {
+template <class Real>
+std::uint64_t RunParts<Real>::longest_visit() const {
   std::uint64_t longest = 0;
   for (const auto& rows : examples) longest = std::max(longest, visit_plan.steps_of(rows.size()));
   return longest;
 }
 
-MemoryPlan RunParts::memory() const {
-  return plan_memory({.network = &network,
-                      .optimizer = optimizer.get(),
-                      .traits = traits,
-                      .plan = visit_plan,
-                      .clients = examples.size(),
-                      .everyone_takes_part = everyone_takes_part,
-                      .examples = data.train.size(),
-                      .all_examples = data.train.size() + data.test.size() + data.validation.size(),
-                      .longest_visit = longest_visit()});
+template <class Real>
+MemoryPlan RunParts<Real>::memory() const {
+  return plan_memory<Real>({.network = &training_network,
+                            .optimizer = optimizer.get(),
+                            .traits = traits,
+                            .plan = visit_plan,
+                            .clients = examples.size(),
+                            .everyone_takes_part = everyone_takes_part,
+                            .examples = data.train.size(),
+                            .all_examples = data.train.size() + data.test.size() + data.validation.size(),
+                            .longest_visit = longest_visit()});
+}
+
+template struct RunParts<float>;
+template struct RunParts<double>;
+
+bool runs_in_double(const Scenario& scenario) {
+  return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm)->traits().full_covariance;
 }
 
 }  // namespace ivory

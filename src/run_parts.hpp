@@ -11,6 +11,8 @@
 
 namespace ivory {
 
+/// In float, or in double for full covariances.
+template <class Real>
 struct RunParts {
   /// Throws InputError.
   explicit RunParts(const Scenario& scenario);
@@ -18,9 +20,10 @@ struct RunParts {
   DataSplit data;
   Partition partition;
   std::vector<std::vector<std::uint32_t>> examples;  // of the clients that train: the partition's, or one pooled client
-  Network<float> network;
-  std::unique_ptr<Optimizer<float>> optimizer;
-  std::unique_ptr<Algorithm<float>> algorithm;
+  Network<float> network;                            // that is evaluated
+  Network<Real> training_network;                    // the same, that is trained
+  std::unique_ptr<Optimizer<Real>> optimizer;
+  std::unique_ptr<Algorithm<Real>> algorithm;
   AlgorithmTraits traits;
   VisitPlan visit_plan;  // its batch fitted to the clients
   LearningRate learning_rate;
@@ -31,5 +34,8 @@ struct RunParts {
   std::uint64_t longest_visit() const;       // steps
   MemoryPlan memory() const;
 };
+
+/// Whether a run of the scenario has full covariances, and so is one of RunParts<double>.
+bool runs_in_double(const Scenario& scenario);
 
 }  // namespace ivory

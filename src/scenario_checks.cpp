@@ -97,9 +97,40 @@ void check_model(const Options& model, Problems& problems) {
   }
 }
 
+// The algorithm with what its options make of it: "vb_admm" with posterior = "full".
+std::string algorithm_text(const Scenario& scenario) {
+  std::string text = fmt::format("server.algorithm = {}", shown(scenario.algorithm_name));
+  if (scenario.algorithm.has("posterior")) {
+    text += fmt::format(" with posterior = {}", shown(scenario.algorithm.text("posterior")));
+  }
+  return text;
+}
+
+// Who needs precisions must be sent them, of the same kind; a precision matrix has no other use.
+void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
+                     Problems& problems) {
+  const OptimizerPlugin* optimizer = find_optimizer(scenario.optimizer_name);
+  const auto fits = [&](const OptimizerPlugin& plugin) {
+    return traits.needs_posterior ? plugin.gives_posterior && plugin.full_covariance == traits.full_covariance
+                                  : !plugin.full_covariance;
+  };
+  if (fits(*optimizer)) return;
+  std::vector<std::string> able;
+  for (const OptimizerPlugin& plugin : optimizer_plugins()) {
+    if (fits(plugin)) able.push_back(plugin.name);
+  }
+  problems.push_back(fmt::format("[scenario] {} needs clients.optimizer.name = {}, {}, got {}{}",
+                                 algorithm_text(scenario), quoted_list(able),
+                                 !traits.needs_posterior  ? "which send weights"
+                                 : traits.full_covariance ? "whose clients send a precision matrix"
+                                                          : "whose clients send a precision",
+                                 shown(scenario.optimizer_name), where(algorithm_place)));
+}
+
 // What the two plug-ins must be for each other depends on their options.
 void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
-                const Optimizer<float>& optimizer, Problems& problems) {
+                const Optimizer<double>& optimizer, Problems& problems) {
+  check_posterior(scenario, algorithm_place, traits, problems);
   const std::string used = fmt::format("server.algorithm = {}", shown(scenario.algorithm_name));
   if (traits.needs_plain_sgd && !optimizer.plain_sgd()) {
     const bool sgd = scenario.optimizer_name == "sgd";
@@ -130,24 +161,10 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
     }
   };
   const auto optimizer =
-      attempt([&] { return find_optimizer(scenario.optimizer_name)->make_float(scenario.optimizer); });
+      attempt([&] { return find_optimizer(scenario.optimizer_name)->make_double(scenario.optimizer); });
   const auto algorithm =
-      attempt([&] { return find_algorithm(scenario.algorithm_name)->make_float(scenario.algorithm); });
+      attempt([&] { return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm); });
   if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
-}
-
-void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
-  const AlgorithmPlugin* algorithm = find_algorithm(scenario.algorithm_name);
-  const OptimizerPlugin* optimizer = find_optimizer(scenario.optimizer_name);
-  if (!algorithm->traits.needs_posterior || optimizer->gives_posterior) return;
-  std::vector<std::string> able;
-  for (const OptimizerPlugin& plugin : optimizer_plugins()) {
-    if (plugin.gives_posterior) able.push_back(plugin.name);
-  }
-  problems.push_back(fmt::format(
-      "[scenario] server.algorithm = {} needs clients.optimizer.name = {}, whose clients send a "
-      "precision, got {}{}",
-      shown(scenario.algorithm_name), quoted_list(able), shown(scenario.optimizer_name), where(algorithm_place)));
 }
 
 }  // namespace
@@ -157,7 +174,6 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_schedule(scenario.clients, problems);
   check_cohort(scenario.clients, scenario.partition, problems);
   check_model(scenario.model, problems);
-  check_posterior(scenario, algorithm_place, problems);
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);

@@ -7,8 +7,9 @@
 
 namespace ivory {
 
-/// Hash of the server's mean and precision (their P values, not the padding; an empty precision counts for nothing).
-inline std::uint64_t hash_posterior(std::span<const float> mean, std::span<const float> precision) {
+/// Hash of the server's mean and precision (their values, not the padding; an empty precision counts for nothing).
+template <class Real>
+std::uint64_t hash_posterior(std::span<const Real> mean, std::span<const Real> precision) {
   ContentHash hash;
   hash.add(mean.data(), mean.size_bytes());
   if (!precision.empty()) hash.add(precision.data(), precision.size_bytes());

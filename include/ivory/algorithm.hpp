@@ -40,14 +40,15 @@ struct ServerState {
 
 /// Costs and needs that other parts must know before a run.
 struct AlgorithmTraits {
-  bool needs_posterior = false;          // clients must send a precision
-  bool needs_point = false;              // no optimizer with a posterior can minimise its terms
-  bool needs_plain_sgd = false;          // every local step must be the rate times the gradient (Optimizer::plain_sgd)
-  bool needs_start_gradient = false;     // clients send ClientUpdate::start_gradient
-  bool gives_posterior = false;          // the server has one
-  bool personal = false;                 // each client ends with its own model; there is no common one
-  int vectors_down = 1, vectors_up = 1;  // messages per participant, in vectors of P
-  int vectors_per_client = 0;            // kept between rounds, full participation
+  bool needs_posterior = false;       // clients must send a precision
+  bool needs_point = false;           // no optimizer with a posterior can minimise its terms
+  bool needs_plain_sgd = false;       // every local step must be the rate times the gradient (Optimizer::plain_sgd)
+  bool needs_start_gradient = false;  // clients send ClientUpdate::start_gradient
+  Curvature needs_curvature = Curvature::none;  // clients send ClientUpdate::curvature
+  bool gives_posterior = false;                 // the server has one
+  bool personal = false;                        // each client ends with its own model; there is no common one
+  int vectors_down = 1, vectors_up = 1;         // messages per participant, in vectors of P
+  int vectors_per_client = 0;                   // kept between rounds, full participation
   int vectors_per_client_partial = 0;
   int vectors_server = 1;  // the server's mean, precision and memory
   int sums_server = 1;     // ServerState::sums

@@ -6,6 +6,10 @@
 
 namespace ivory {
 
+/// Diagonal of the generalised Gauss-Newton matrix of a client's SUM loss at its mean: exact, or its unbiased estimate from labels
+/// drawn from the predictions (methods.md 4.8).
+enum class Curvature { none, exact, sampled };
+
 /// The part of a client's objective that is not its data, on the scale of its mean loss lbar_k:
 ///
 ///   lbar_k(theta) + site_weight * ( <v, theta> - 1/2 theta' V theta ) + common_weight * <c, theta>
@@ -46,10 +50,11 @@ template <class Real>
 struct ClientUpdate {
   std::uint32_t client = 0;
   const Real* mean = nullptr;       // [stride]
-  const Real* precision = nullptr;  // [stride]
+  const Real* precision = nullptr;  // [stride], or [P x P] with full covariances
   // [stride] gradient of lbar_k at terms.start, over all its examples; null unless AlgorithmTraits::needs_start_gradient
   const Real* start_gradient = nullptr;
-  double examples = 0;  // N_k
+  const Real* curvature = nullptr;  // [stride]; null unless AlgorithmTraits::needs_curvature
+  double examples = 0;              // N_k
   double steps = 0;
   double rate_sum = 0;    // of the visit's learning rates
   double train_loss = 0;  // mean over steps

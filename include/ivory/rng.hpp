@@ -21,6 +21,7 @@ enum class Purpose : std::uint32_t {
   holdout = 8,
   elbo_noise = 9,
   dropout = 10,
+  curvature = 11,
 };
 
 /// The four words of one Philox block.
