@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "clients/loss.hpp"
 #include "ivory/error.hpp"
 #include "ivory/registry.hpp"
 
@@ -20,8 +19,9 @@ struct AddGradient {
 }  // namespace
 
 template <class Real>
-Network<Real>::Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::vector<std::size_t> skips)
-    : layers_(std::move(layers)), skips_(std::move(skips)) {
+Network<Real>::Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::vector<std::size_t> skips,
+                       const Loss& loss)
+    : layers_(std::move(layers)), skips_(std::move(skips)), loss_(loss) {
   skips_.resize(layers_.size(), no_skip);
   for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i]->declare(layout_, std::to_string(i));
 }
@@ -57,7 +57,6 @@ Workspace<Real> Network<Real>::make_workspace(Device& device, std::size_t client
   workspace.scratch = Buffer<Real>(device, clients * scratch);
   workspace.gradient = Buffer<Real>(device, clients * rows * widest);
   workspace.next_gradient = Buffer<Real>(device, clients * rows * widest);
-  workspace.log_likelihood = Buffer<double>(device, clients * rows);
   return workspace;
 }
 
@@ -86,16 +85,54 @@ const Real* Network<Real>::forward(Device& device, const BatchShape& shape, cons
 
 template <class Real>
 void Network<Real>::loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                         const std::int32_t* labels, Workspace<Real>& workspace, double* row_losses) const {
-  const Real* const logits = forward(device, shape, parameters, x, workspace);
-  const std::size_t c = classes();
-  for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
-    const std::size_t live = shape.live_rows(b), at = b * shape.rows;
-    return Share{shape.work_rows(b),
-                 SoftmaxCrossEntropy<Real>{logits + at * c, labels + at, workspace.gradient.data() + at * c, nullptr,
-                                           workspace.log_likelihood.data() + at, c,
-                                           Real(1) / static_cast<Real>(std::max<std::size_t>(live, 1)), live,
-                                           row_losses != nullptr ? row_losses + at : nullptr}};
+                         const Targets<Real>& targets, Workspace<Real>& workspace, double* row_losses) const {
+  const Real* const f = forward(device, shape, parameters, x, workspace);
+  const std::size_t n = outputs();
+  with_formula<Real>(loss_, n, [&]<class Formula>(const Formula& formula) {
+    for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+      const std::size_t live = shape.live_rows(b), at = b * shape.rows;
+      return Share{shape.work_rows(b), TrainRows<Real, Formula>{
+                                           formula, f + at * n, targets.from(at, n), workspace.gradient.data() + at * n,
+                                           row_losses != nullptr ? row_losses + at : nullptr,
+                                           Real(1) / static_cast<Real>(std::max<std::size_t>(live, 1)), live}};
+    });
+  });
+}
+
+template <class Real>
+std::size_t Network<Real>::predicted() const {
+  return with_formula<Real>(loss_, outputs(), [](const auto& formula) { return formula.predicted(); });
+}
+
+template <class Real>
+std::size_t Network<Real>::curvature_seeds() const {
+  return with_formula<Real>(loss_, outputs(), [](const auto& formula) { return formula.seeds(); });
+}
+
+template <class Real>
+void Network<Real>::seed_curvature(Device& device, const BatchShape& shape, const Real* f, std::size_t seed,
+                                   Workspace<Real>& workspace) const {
+  const std::size_t n = outputs();
+  with_formula<Real>(loss_, n, [&]<class Formula>(const Formula& formula) {
+    for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+      const std::size_t at = b * shape.rows * n;
+      return Share{shape.work_rows(b), CurvatureSeed<Real, Formula>{formula, f + at, workspace.gradient.data() + at,
+                                                                    seed, shape.live_rows(b)}};
+    });
+  });
+}
+
+template <class Real>
+void Network<Real>::seed_sampled_curvature(Device& device, const BatchShape& shape, const Real* f, const Stream* draws,
+                                           Workspace<Real>& workspace) const {
+  const std::size_t n = outputs();
+  with_formula<Real>(loss_, n, [&]<class Formula>(const Formula& formula) {
+    for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+      const std::size_t at = b * shape.rows * n;
+      return Share{shape.work_rows(b),
+                   SampledCurvatureSeed<Real, Formula>{formula, f + at, workspace.gradient.data() + at, draws[b],
+                                                       shape.live_rows(b)}};
+    });
   });
 }
 
@@ -147,23 +184,23 @@ void Network<Real>::add_squared_gradients(Device& device, const BatchShape& shap
 
 template <class Real>
 void Network<Real>::gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                             const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* row_losses,
-                             Real* input_gradient) const {
-  loss(device, shape, parameters, x, labels, workspace, row_losses);
+                             const Targets<Real>& targets, Workspace<Real>& workspace, Real* gradient,
+                             double* row_losses, Real* input_gradient) const {
+  loss(device, shape, parameters, x, targets, workspace, row_losses);
   backward(device, shape, parameters, x, workspace, gradient, input_gradient);
 }
 
 template <class Real>
-void Network<Real>::probabilities(Device& device, const BatchShape& shape, const Real* logits,
-                                  const std::int32_t* labels, std::size_t label_stride, Real* probability,
-                                  std::size_t probability_stride, double* log_likelihood,
-                                  std::size_t likelihood_stride) const {
-  const std::size_t c = classes();
-  for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
-    const std::size_t live = shape.live_rows(b);
-    return Share{live, SoftmaxCrossEntropy<Real>{logits + b * shape.rows * c, labels + b * label_stride, nullptr,
-                                                 probability + b * probability_stride,
-                                                 log_likelihood + b * likelihood_stride, c, Real(1), live}};
+void Network<Real>::predict(Device& device, const BatchShape& shape, const Real* f, const Targets<Real>& targets,
+                            Real* prediction, std::size_t prediction_stride, double* log_likelihood,
+                            std::size_t likelihood_stride) const {
+  const std::size_t n = outputs();
+  with_formula<Real>(loss_, n, [&]<class Formula>(const Formula& formula) {
+    for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
+      return Share{shape.live_rows(b), PredictRows<Real, Formula>{formula, f + b * shape.rows * n, targets,
+                                                                  prediction + b * prediction_stride,
+                                                                  log_likelihood + b * likelihood_stride}};
+    });
   });
 }
 
@@ -177,8 +214,7 @@ std::size_t Network<Real>::bytes_at_work(std::size_t rows, bool curvature) const
     scratch = std::max({scratch, room.scratch, curvature ? room.squares : 0});
     widest = std::max(widest, layers_[i]->outputs());
   }
-  return (layout_.stride() + rows * (inputs() + outputs + 2 * widest) + kept + scratch) * sizeof(Real) +
-         rows * sizeof(double);
+  return (layout_.stride() + rows * (inputs() + outputs + 2 * widest) + kept + scratch) * sizeof(Real);
 }
 
 std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size_t rows) {
@@ -188,8 +224,8 @@ std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size
 }
 
 template <class Real>
-Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, std::size_t classes,
-                       const std::string& activation, bool bias) {
+Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, std::size_t outputs,
+                       const std::string& activation, bool bias, const Loss& loss) {
   const auto make = [](const std::string& name, const GivenTable& given, std::size_t width) {
     const LayerPlugin* plugin = find_layer(name);
     if (plugin == nullptr)
@@ -214,13 +250,15 @@ Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, 
     layers.push_back(make(activation, {}, next));
     width = next;
   }
-  layers.push_back(dense(width, classes));
-  return Network<Real>(std::move(layers));
+  layers.push_back(dense(width, outputs));
+  return Network<Real>(std::move(layers), {}, loss);
 }
 
 template class Network<float>;
 template class Network<double>;
-template Network<float> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool);
-template Network<double> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool);
+template Network<float> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool,
+                                 const Loss&);
+template Network<double> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool,
+                                  const Loss&);
 
 }  // namespace ivory

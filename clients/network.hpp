@@ -1,5 +1,5 @@
-// A network over a flat parameter vector: layers one after the other, some of which also take an earlier one's output. It has no mutable state: activations live in a Workspace, so one network
-// serves all threads.
+// A network over a flat parameter vector, and the loss of its outputs: layers one after the other, some of which also take an
+// earlier one's output. It has no mutable state: activations live in a Workspace, so one network serves all threads.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "clients/loss.hpp"
 #include "ivory/buffer.hpp"
 #include "ivory/layer.hpp"
 
@@ -22,7 +23,6 @@ struct Workspace {
   std::vector<Buffer<Real>> skip_gradients;  // of each layer that takes a skip, [clients x rows x the skip's features]
   Buffer<Real> scratch;                      // for the layer at work
   Buffer<Real> gradient, next_gradient;      // of the activation at hand, [clients x rows x widest]
-  Buffer<double> log_likelihood;             // [clients x rows]; 0 for rows without an example
 };
 
 /// The skip of a layer that takes none.
@@ -33,11 +33,15 @@ class Network {
  public:
   /// `layers` in order; names their parameters "0.weight", "2.weight", ... as torch.nn.Sequential does. skips[i] is the layer
   /// before i whose output layer i also takes, or no_skip; empty: no layer does.
-  explicit Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::vector<std::size_t> skips = {});
+  explicit Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::vector<std::size_t> skips = {},
+                   const Loss& loss = {});
 
   const ParameterLayout& layout() const { return layout_; }
   std::size_t inputs() const { return layers_.front()->inputs(); }
-  std::size_t classes() const { return layers_.back()->outputs(); }
+  std::size_t outputs() const { return layers_.back()->outputs(); }
+  /// Numbers that `predict` writes per example: the probability of each class, or the mean of each target.
+  std::size_t predicted() const;
+  const Loss& trained_with() const { return loss_; }
   std::span<const std::unique_ptr<Layer<Real>>> layers() const { return layers_; }
 
   /// Initial parameters [stride], a pure function of the seed.
@@ -46,17 +50,21 @@ class Network {
   /// `curvature`: with room for add_squared_gradients.
   Workspace<Real> make_workspace(Device& device, std::size_t clients, std::size_t rows, bool curvature = false) const;
 
-  /// Logits [clients x rows x classes] of x [clients x rows x inputs]; they live in the workspace.
+  /// Outputs [clients x rows x outputs] of x [clients x rows x inputs]; they live in the workspace.
   const Real* forward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
                       Workspace<Real>& workspace) const;
 
-  /// Gradient of each client's mean cross-entropy over its live rows, into `gradient` [clients x stride]. Each row's share of
-  /// that mean is added to `row_losses` [clients x rows] (null: not wanted). `input_gradient` may be null.
+  /// Gradient of each client's mean loss over its live rows, into `gradient` [clients x stride]; targets are [clients x rows].
+  /// Each row's share of that mean is added to `row_losses` [clients x rows] (null: not wanted). `input_gradient` may be null.
   void gradient(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
-                const std::int32_t* labels, Workspace<Real>& workspace, Real* gradient, double* row_losses,
+                const Targets<Real>& targets, Workspace<Real>& workspace, Real* gradient, double* row_losses,
                 Real* input_gradient = nullptr) const;
 
-  /// Goes back from d loss / d logits, which the caller has put into workspace.gradient after a forward pass of the same
+  /// The row losses alone.
+  void loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
+            const Targets<Real>& targets, Workspace<Real>& workspace, double* row_losses) const;
+
+  /// Goes back from d loss / d outputs, which the caller has put into workspace.gradient after a forward pass of the same
   /// arguments. Writes `gradient` [clients x gradient stride] and `input_gradient`, each unless null.
   void backward(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
                 Workspace<Real>& workspace, Real* gradient, Real* input_gradient = nullptr) const;
@@ -65,18 +73,25 @@ class Network {
   void add_squared_gradients(Device& device, const BatchShape& shape, const Real* parameters, const Real* x,
                              Workspace<Real>& workspace, Real* sums) const;
 
-  /// Softmax of each client's live rows of logits, and log p(label): client b's rows go to probability + b * probability_stride
-  /// and log_likelihood + b * likelihood_stride, its labels come from labels + b * label_stride.
-  void probabilities(Device& device, const BatchShape& shape, const Real* logits, const std::int32_t* labels,
-                     std::size_t label_stride, Real* probability, std::size_t probability_stride,
-                     double* log_likelihood, std::size_t likelihood_stride) const;
+  /// Vectors u_c of a row with sum_c u_c u_c' = the Hessian of its loss in the network's outputs, which makes sum_c of the squared
+  /// gradients from them the diagonal of the row's Gauss-Newton matrix.
+  std::size_t curvature_seeds() const;
+  /// Puts u_seed of every live row, and zeros for the others, into workspace.gradient; `outputs` is what `forward` returned.
+  void seed_curvature(Device& device, const BatchShape& shape, const Real* outputs, std::size_t seed,
+                      Workspace<Real>& workspace) const;
+  /// The same with one random u per row whose u u' has the Hessian as its mean (the gradient at a target drawn from the model);
+  /// row r of client b uses draws[b] (host) at r.
+  void seed_sampled_curvature(Device& device, const BatchShape& shape, const Real* outputs, const Stream* draws,
+                              Workspace<Real>& workspace) const;
+
+  /// What each client's live rows of outputs predict, and log p(target): client b's rows go to prediction + b * prediction_stride
+  /// and log_likelihood + b * likelihood_stride. All clients have the same targets.
+  void predict(Device& device, const BatchShape& shape, const Real* outputs, const Targets<Real>& targets,
+               Real* prediction, std::size_t prediction_stride, double* log_likelihood,
+               std::size_t likelihood_stride) const;
 
   /// Device memory that one client's parameters, activations and scratch take for `rows` examples.
   std::size_t bytes_at_work(std::size_t rows, bool curvature = false) const;
-
-  /// The row losses alone.
-  void loss(Device& device, const BatchShape& shape, const Real* parameters, const Real* x, const std::int32_t* labels,
-            Workspace<Real>& workspace, double* row_losses) const;
 
  private:
   LayerMemory<Real> memory(std::size_t layer, Workspace<Real>& workspace) const;
@@ -86,16 +101,17 @@ class Network {
 
   std::vector<std::unique_ptr<Layer<Real>>> layers_;
   std::vector<std::size_t> skips_;
+  Loss loss_;
   ParameterLayout layout_;
 };
 
 /// The losses [clients] that a block's row losses [clients x rows] (host) add up to, in the order of the rows.
 std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size_t rows);
 
-/// inputs -> hidden[0] -> activation -> ... -> classes, with the named activation between dense layers. Throws InputError for an
+/// inputs -> hidden[0] -> activation -> ... -> outputs, with the named activation between dense layers. Throws InputError for an
 /// unknown activation.
 template <class Real>
-Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, std::size_t classes,
-                       const std::string& activation, bool bias);
+Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, std::size_t outputs,
+                       const std::string& activation, bool bias, const Loss& loss = {});
 
 }  // namespace ivory

@@ -233,7 +233,7 @@ void Trainer<Real>::take_curvatures(std::span<const Visit<Real>> visits) {
       if (exact) {
         network_.seed_curvature(device_, now, outputs, seed, workspace_);
       } else {
-        network_.seed_sampled_curvature(device_, now, outputs, draws, workspace_);
+        network_.seed_sampled_curvature(device_, now, outputs, draws.data(), workspace_);
       }
       network_.add_squared_gradients(device_, now, block_.mean.data(), x_.data(), workspace_, curvature_.data());
     }

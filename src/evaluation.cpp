@@ -56,7 +56,7 @@ void Predictor::run(const float* parameters, std::size_t networks, const Dataset
 }
 
 void Predictor::run_on_cpu(const float* parameters, const Dataset& data, Predictions& out) const {
-  const std::size_t n = data.size(), classes = network_.classes();
+  const std::size_t n = data.size(), classes = network_.predicted();
   const auto chunks = static_cast<std::ptrdiff_t>((n + chunk_rows - 1) / chunk_rows);
 #pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
   for (std::ptrdiff_t chunk = 0; chunk < chunks; ++chunk) {
@@ -65,15 +65,15 @@ void Predictor::run_on_cpu(const float* parameters, const Dataset& data, Predict
     const std::size_t rows = std::min(chunk_rows, n - first);
     const BatchShape shape{.clients = 1, .rows = rows, .parameter_stride = network_.layout().stride()};
     const float* const logits = network_.forward(*lane.device, shape, parameters, data.row(first), lane.workspace);
-    network_.probabilities(*lane.device, shape, logits, data.labels.data() + first, 0,
-                           out.probability.data() + first * classes, 0, out.log_likelihood.data() + first, 0);
+    network_.predict(*lane.device, shape, logits, data.labels.data() + first, out.probability.data() + first * classes,
+                     0, out.log_likelihood.data() + first, 0);
   }
 }
 
 // All networks see the same chunk in one pass; a chunk's empty rows are zeros, so that every product has its nominal shape.
 void Predictor::run_on_accelerator(const float* parameters, std::size_t networks, const Dataset& data,
                                    std::span<Predictions> out) const {
-  const std::size_t n = data.size(), classes = network_.classes();
+  const std::size_t n = data.size(), classes = network_.predicted();
   std::optional<ResidentData> sent;
   const auto found = kept_.find(&data);
   const ResidentData& resident = found != kept_.end() ? found->second : sent.emplace(*device_, data);
@@ -90,8 +90,8 @@ void Predictor::run_on_accelerator(const float* parameters, std::size_t networks
                            .nominal = true};
     resident.copy_rows(*device_, first, shape, x.data());
     const float* const logits = network_.forward(*device_, shape, parameters, x.data(), workspace);
-    network_.probabilities(*device_, shape, logits, resident.labels() + first, 0, probability.data() + first * classes,
-                           n * classes, log_likelihood.data() + first, n);
+    network_.predict(*device_, shape, logits, resident.labels() + first, probability.data() + first * classes,
+                     n * classes, log_likelihood.data() + first, n);
   }
   for (std::size_t i = 0; i < networks; ++i) {
     auto& to = out[i];
@@ -102,13 +102,14 @@ void Predictor::run_on_accelerator(const float* parameters, std::size_t networks
 
 std::size_t Predictor::networks_at_a_time(const Dataset& data, std::size_t wanted) const {
   if (device_->shares_host_memory()) return 1;
-  const std::size_t per_network = network_.bytes_at_work(chunk_rows) + data.size() * network_.classes() * sizeof(float);
+  const std::size_t per_network =
+      network_.bytes_at_work(chunk_rows) + data.size() * network_.predicted() * sizeof(float);
   const std::size_t room = std::min(evaluation_bytes, device_->free_memory() / 2);
   return std::clamp<std::size_t>(room / std::max<std::size_t>(per_network, 1), 1, wanted);
 }
 
 Predictions Predictor::room_for(const Dataset& data) const {
-  return {.probability = std::vector<float>(data.size() * network_.classes()),
+  return {.probability = std::vector<float>(data.size() * network_.predicted()),
           .log_likelihood = std::vector<double>(data.size())};
 }
 
@@ -146,7 +147,7 @@ Predictions Predictor::average_predictions(const float* mean, const float* preci
          [&](int, const Predictions& predictions) {
            for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.probability[i]);
          });
-  const std::size_t classes = network_.classes();
+  const std::size_t classes = network_.predicted();
   for (std::size_t i = 0; i < total.size(); ++i) average.probability[i] = static_cast<float>(total[i] / samples);
   for (std::size_t r = 0; r < data.size(); ++r) {
     const double likelihood = total[r * classes + static_cast<std::size_t>(data.labels[r])] / samples;
@@ -158,7 +159,7 @@ Predictions Predictor::average_predictions(const float* mean, const float* preci
 PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data,
                                               int samples, std::size_t bins, std::uint64_t seed,
                                               std::uint64_t round) const {
-  const std::size_t n = data.size(), classes = network_.classes(), values = n * classes;
+  const std::size_t n = data.size(), classes = network_.predicted(), values = n * classes;
   const int groups = std::min(samples, jackknife_groups);
   std::vector<std::vector<float>> group_sum(static_cast<std::size_t>(groups), std::vector<float>(values, 0.0F));
   std::vector<double> group_size(static_cast<std::size_t>(groups), 0.0);

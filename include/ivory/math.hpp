@@ -84,6 +84,12 @@ IVORY_HD float log(float x) {
 }
 IVORY_HD double log(double x) { return std::log(x); }
 
+/// log(1 + x) for finite x >= 0, exact also where 1 + x rounds: the rounding error of 1 + x divides out (Kahan).
+IVORY_HD double log1p(double x) {
+  const double y = 1.0 + x;
+  return y == 1.0 ? x : log(y) * (x / (y - 1.0));
+}
+
 template <class Real>
 IVORY_HD Real sigmoid(Real x) {
   return Real(1) / (Real(1) + exp(-x));

@@ -75,6 +75,75 @@ struct PassOnDevice {
   std::vector<float> output, input_gradient, parameter_gradient, skip_gradient, squared_gradients;
 };
 
+// What a network and its loss leave of a block with unequal clients: outputs, gradients, row losses, predictions, curvature seeds.
+struct PassThroughLoss {
+  PassThroughLoss(Device& device, const Loss& loss, std::size_t outputs) {
+    constexpr std::size_t inputs = 6, clients = 3, rows = 5;
+    const std::vector<int> live = {5, 2, 3};
+    const auto network = make_mlp<float>(inputs, {}, outputs, "relu", true, loss);
+    const std::size_t stride = network.layout().stride();
+    StreamReader random(4, {.purpose = Purpose::data});
+    std::vector<float> x(clients * rows * inputs), y(clients * rows * outputs), parameters;
+    std::vector<std::int32_t> labels(clients * rows);
+    for (float& entry : y) entry = static_cast<float>(random.normal());
+    for (auto& label : labels) label = static_cast<std::int32_t>(random.below(2));
+    for (std::size_t i = 0; i < x.size(); ++i) {  // rows without an example are zeros
+      const std::size_t row = i / inputs;
+      x[i] = static_cast<int>(row % rows) < live[row / rows] ? static_cast<float>(random.normal()) : 0.0F;
+    }
+    std::vector<Stream> draws;
+    for (std::uint64_t b = 0; b < clients; ++b) {
+      const auto own = network.initialise(b + 1);
+      parameters.insert(parameters.end(), own.begin(), own.end());
+      draws.push_back(make_stream(8, {.purpose = Purpose::data, .client = b}));
+    }
+    const Buffer<float> on_device(device, x), theta(device, parameters), values(device, y);
+    const Buffer<std::int32_t> classes(device, labels);
+    const Targets<float> targets(classes.data(), values.data());
+    Buffer<float> gradient(device, parameters.size()), prediction(device, clients * rows * network.predicted());
+    Buffer<double> row_losses(device, clients * rows), log_likelihood(device, clients * rows);
+    Workspace<float> workspace = network.make_workspace(device, clients, rows);
+    const BatchShape shape{.clients = clients,
+                           .rows = rows,
+                           .live = live.data(),
+                           .parameter_stride = stride,
+                           .nominal = !device.shares_host_memory()};
+    const auto keep = [&](const auto& array) {
+      const auto host = array.to_host();
+      numbers.emplace_back(host.begin(), host.end());
+    };
+    const auto keep_live = [&](const auto& array) {  // what lies in the rows of no example has no meaning on the CPU
+      keep(array);
+      std::vector<double>& kept = numbers.back();
+      const std::size_t width = kept.size() / (clients * rows);
+      for (std::size_t i = 0; i < kept.size(); ++i) {
+        const std::size_t row = i / width;
+        if (static_cast<int>(row % rows) >= live[row / rows]) kept[i] = 0;
+      }
+    };
+    network.gradient(device, shape, theta.data(), on_device.data(), targets, workspace, gradient.data(),
+                     row_losses.data());
+    keep(gradient);
+    keep(row_losses);
+    const float* const f = network.forward(device, shape, theta.data(), on_device.data(), workspace);
+    network.predict(device, shape, f, targets, prediction.data(), rows * network.predicted(), log_likelihood.data(),
+                    rows);
+    keep_live(prediction);
+    keep_live(log_likelihood);
+    const auto backward = [&] {
+      network.backward(device, shape, theta.data(), on_device.data(), workspace, gradient.data());
+      keep(gradient);
+    };
+    for (std::size_t seed = 0; seed < network.curvature_seeds(); ++seed) {
+      network.seed_curvature(device, shape, f, seed, workspace);
+      backward();
+    }
+    network.seed_sampled_curvature(device, shape, f, draws.data(), workspace);
+    backward();
+  }
+  std::vector<std::vector<double>> numbers;
+};
+
 const std::string quickstart = source_dir() + "/scenarios/quickstart.toml";
 
 std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides, const std::vector<DeviceMaker>& devices,
@@ -138,6 +207,24 @@ BOOST_AUTO_TEST_CASE(every_layer) {
         BOOST_TEST(same(block.parameter_gradient, alone.parameter_gradient));
         BOOST_TEST(same(block.skip_gradient, alone.skip_gradient));
         BOOST_TEST(same(block.squared_gradients, alone.squared_gradients));
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(every_loss) {
+  struct Case {
+    Loss loss;
+    std::size_t outputs;
+  };
+  for (const auto& [loss, outputs] : {Case{{}, 4}, Case{{.smoothing = 0.2}, 4}, Case{{.kind = Loss::Kind::binary}, 1},
+                                      Case{{.kind = Loss::Kind::gaussian, .precision = 2.5}, 6}}) {
+    BOOST_TEST_CONTEXT("loss " << static_cast<int>(loss.kind) << ", smoothing " << loss.smoothing) {
+      const PassThroughLoss there(*make_cpu_device(), loss, outputs), here(*lane(), loss, outputs);
+      BOOST_REQUIRE_EQUAL(here.numbers.size(), there.numbers.size());
+      for (std::size_t i = 0; i < here.numbers.size(); ++i) {
+        // Sums of at most 6 products in another order, then the formula: entries are below 30.
+        BOOST_TEST(largest_difference(here.numbers[i], there.numbers[i]) < 2e-5, "array " << i);
       }
     }
   }

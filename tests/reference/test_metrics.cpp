@@ -53,9 +53,10 @@ std::vector<double> softmax(const double* logits, std::size_t rows, std::size_t 
                             const std::vector<std::int32_t>& labels, std::vector<double>& log_likelihood) {
   std::vector<double> probability(rows * classes);
   log_likelihood.resize(rows);
-  const SoftmaxCrossEntropy<double> formula{logits,  labels.data(), nullptr, probability.data(), log_likelihood.data(),
-                                            classes, 1.0,           rows};
-  for (std::size_t r = 0; r < rows; ++r) formula(r);
+  const SoftmaxCrossEntropy<double> formula{classes, 0.0};
+  for (std::size_t r = 0; r < rows; ++r) {
+    log_likelihood[r] = formula.predict(logits + r * classes, labels.data(), r, probability.data() + r * classes);
+  }
   return probability;
 }
 
