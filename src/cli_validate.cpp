@@ -105,7 +105,7 @@ std::string model_text(const Scenario& arm, const LoadedData& data) {
 
 /// Builds what a run would build, for the errors this may throw; returns P.
 std::size_t build(const Scenario& arm, const DataSplit& data) {
-  const auto network = make_network(arm, data.train.features, static_cast<std::size_t>(data.train.classes));
+  const auto network = make_network<float>(arm, data.train);
   if (!arm.model.text("init").empty()) (void)initial_weights(arm, network);
   return network.layout().size();
 }
