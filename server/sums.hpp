@@ -25,6 +25,27 @@ struct AddWeighted {
   IVORY_HD void operator()(std::size_t i) const { total[i] += weight * static_cast<double>(from[i]); }
 };
 
+/// total += w_k - w_g: how far a client went.
+template <class Real>
+struct AddMove {
+  const Real* IVORY_RESTRICT client_mean;
+  const Real* IVORY_RESTRICT server_mean;
+  double* IVORY_RESTRICT total;
+  IVORY_HD void operator()(std::size_t i) const {
+    total[i] += static_cast<double>(client_mean[i]) - static_cast<double>(server_mean[i]);
+  }
+};
+
+template <class Real>
+struct MoveBy {
+  const double* IVORY_RESTRICT total;
+  Real* IVORY_RESTRICT to;
+  double scale;
+  IVORY_HD void operator()(std::size_t i) const {
+    to[i] = static_cast<Real>(static_cast<double>(to[i]) + scale * total[i]);
+  }
+};
+
 template <class Real>
 struct TakeScaled {
   const double* IVORY_RESTRICT total;

@@ -136,32 +136,33 @@ std::unique_ptr<Algorithm<Real>> make(const Options& options) {
 }  // namespace
 
 AlgorithmPlugin fedlap_cov_plugin() {
-  return {.name = "fedlap_cov",
-          .help = "FedLap with learned diagonal precisions from the clients' Gauss-Newton diagonals (Swaroop et al. 2025)",
-          .options = {{.name = "prior_precision",
-                       .default_value = 1.0,
-                       .help = "s0 of the prior N(0, 1/s0)",
-                       .unit = "1/weight^2",
-                       .low = 0,
-                       .low_open = true},
-                      {.name = "damping",
-                       .default_value = 0.1,
-                       .help = "d: share of the dual step taken",
-                       .unit = "1",
-                       .low = 0,
-                       .high = 1,
-                       .low_open = true},
-                      {.name = "curvature",
-                       .default_value = std::string("exact"),
-                       .help = "Gauss-Newton diagonal: exact (a backward pass per class), or sampled (one, with labels "
-                               "drawn from the predictions; unbiased)",
-                       .choices = {"exact", "sampled"}},
-                      {.name = "ref_free_start",
-                       .default_value = false,
-                       .help = "compatibility: no regulariser in round 1, S_g = 0, as in the reference code"}},
-          .traits = traits_of(Curvature::exact),
-          .make_float = make<float>,
-          .make_double = make<double>};
+  return {
+      .name = "fedlap_cov",
+      .help = "FedLap with learned diagonal precisions from the clients' Gauss-Newton diagonals (Swaroop et al. 2025)",
+      .options = {{.name = "prior_precision",
+                   .default_value = 1.0,
+                   .help = "s0 of the prior N(0, 1/s0)",
+                   .unit = "1/weight^2",
+                   .low = 0,
+                   .low_open = true},
+                  {.name = "damping",
+                   .default_value = 0.1,
+                   .help = "d: share of the dual step taken",
+                   .unit = "1",
+                   .low = 0,
+                   .high = 1,
+                   .low_open = true},
+                  {.name = "curvature",
+                   .default_value = std::string("exact"),
+                   .help = "Gauss-Newton diagonal: exact (a backward pass per class), or sampled (one, with labels "
+                           "drawn from the predictions; unbiased)",
+                   .choices = {"exact", "sampled"}},
+                  {.name = "ref_free_start",
+                   .default_value = false,
+                   .help = "compatibility: no regulariser in round 1, S_g = 0, as in the reference code"}},
+      .traits = traits_of(Curvature::exact),
+      .make_float = make<float>,
+      .make_double = make<double>};
 }
 
 }  // namespace ivory

@@ -9,11 +9,13 @@
 
 namespace ivory::test {
 
-/// What a client sends: `precision` is empty for point methods, `start_gradient` where the algorithm does not ask for it.
+/// What a client sends: `precision` is empty for point methods, `start_gradient` and `curvature` where the algorithm does not ask
+/// for them.
 template <class Real>
 struct Sent {
   std::vector<Real> mean = {}, precision = {}, start_gradient = {};
   double rate_sum = 1;
+  std::vector<Real> curvature = {};
 };
 
 template <class Real>
@@ -45,6 +47,7 @@ class Federation {
       const Sent<Real> result = train(k, algorithm.local_terms(state, k));
       sent[k].mean = padded<Real>(result.mean);
       sent[k].start_gradient = padded<Real>(result.start_gradient);
+      sent[k].curvature = padded<Real>(result.curvature);
       if (!result.precision.empty()) {
         if (algorithm.traits().full_covariance) {
           sent[k].precision = result.precision;
@@ -58,6 +61,7 @@ class Federation {
       update.mean = sent[k].mean.data();
       update.precision = sent[k].precision.empty() ? nullptr : sent[k].precision.data();
       update.start_gradient = result.start_gradient.empty() ? nullptr : sent[k].start_gradient.data();
+      update.curvature = result.curvature.empty() ? nullptr : sent[k].curvature.data();
       update.examples = state.examples[k];
       update.steps = 1;
       update.rate_sum = result.rate_sum;
