@@ -275,9 +275,17 @@ BOOST_AUTO_TEST_CASE(every_optimizer) {
 BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_and_device) {
   for (const AlgorithmPlugin& plugin : algorithm_plugins()) {
     const std::string arm = plugin.traits.needs_posterior ? "vb-admm" : "fedavg";
-    for (const Texts& extra :
-         {Texts{}, Texts{"clients.participation=0.5", "clients.keep_opt_state=true", "evaluation.clients_every=1"}}) {
+    std::vector<Texts> settings = {
+        {}, {"clients.participation=0.5", "clients.keep_opt_state=true", "evaluation.clients_every=1"}};
+    // Other paths through the code: the gradient's norm inside a step, and what clients send beside their weights.
+    if (plugin.name == "fedavg") settings.push_back({"clients.clip_norm=0.5"});
+    if (plugin.name == "feddyn") settings.push_back({"server.unsquared_prox=true", "clients.clip_norm=0.5"});
+    if (plugin.name == "scaffold") settings.push_back({"server.option=I", "clients.participation=0.7"});
+    for (const Texts& extra : settings) {
       Texts overrides = {"rounds=3", "server.algorithm=" + plugin.name, "evaluation.samples=5"};
+      if (plugin.traits.needs_plain_sgd) {
+        overrides.insert(overrides.end(), {"clients.optimizer.name=sgd", "clients.optimizer.lr=0.1"});
+      }
       overrides.insert(overrides.end(), extra.begin(), extra.end());
       BOOST_TEST_CONTEXT("algorithm " << plugin.name << ", " << extra.size() << " more options") {
         const auto whole = run(arm, overrides, lane_makers(1), 100);

@@ -15,7 +15,42 @@ using Vector = std::vector<double>;
 
 namespace {
 
-void run_fedavg(const Hdf5File& file, const std::string& group) {
+// The scenario's algorithm for a recorded group: the flags that its attributes ask for.
+std::unique_ptr<Algorithm<double>> algorithm_of(const Hdf5File& file, const std::string& group) {
+  const std::string method = file.text(group, "method");
+  const bool reference = file.text(group, "origin") == "reference code executed";
+  const bool unsquared = file.text(group, "prox_norm") == "unsquared";
+  const double rho = file.real(group, "rho");
+  if (method == "FedAvg") return make_algorithm<double>("fedavg", {});
+  if (method == "FedProx") {
+    const bool free_start = !flag(file, group, "prox_in_first_round");
+    return make_algorithm<double>("fedprox",
+                                  {{"mu", rho}, {"unsquared_prox", unsquared}, {"ref_round1_no_prox", free_start}});
+  }
+  if (method == "FedADMM") {
+    return make_algorithm<double>("fedadmm", {{"rho", rho},
+                                              {"alpha", file.real(group, "global_step_size")},
+                                              {"unsquared_prox", unsquared},
+                                              {"ref_round1_zero_anchor", reference}});
+  }
+  if (method == "FedDyn") {
+    const bool no_history = !flag(file, group, "history_updated_in_first_round");
+    return make_algorithm<double>("feddyn", {{"alpha", rho},
+                                             {"scaling", "ref_N"},
+                                             {"ref_shared_scalars", reference},
+                                             {"unsquared_prox", unsquared},
+                                             {"ref_round1_zero_anchor", reference},
+                                             {"ref_round1_no_history", no_history}});
+  }
+  if (method == "FedLap") {
+    return make_algorithm<double>("fedlap", {{"prior_precision", rho},
+                                             {"damping", file.real(group, "dual_update_damping")},
+                                             {"unsquared_prox", unsquared}});
+  }
+  return nullptr;
+}
+
+void run_method(const Hdf5File& file, const std::string& group, const Algorithm<double>& algorithm) {
   const auto x = file.read<float>("X");
   const Dataset data{
       x.shape[1], static_cast<int>(file.integer("/", "C")), x.values, file.read<std::int32_t>("labels").values, {}};
@@ -34,15 +69,17 @@ void run_fedavg(const Hdf5File& file, const std::string& group) {
   const double lr = file.real(group, "lr");
   const std::string name = file.text(group, "optimizer") == "Adam" ? "adam" : "sgd";
   const auto optimizer = make_optimizer<double>(name, {{"lr", lr}, {"weight_decay", file.real(group, "weight_decay")}});
-  const auto algorithm = make_algorithm<double>("fedavg", {});
   const bool keep = file.text(group, "optimizer_state") == "kept over rounds";
   Trainer<double> trainer(
       *device, network, *optimizer, data,
       VisitPlan{.steps = file.integer(group, "local_steps"), .batch = data.size(), .keep_state = keep},
       LearningRate(lr));
   const auto reference = file.read<double>(group + "/server");
-  Vector server(reference.values.begin(), reference.values.begin() + static_cast<std::ptrdiff_t>(size)), client;
-  Federation<double> federation(*device, *algorithm, server, examples);
+  Vector server(reference.values.begin(), reference.values.begin() + static_cast<std::ptrdiff_t>(size)), client, dual,
+      history;
+  Federation<double> federation(*device, algorithm, server, examples);
+  // The reference's FedLap keeps its sites divided by the prior precision.
+  const double dual_scale = file.text(group, "method") == "FedLap" ? 1.0 / file.real(group, "rho") : 1.0;
   std::vector<Vector> kept(rows.size());
   std::vector<std::uint64_t> kept_step(rows.size(), 0);
   for (std::size_t round = 0; round + 1 < reference.shape[0]; ++round) {
@@ -58,9 +95,20 @@ void run_fedavg(const Hdf5File& file, const std::string& group) {
       return Sent<double>{mean, {}};
     });
     append(server, federation.mean());
+    for (std::uint32_t k = 0; k < rows.size(); ++k) {
+      for (const double v : federation.site_mean(k)) dual.push_back(dual_scale * v);
+    }
+    // Our h is the negative of the reference's.
+    for (const auto& kept_by_server : federation.state.memory) {
+      for (const double h : federation.head(kept_by_server.data())) history.push_back(-h);
+    }
   }
   check_against(client, file, group + "/client");
   check_against(server, file, group + "/server");
+  for (const std::string& recorded : file.datasets(group)) {
+    if (recorded == "dual") check_against(dual, file, group + "/dual");
+    if (recorded == "history") check_against(history, file, group + "/history");
+  }
 }
 
 }  // namespace
@@ -70,18 +118,18 @@ BOOST_AUTO_TEST_CASE(baselines) {
   if (!file) return;
   std::size_t count = 0;
   for (const std::string& method : file->groups("/")) {
-    std::string algorithm = method;
-    std::transform(method.begin(), method.end(), algorithm.begin(), [](unsigned char c) { return std::tolower(c); });
     for (const std::string& variant : file->groups(method)) {
       const std::string group = method + "/" + variant;
-      if (find_algorithm(algorithm) == nullptr) {
+      const auto algorithm = algorithm_of(*file, group);
+      if (algorithm == nullptr) {
+        std::string name = method;
+        std::transform(method.begin(), method.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+        // A method that comes into being must be compared here.
+        BOOST_TEST_REQUIRE(find_algorithm(name) == nullptr, name << " exists: add its comparison to this test");
         skipped("baselines.h5 " + group, "this method does not exist yet");
         continue;
       }
-      // A method that comes into being must be compared here.
-      BOOST_TEST_REQUIRE(algorithm == "fedavg",
-                         "the algorithm " << algorithm << " exists: add its comparison to this test");
-      BOOST_TEST_CONTEXT(group) run_fedavg(*file, group);
+      BOOST_TEST_CONTEXT(group) run_method(*file, group, *algorithm);
       ++count;
     }
   }
