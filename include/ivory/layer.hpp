@@ -59,6 +59,7 @@ class Layer {
   virtual std::size_t inputs() const = 0;
   virtual std::size_t outputs() const = 0;
   virtual std::size_t skip_inputs() const { return 0; }  // features of the earlier output that it also takes
+  virtual bool draws() const { return false; }           // takes random numbers in training (BatchShape::noise)
   /// The extents of one output; their product is outputs().
   virtual Shape output_shape() const { return {outputs()}; }
 
