@@ -27,6 +27,11 @@ Network<Real>::Network(std::vector<std::unique_ptr<Layer<Real>>> layers, std::ve
 }
 
 template <class Real>
+bool Network<Real>::draws() const {
+  return std::any_of(layers_.begin(), layers_.end(), [](const auto& layer) { return layer->draws(); });
+}
+
+template <class Real>
 std::vector<Real> Network<Real>::initialise(std::uint64_t seed) const {
   std::vector<Real> parameters(layout_.stride());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -223,39 +228,107 @@ std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size
   return losses;
 }
 
+namespace {
+
+std::string text(const Shape& shape) {
+  std::string out;
+  for (const std::size_t extent : shape) out += (out.empty() ? "" : ", ") + std::to_string(extent);
+  return "[" + out + "]";
+}
+
+std::string at(const SourcePlace& place) {
+  const std::string where = to_string(place);
+  return where.empty() ? "" : (place.line == 0 ? ", in " : ", at ") + where;
+}
+
+std::string text(std::size_t number, const LayerChoice& layer) {
+  return "layer " + std::to_string(number) + " (" + layer.plugin->name +
+         (layer.name.empty() ? "" : ", \"" + layer.name + "\"") + ")";
+}
+
+template <class Real>
+std::unique_ptr<Layer<Real>> make(const LayerChoice& choice, const LayerInputs& inputs) {
+  if constexpr (std::is_same_v<Real, float>) {
+    return choice.plugin->make_float(choice.options, inputs);
+  } else {
+    return choice.plugin->make_double(choice.options, inputs);
+  }
+}
+
+// The layer before `number` that has the name which it takes its skip from.
+std::size_t skip_of(std::span<const LayerChoice> layers, std::size_t number) {
+  const LayerChoice& taker = layers[number];
+  for (std::size_t i = 0; taker.plugin->takes_skip && i < number; ++i) {
+    if (!taker.from.empty() && layers[i].name == taker.from) return i;
+  }
+  if (!taker.plugin->takes_skip) return no_skip;
+  throw InputError("[model] " + text(number, taker) + " must take an earlier layer's output, got from = \"" +
+                   taker.from + "\"" + at(taker.place) + "; give that layer a name");
+}
+
+LayerChoice choose(const std::string& name, const GivenTable& given) {
+  const LayerPlugin* plugin = find_layer(name);
+  if (plugin == nullptr)
+    throw InputError("[model] activation must name a layer, got '" + name + "'; see ivory list layers");
+  return {.plugin = plugin, .options = resolve_options(plugin->options, given, "model", {})};
+}
+
+}  // namespace
+
+template <class Real>
+Network<Real> build_network(std::span<const LayerChoice> choices, const Shape& input, std::size_t outputs,
+                            const Loss& loss) {
+  std::vector<std::unique_ptr<Layer<Real>>> layers;
+  std::vector<std::size_t> skips;
+  Shape shape = input;
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    LayerChoice choice = choices[i];
+    skips.push_back(skip_of(choices, i));
+    const LayerInputs inputs(shape, skips.back() == no_skip ? Shape{} : layers[skips.back()]->output_shape());
+    if (i + 1 == choices.size() && choice.options.has("outputs") && choice.options.integer("outputs") == 0) {
+      choice.options.set("outputs", {static_cast<std::int64_t>(outputs), choice.place, false});
+    }
+    try {
+      layers.push_back(make<Real>(choice, inputs));
+    } catch (const InputError& error) {
+      const std::string message = error.what();
+      const std::size_t tag = message.starts_with("[model] ") ? 8 : 0;
+      throw InputError("[model] " + text(i, choice) + " cannot be built on " + text(shape) + at(choice.place) + ": " +
+                       message.substr(tag));
+    }
+    shape = layers.back()->output_shape();
+  }
+  if (layers.empty() || layers.back()->outputs() != outputs) {
+    const std::size_t last = choices.size() - 1;
+    throw InputError(
+        "[model] the last layer must have as many outputs as the data have classes or targets, " +
+        std::to_string(outputs) +
+        ", got " +
+        (layers.empty() ? "no layer" : text(shape) + " of " + text(last, choices[last]) + at(choices[last].place)) +
+        "; end with a dense layer and leave its outputs out");
+  }
+  return Network<Real>(std::move(layers), std::move(skips), loss);
+}
+
 template <class Real>
 Network<Real> make_mlp(std::size_t inputs, std::span<const std::size_t> hidden, std::size_t outputs,
                        const std::string& activation, bool bias, const Loss& loss) {
-  const auto make = [](const std::string& name, const GivenTable& given, std::size_t width) {
-    const LayerPlugin* plugin = find_layer(name);
-    if (plugin == nullptr)
-      throw InputError("[model] activation must name a layer, got '" + name + "'; see ivory list layers");
-    const Options options = resolve_options(plugin->options, given, "model", {});
-    if constexpr (std::is_same_v<Real, float>) {
-      return plugin->make_float(options, width);
-    } else {
-      return plugin->make_double(options, width);
-    }
+  std::vector<LayerChoice> layers;
+  const auto dense = [&](std::size_t width) {
+    layers.push_back(choose("dense", {{"outputs", {static_cast<std::int64_t>(width), {}}}, {"bias", {bias, {}}}}));
   };
-  const auto dense = [&](std::size_t in, std::size_t out) {
-    GivenTable given;
-    given["outputs"] = {static_cast<std::int64_t>(out), {}};
-    given["bias"] = {bias, {}};
-    return make("dense", given, in);
-  };
-  std::vector<std::unique_ptr<Layer<Real>>> layers;
-  std::size_t width = inputs;
-  for (const std::size_t next : hidden) {
-    layers.push_back(dense(width, next));
-    layers.push_back(make(activation, {}, next));
-    width = next;
+  for (const std::size_t width : hidden) {
+    dense(width);
+    layers.push_back(choose(activation, {}));
   }
-  layers.push_back(dense(width, outputs));
-  return Network<Real>(std::move(layers), {}, loss);
+  dense(outputs);
+  return build_network<Real>(layers, {inputs}, outputs, loss);
 }
 
 template class Network<float>;
 template class Network<double>;
+template Network<float> build_network(std::span<const LayerChoice>, const Shape&, std::size_t, const Loss&);
+template Network<double> build_network(std::span<const LayerChoice>, const Shape&, std::size_t, const Loss&);
 template Network<float> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool,
                                  const Loss&);
 template Network<double> make_mlp(std::size_t, std::span<const std::size_t>, std::size_t, const std::string&, bool,

@@ -43,6 +43,8 @@ class Network {
   std::size_t predicted() const;
   const Loss& trained_with() const { return loss_; }
   std::span<const std::unique_ptr<Layer<Real>>> layers() const { return layers_; }
+  /// Whether a layer takes random numbers in training (BatchShape::noise).
+  bool draws() const;
 
   /// Initial parameters [stride], a pure function of the seed.
   std::vector<Real> initialise(std::uint64_t seed) const;
@@ -107,6 +109,21 @@ class Network {
 
 /// The losses [clients] that a block's row losses [clients x rows] (host) add up to, in the order of the rows.
 std::vector<double> losses_of_rows(std::span<const double> row_losses, std::size_t rows);
+
+/// A layer of a network that is to be built.
+struct LayerChoice {
+  const LayerPlugin* plugin = nullptr;
+  Options options;
+  std::string name = {};   // by which later layers take its output; may be empty
+  std::string from = {};   // the earlier layer whose output it takes, too; empty: none
+  SourcePlace place = {};  // in the scenario, for messages
+};
+
+/// The network of these layers for examples of shape `input`. A last layer whose option `outputs` is 0 gets `outputs` of them.
+/// Throws InputError where shapes do not fit, naming the layer by its number (that of its parameters) and what it was given.
+template <class Real>
+Network<Real> build_network(std::span<const LayerChoice> layers, const Shape& input, std::size_t outputs,
+                            const Loss& loss = {});
 
 /// inputs -> hidden[0] -> activation -> ... -> outputs, with the named activation between dense layers. Throws InputError for an
 /// unknown activation.

@@ -54,6 +54,15 @@ VisitPlan VisitPlan::for_clients(std::span<const std::vector<std::uint32_t>> exa
   return plan;
 }
 
+StreamKey VisitPlan::key(Purpose purpose, std::uint64_t round, std::uint32_t client, std::uint64_t step,
+                         int sample) const {
+  return {.purpose = purpose,
+          .round = same_draws ? 0 : round,
+          .client = same_draws ? 0 : client,
+          .step = step,
+          .sample = static_cast<std::uint64_t>(sample)};
+}
+
 std::uint64_t VisitPlan::steps_of(std::size_t examples) const {
   if (examples == 0) return 0;
   if (steps > 0) return static_cast<std::uint64_t>(steps);
@@ -81,6 +90,7 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
       window_(device.shares_host_memory() ? 1 : steps_drawn(block_size * plan.batch)),
       drawn_(block_size * window_ * plan.batch), live_(block_size, 0), drawn_live_(block_size * window_, 0) {
   if (!device.shares_host_memory()) drawn_on_device_ = Buffer<std::uint32_t>(device, drawn_.size());
+  if (network.draws()) layer_noise_.resize(block_size);
   if (plan.start_gradients) start_gradient_ = Buffer<Real>(device, block_size * block_.stride);
   if (plan.curvature != Curvature::none) curvature_ = Buffer<Real>(device, block_size * block_.stride);
   if (optimizer.needs_hessian()) curvature_matrix_ = std::make_unique<CurvatureMatrix<Real>>(device, network);
@@ -107,10 +117,7 @@ void Trainer<Real>::draw_minibatches(std::size_t b, Order& order, const Visit<Re
   for (std::size_t place = 0; place < count; ++place) {
     if (order.next == order.shuffled.size()) {
       order.shuffled.assign(visit.examples.begin(), visit.examples.end());
-      StreamReader random(plan_.seed, {.purpose = Purpose::shuffle,
-                                       .round = plan_.same_draws ? 0 : visit.task.round,
-                                       .client = plan_.same_draws ? 0 : visit.task.client,
-                                       .step = order.epoch});
+      StreamReader random(plan_.seed, plan_.key(Purpose::shuffle, visit.task.round, visit.task.client, order.epoch));
       random.shuffle(order.shuffled.begin(), order.shuffled.size());
       order.next = 0;
       ++order.epoch;
@@ -129,6 +136,19 @@ BatchShape Trainer<Real>::shape() const {
           .live = live_.data(),
           .parameter_stride = block_.stride,
           .nominal = !device_.shares_host_memory()};
+}
+
+// The same with random numbers for the layers that draw some. Evaluation and start gradients have none: nothing is dropped there.
+template <class Real>
+BatchShape Trainer<Real>::training_shape(std::span<const Visit<Real>> visits, std::uint64_t step, int sample) {
+  BatchShape out = shape();
+  if (layer_noise_.empty()) return out;
+  for (std::size_t b = 0; b < visits.size(); ++b) {
+    layer_noise_[b] =
+        make_stream(plan_.seed, plan_.key(Purpose::dropout, visits[b].task.round, visits[b].task.client, step, sample));
+  }
+  out.noise = layer_noise_.data();
+  return out;
 }
 
 // Puts the minibatches drawn at `place` into x and labels. A client whose visit is over keeps its last one.
@@ -266,11 +286,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   const auto noise_of = [&](std::size_t b, std::uint64_t step, int sample) -> NoiseSource<Real> {
     const auto& task = visits[b].task;
     if (noise) return noise(task.round, task.client, step, sample);
-    return {.stream = make_stream(plan_.seed, {.purpose = Purpose::training_noise,
-                                               .round = plan_.same_draws ? 0 : task.round,
-                                               .client = plan_.same_draws ? 0 : task.client,
-                                               .step = step,
-                                               .sample = static_cast<std::uint64_t>(sample)})};
+    return {.stream =
+                make_stream(plan_.seed, plan_.key(Purpose::training_noise, task.round, task.client, step, sample))};
   };
 
   std::vector<Order> orders(count);
@@ -312,8 +329,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
           results[b].rate_sum += client.learning_rate;
         }
         for (int sample = 0; sample < samples; ++sample) {
-          network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
-                            block_.gradient.data(), row_losses_.data());
+          network_.gradient(device_, training_shape(visits, t, sample), block_.point.data(), x_.data(), labels_.data(),
+                            workspace_, block_.gradient.data(), row_losses_.data());
           if (curvature_matrix_ != nullptr) take_hessians();
           step_gradient_.apply(block_);
           const bool step_ends = sample + 1 == samples;

@@ -34,6 +34,8 @@ struct VisitPlan {
 
   /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
   VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;
+  /// The key of a visit's random numbers; with same_draws that of client 0 in round 0.
+  StreamKey key(Purpose purpose, std::uint64_t round, std::uint32_t client, std::uint64_t step, int sample = 0) const;
   /// Steps that a visit with so many examples takes.
   std::uint64_t steps_of(std::size_t examples) const;
 };
@@ -93,6 +95,7 @@ class Trainer {
   void draw_minibatches(std::size_t b, Order& order, const Visit<Real>& visit, std::size_t count);
   void gather(std::size_t place);
   BatchShape shape() const;
+  BatchShape training_shape(std::span<const Visit<Real>> visits, std::uint64_t step, int sample);
   void repeat_steps(std::span<const std::uint64_t> steps,
                     const std::function<void(std::size_t b, std::size_t count)>& draw,
                     const std::function<void(std::uint64_t t)>& step);
@@ -120,6 +123,7 @@ class Trainer {
   std::vector<std::uint32_t> drawn_;          // [block x window x batch] rows of the data set
   Buffer<std::uint32_t> drawn_on_device_;     // the same, where the device has memory of its own
   std::vector<int> live_, drawn_live_;        // [block] of this step, [block x window]
+  std::vector<Stream> layer_noise_;           // [block] of this step, where a layer draws
 };
 
 }  // namespace ivory

@@ -16,6 +16,8 @@
 #include "ivory/registry.hpp"
 #include "src/cli.hpp"
 #include "src/data_sets.hpp"
+#include "src/model.hpp"
+#include "src/models.hpp"
 #include "src/option_messages.hpp"
 #include "src/partition.hpp"
 #include "src/progress.hpp"
@@ -67,6 +69,7 @@ std::string type_name(const OptionSpec& spec) {
     std::string operator()(double) const { return "real"; }
     std::string operator()(const std::string&) const { return "text"; }
     std::string operator()(const std::vector<double>&) const { return "reals"; }
+    std::string operator()(const std::vector<OptionTable>&) const { return "tables"; }
   };
   return std::visit(Name{}, spec.default_value);
 }
@@ -190,6 +193,35 @@ std::vector<Kind> algorithm_kinds() {
   return kinds;
 }
 
+/// "; 650 parameters for 1x28x28 inputs of 10 classes ..." of a model that has no required keys.
+std::string parameters_text(const Model& model) {
+  Options options;
+  options.set("kind", {model.kind.name, {}, true});
+  for (const OptionSpec& spec : model.kind.options) {
+    if (spec.required) return "";
+    options.set(spec.name, {spec.default_value, {}, false});
+  }
+  struct Data {
+    Shape shape;
+    std::size_t classes;
+  };
+  std::vector<std::string> counts;
+  for (const Data& data : {Data{{1, 28, 28}, 10}, Data{{3, 32, 32}, 10}, Data{{3, 32, 32}, 100}}) {
+    const auto network = build_network<float>(layers_of(options), data.shape, data.classes);
+    counts.push_back(fmt::format("{} for {} inputs and {} classes", network.layout().size(), fmt::join(data.shape, "x"),
+                                 data.classes));
+  }
+  return fmt::format(". Parameters: {}", fmt::join(counts, ", "));
+}
+
+std::vector<Kind> model_kinds() {
+  std::vector<Kind> kinds;
+  for (const Model& model : models()) {
+    kinds.push_back({model.kind.name, model.kind.help + parameters_text(model), model.kind.options});
+  }
+  return kinds;
+}
+
 std::vector<Kind> scenario_kinds() {
   const ScenarioTable& top = *find_table("");
   std::vector<Kind> kinds = {{"top level", top.help + " (these keys come before the first table)", top.options}};
@@ -218,7 +250,8 @@ std::vector<Topic> topics() {
   return {
       {"algorithms", "[server] algorithm", "how the server puts clients together", algorithm_kinds},
       {"optimizers", "[clients.optimizer] name", "how a client trains", [] { return kinds_of(optimizer_plugins()); }},
-      {"layers", "", "what networks are made of", [] { return kinds_of(layer_plugins()); }},
+      {"models", "[model] kind", "networks, as lists of layers", model_kinds, &common_model_options()},
+      {"layers", "[model] layers", "what networks are made of", [] { return kinds_of(layer_plugins()); }},
       {"datasets", "[data] kind", "where examples come from",
        [] { return std::vector<Kind>(dataset_kinds().begin(), dataset_kinds().end()); }, &common_data_options()},
       {"partitions", "[partition] kind", "how examples are divided among clients",
@@ -276,12 +309,12 @@ int list(const std::string& topic_name, const std::string& name) {
 
 void add_list(CLI::App& app, Action& chosen) {
   CLI::App* verb =
-      app.add_subcommand("list", "List algorithms, optimizers, layers, datasets, partitions, scenario keys");
+      app.add_subcommand("list", "List algorithms, optimizers, models, layers, datasets, partitions, scenario keys");
   struct Flags {
     std::string topic, name;
   };
   const auto flags = std::make_shared<Flags>();
-  verb->add_option("TOPIC", flags->topic, "algorithms, optimizers, layers, datasets, partitions or scenario")
+  verb->add_option("TOPIC", flags->topic, "algorithms, optimizers, models, layers, datasets, partitions or scenario")
       ->option_text(" ");
   verb->add_option("NAME", flags->name, "One of them only")->option_text(" ");
   verb->footer(examples);

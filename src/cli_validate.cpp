@@ -95,8 +95,12 @@ class Checker {
   std::vector<std::unique_ptr<DrawnPartition>> partitions_;
 };
 
-/// "64-32-10 relu"; the ends are "?" without data.
+/// "64-32-10 relu", "resnet20 3x32x32-10"; the ends are "?" without data.
 std::string model_text(const Scenario& arm, const LoadedData& data) {
+  if (const std::string& kind = arm.model.text("kind"); kind != "mlp") {
+    if (!data.split) return kind;
+    return fmt::format("{} {}-{}", kind, fmt::join(data.split->train.example_shape(), "x"), data.split->train.classes);
+  }
   std::string text = data.split ? fmt::format("{}", data.split->train.features) : "?";
   for (const double width : arm.model.reals("hidden")) text += fmt::format("-{:.0f}", width);
   text += data.split ? fmt::format("-{}", data.split->train.classes) : "-?";

@@ -6,6 +6,8 @@
 #include "ivory/error.hpp"
 #include "src/data_common.hpp"
 #include "src/hdf5_file.hpp"
+#include "src/model_layers.hpp"
+#include "src/models.hpp"
 
 namespace ivory {
 
@@ -26,12 +28,17 @@ std::string find_init(const Scenario& scenario, const std::string& init) {
 
 }  // namespace
 
+std::vector<LayerChoice> layers_of(const Options& model) {
+  Problems problems;
+  std::vector<LayerChoice> layers =
+      resolve_layers(find_model(model.text("kind"))->layers(model), "model.layers", problems);
+  if (!problems.empty()) throw InputError(fmt::format("{}", fmt::join(problems, "\n")));
+  return layers;
+}
+
 template <class Real>
 Network<Real> make_network(const Scenario& scenario, const Dataset& data) {
-  std::vector<std::size_t> hidden;
-  for (const double width : scenario.model.reals("hidden")) hidden.push_back(static_cast<std::size_t>(width));
-  return make_mlp<Real>(data.features, hidden, static_cast<std::size_t>(data.classes),
-                        scenario.model.text("activation"), scenario.model.boolean("bias"));
+  return build_network<Real>(layers_of(scenario.model), data.example_shape(), static_cast<std::size_t>(data.classes));
 }
 template Network<float> make_network(const Scenario&, const Dataset&);
 template Network<double> make_network(const Scenario&, const Dataset&);

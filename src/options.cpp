@@ -45,6 +45,9 @@ std::string rule_text(const OptionSpec& spec) {
       const std::string range = range_text(spec);
       return "must be a list of finite numbers" + (range.empty() ? range : ", each" + range);
     }
+    std::string operator()(const std::vector<OptionTable>&) const {
+      return "must be a list of tables [ { ... }, ... ]";
+    }
   };
   return std::visit(Phrase{spec}, spec.default_value) + unit;
 }
@@ -81,6 +84,7 @@ std::string defect(const OptionSpec& spec, OptionValue& value) {
 
 /// What to do about it: `; did you mean "adam"?`, `; write it in quotes`, `; write 5`.
 std::string advice(const OptionSpec& spec, const OptionValue& value) {
+  if (std::holds_alternative<std::vector<OptionTable>>(spec.default_value)) return {};
   if (std::holds_alternative<std::vector<double>>(spec.default_value) &&
       !std::holds_alternative<std::vector<double>>(value)) {
     return "; lists stand in [ ]";
@@ -236,6 +240,9 @@ const std::string& Options::text(std::string_view name) const { return typed<std
 const std::vector<double>& Options::reals(std::string_view name) const {
   return typed<std::vector<double>>(row(name), name, "a list of numbers");
 }
+const std::vector<OptionTable>& Options::tables(std::string_view name) const {
+  return typed<std::vector<OptionTable>>(row(name), name, "a list of tables");
+}
 bool Options::given(std::string_view name) const { return row(name).given; }
 SourcePlace Options::place(std::string_view name) const { return row(name).place; }
 
@@ -294,8 +301,30 @@ std::string to_toml(const OptionValue& value) {
     std::string operator()(double real) const { return toml_real(real); }
     std::string operator()(const std::string& text) const { return toml_text(text); }
     std::string operator()(const std::vector<double>& reals) const { return toml_list(reals); }
+    std::string operator()(const std::vector<OptionTable>& tables) const {
+      std::vector<std::string> texts;
+      for (const OptionTable& table : tables) texts.push_back(to_toml(table));
+      return fmt::format("[{}]", fmt::join(texts, ", "));
+    }
   };
   return std::visit(Writer{}, value);
 }
+
+std::string to_toml(const OptionTable& table) {
+  constexpr std::string_view first = "layer";
+  std::vector<std::string> rows;
+  const auto add = [&](const auto& row) {
+    rows.push_back(fmt::format("{} = {}", qualified("", row.first), to_toml(row.second.value)));
+  };
+  const auto chosen = table.keys.find(first);
+  if (chosen != table.keys.end()) add(*chosen);
+  for (const auto& row : table.keys) {
+    if (row.first != first) add(row);
+  }
+  return rows.empty() ? "{}" : fmt::format("{{ {} }}", fmt::join(rows, ", "));
+}
+
+bool operator==(const GivenOption& a, const GivenOption& b) { return a.value == b.value; }
+bool operator==(const OptionTable& a, const OptionTable& b) { return a.keys == b.keys; }
 
 }  // namespace ivory

@@ -90,6 +90,7 @@ void check_length_of_text(const Scenario& scenario, Problems& problems) {
 }
 
 void check_model(const Options& model, Problems& problems) {
+  if (!model.has("hidden")) return;
   for (const double width : model.reals("hidden")) {
     if (std::trunc(width) == width) continue;
     problems.push_back(fmt::format("[scenario] model.hidden must hold whole numbers, got {}{}", shown(width),

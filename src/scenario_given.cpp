@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "ivory/error.hpp"
 #include "src/option_messages.hpp"
@@ -63,17 +64,40 @@ class Sorter {
       } else if (known_table) {
         problems_.push_back(
             fmt::format("[scenario] {} must be a table{}; write [{}] with its keys below", full, where(here), full));
-      } else if (auto value = convert(node)) {
-        target.keys.insert_or_assign(key_name, GivenOption{std::move(*value), here});
       } else {
-        problems_.push_back(fmt::format(
-            "[scenario] {} must be true, false, a number, a text or a list of numbers within 2^53, got {}{}", full,
-            type_name(node), where(here)));
+        read_value(node, full, here, key_name, target.keys);
       }
     }
   }
 
  private:
+  void read_value(const toml::node& node, const std::string& full, const SourcePlace& here, const std::string& key,
+                  GivenTable& keys) {
+    const toml::array* list = node.as_array();
+    if (list != nullptr && !list->empty() && list->is_homogeneous(toml::node_type::table)) {
+      keys.insert_or_assign(key, GivenOption{read_tables(*list, full), here});
+    } else if (auto value = convert(node)) {
+      keys.insert_or_assign(key, GivenOption{std::move(*value), here});
+    } else {
+      problems_.push_back(
+          fmt::format("[scenario] {} must be true, false, a number, a text or a list of numbers within 2^53, got {}{}",
+                      full, type_name(node), where(here)));
+    }
+  }
+
+  std::vector<OptionTable> read_tables(const toml::array& list, const std::string& full) {
+    std::vector<OptionTable> tables;
+    for (const toml::node& entry : list) {
+      OptionTable& table = tables.emplace_back();
+      table.place = place(entry.source());
+      const std::string name = fmt::format("{}[{}]", full, tables.size() - 1);
+      for (auto&& [key, node] : *entry.as_table()) {
+        read_value(node, qualified(name, key.str()), place(key.source()), std::string(key.str()), table.keys);
+      }
+    }
+    return tables;
+  }
+
   static std::optional<OptionValue> convert(const toml::node& node) {
     if (const auto* flag = node.as_boolean()) return flag->get();
     if (const auto* whole = node.as_integer()) return std::int64_t{whole->get()};
@@ -204,11 +228,11 @@ void drop_replaced_clients_keys(GivenScenario& onto, const GivenScenario& change
 }
 
 void drop_former_choice(GivenScenario& onto, const GivenScenario& changes, const ChoiceTable& choice) {
-  const std::string *before = onto.text(choice.table, choice.key), *after = changes.text(choice.table, choice.key);
-  if (before == nullptr || after == nullptr || *before == *after) return;
-  const Kind *former = choice.find(*before), *chosen = choice.find(*after);
-  if (former == nullptr || chosen == nullptr) return;  // reported where the choice is resolved
-  std::erase_if(onto.tables.find(choice.table)->second.keys,
+  const auto table = onto.tables.find(choice.table);
+  if (table == onto.tables.end() || changes.text(choice.table, choice.key) == nullptr) return;
+  const Kind *former = choice.chosen_in(onto), *chosen = choice.chosen_in(changes);
+  if (former == nullptr || chosen == nullptr || former == chosen) return;  // unknown ones are reported when resolved
+  std::erase_if(table->second.keys,
                 [&](const auto& row) { return choice.takes(*former, row.first) && !choice.takes(*chosen, row.first); });
 }
 
@@ -219,6 +243,17 @@ const std::string* GivenScenario::text(std::string_view table, std::string_view 
   if (found == tables.end()) return nullptr;
   const auto row = found->second.keys.find(key);
   return row == found->second.keys.end() ? nullptr : std::get_if<std::string>(&row->second.value);
+}
+
+std::optional<Options> resolve_options(const std::vector<OptionSpec>& specs, const GivenTable& given,
+                                       const std::string& table, const SourcePlace& table_place, Problems& problems) {
+  try {
+    return resolve_options(specs, given, table, table_place);
+  } catch (const InputError& error) {
+    std::istringstream lines(error.what());
+    for (std::string line; std::getline(lines, line);) problems.push_back(line);
+    return std::nullopt;
+  }
 }
 
 bool is_arm_name(std::string_view name) {

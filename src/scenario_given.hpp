@@ -1,6 +1,7 @@
 // What a scenario file says, before defaults and checks of meaning: values with their places, sorted by table.
 #pragma once
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,10 @@ namespace ivory {
 
 /// Messages of everything wrong with a scenario, so that one reading reports them all.
 using Problems = std::vector<std::string>;
+
+/// resolve_options whose messages go to `problems`; empty where there are some.
+std::optional<Options> resolve_options(const std::vector<OptionSpec>& specs, const GivenTable& given,
+                                       const std::string& table, const SourcePlace& table_place, Problems& problems);
 
 /// A scenario file, one arm of it, or one --set.
 struct GivenScenario {

@@ -6,9 +6,9 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <sstream>
 
 #include "ivory/error.hpp"
+#include "src/model_layers.hpp"
 #include "src/option_messages.hpp"
 #include "src/scenario_checks.hpp"
 #include "src/scenario_given.hpp"
@@ -46,6 +46,7 @@ class Resolver {
       if (!options) continue;
       if (choice.table == "data") scenario.data = std::move(*options);
       if (choice.table == "partition") scenario.partition = std::move(*options);
+      if (choice.table == "model") scenario.model = with_checked_layers(std::move(*options), problems);
       if (choice.table == "clients.optimizer") {
         scenario.optimizer_name = *arm.given.text(choice.table, choice.key);
         scenario.optimizer = std::move(*options);
@@ -56,7 +57,6 @@ class Resolver {
         algorithm_place = arm.given.tables.find(choice.table)->second.keys.find(choice.key)->second.place;
       }
     }
-    if (auto model = fixed("model", arm.given, problems)) scenario.model = std::move(*model);
     if (auto clients = fixed("clients", arm.given, problems))
       scenario.clients = steps_before_epochs(std::move(*clients));
     if (auto evaluation = fixed("evaluation", arm.given, problems)) scenario.evaluation = std::move(*evaluation);
@@ -75,14 +75,14 @@ class Resolver {
     const auto& specs = find_table(name)->options;
     auto [place, keys] = table(given, name);
     report_misplaced(name, specs, keys, problems);
-    return resolved(specs, keys, name, place, problems);
+    return resolve_options(specs, keys, name, place, problems);
   }
 
   std::optional<Options> chosen(const ChoiceTable& choice, const GivenScenario& given, Problems& problems) const {
     auto [place, keys] = table(given, choice.table);
     GivenTable choosing;
     if (const auto key = keys.find(choice.key); key != keys.end()) choosing.insert(*key);
-    const auto choice_made = resolved({choice.key_spec()}, choosing, choice.table, place, problems);
+    const auto choice_made = resolve_options({choice.key_spec()}, choosing, choice.table, place, problems);
     if (!choice_made) return std::nullopt;
     const Kind& kind = *choice.find(choice_made->text(choice.key));
     settle_foreign(choice, kind, keys, problems);
@@ -92,18 +92,7 @@ class Resolver {
       specs.erase(specs.begin());
       keys.erase(choice.key);
     }
-    return resolved(specs, keys, choice.table, place, problems);
-  }
-
-  static std::optional<Options> resolved(const std::vector<OptionSpec>& specs, const GivenTable& keys,
-                                         const std::string& name, const SourcePlace& place, Problems& problems) {
-    try {
-      return resolve_options(specs, keys, name, place);
-    } catch (const InputError& error) {
-      std::istringstream lines(error.what());
-      for (std::string line; std::getline(lines, line);) problems.push_back(line);
-      return std::nullopt;
-    }
+    return resolve_options(specs, keys, choice.table, place, problems);
   }
 
   /// Takes out keys that belong to another alternative: an error, but for a --set that another arm can use.
@@ -124,8 +113,7 @@ class Resolver {
 
   bool some_arm_takes(const ChoiceTable& choice, std::string_view key) const {
     return std::any_of(arms_.begin(), arms_.end(), [&](const Arm& arm) {
-      const std::string* name = arm.given.text(choice.table, choice.key);
-      const Kind* kind = name != nullptr ? choice.find(*name) : nullptr;
+      const Kind* kind = choice.chosen_in(arm.given);
       return kind != nullptr && choice.takes(*kind, key);
     });
   }
@@ -173,6 +161,14 @@ class Resolver {
       problems.push_back(fmt::format("[scenario] arm must be made of letters, digits, _ and -, got {}{}",
                                      shown(top.text("arm")), where(top.place("arm"))));
     }
+  }
+
+  /// [model] layers with every option of every layer.
+  static Options with_checked_layers(Options model, Problems& problems) {
+    if (!model.has("layers")) return model;
+    const auto layers = resolve_layers(model.tables("layers"), "model.layers", problems);
+    model.set("layers", {spelt_out(layers), model.place("layers"), true});
+    return model;
   }
 
   /// `steps` alone switches the default of `epochs` off.

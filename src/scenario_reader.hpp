@@ -14,7 +14,7 @@ struct ScenarioTable {
   std::string help;
   std::vector<OptionSpec> options;
 };
-/// The tables whose keys do not depend on a plug-in: model, clients, evaluation, log (and the top-level keys as "").
+/// The tables whose keys do not depend on a choice: clients, evaluation, log (and the top-level keys as "").
 const std::vector<ScenarioTable>& scenario_tables();
 
 /// The arms of the file in order (one unnamed arm without [[compare]]). `overrides` are "key=value" with dotted keys and TOML

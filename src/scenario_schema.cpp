@@ -4,7 +4,9 @@
 
 #include "ivory/registry.hpp"
 #include "src/data_sets.hpp"
+#include "src/models.hpp"
 #include "src/partition.hpp"
+#include "src/scenario_given.hpp"
 
 namespace ivory {
 namespace {
@@ -47,28 +49,6 @@ Specs top_keys() {
   OptionSpec rounds = count("rounds", 1, 1, most_rounds, "rounds", "rounds of communication");
   rounds.required = true;
   return {name, arm, count("seed", 1, 0, 0x1p53, "", "every random number of the run follows from it"), rounds};
-}
-
-Specs model_keys() {
-  OptionSpec hidden{.name = "hidden",
-                    .default_value = std::vector<double>(),
-                    .help = "widths of the hidden layers, such as [200, 100]; [] is a linear model",
-                    .unit = "units",
-                    .low = 1,
-                    .high = 1 << 20,
-                    .required = true};
-  OptionSpec init{.name = "init",
-                  .default_value = std::string(),
-                  .help =
-                      "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; "
-                      "empty: PyTorch's default initialisation from the seed"};
-  std::vector<std::string> activations;
-  for (const LayerPlugin& layer : layer_plugins()) {
-    if (layer.activation) activations.push_back(layer.name);
-  }
-  return {choice("kind", "mlp", {"mlp"}, "mlp: dense layers with an activation between them, logits at the end"),
-          hidden, choice("activation", "relu", activations, "between the dense layers"),
-          flag("bias", true, "dense layers add a bias"), init};
 }
 
 Specs clients_keys() {
@@ -167,6 +147,12 @@ std::vector<Kind> kinds_of(std::span<const Plugin> plugins) {
   return kinds;
 }
 
+std::vector<Kind> model_kinds() {
+  std::vector<Kind> kinds;
+  for (const Model& model : models()) kinds.push_back(model.kind);
+  return kinds;
+}
+
 std::vector<Kind> copied(std::span<const Kind> kinds) { return {kinds.begin(), kinds.end()}; }
 
 bool declares(const Specs& specs, std::string_view name) {
@@ -178,7 +164,6 @@ bool declares(const Specs& specs, std::string_view name) {
 const std::vector<ScenarioTable>& scenario_tables() {
   static const std::vector<ScenarioTable> tables = {
       {"", "the run", top_keys()},
-      {"model", "the network", model_keys()},
       {"clients", "who trains, and how long", clients_keys()},
       {"evaluation", "what is measured, and when", evaluation_keys()},
       {"log", "what the log keeps beside the metrics", log_keys()},
@@ -197,6 +182,7 @@ std::vector<ChoiceTable> choice_tables() {
   return {
       {"data", "kind", common_data_options(), copied(dataset_kinds()), true},
       {"partition", "kind", common_partition_options(), copied(partition_kinds()), true},
+      {"model", "kind", common_model_options(), model_kinds(), true, "mlp"},
       {"clients.optimizer", "name", {}, kinds_of(optimizer_plugins()), false},
       {"server", "algorithm", {}, kinds_of(algorithm_plugins()), false},
   };
@@ -211,6 +197,11 @@ const Kind* ChoiceTable::find(std::string_view kind) const {
   return found == kinds.end() ? nullptr : &*found;
 }
 
+const Kind* ChoiceTable::chosen_in(const GivenScenario& given) const {
+  const std::string* name = given.text(table, key);
+  return find(name != nullptr ? *name : default_name);
+}
+
 std::vector<std::string> ChoiceTable::names() const {
   std::vector<std::string> out;
   for (const Kind& kind : kinds) out.push_back(kind.name);
@@ -222,7 +213,7 @@ bool ChoiceTable::takes(const Kind& kind, std::string_view option) const {
 }
 
 OptionSpec ChoiceTable::key_spec() const {
-  return {.name = key, .default_value = std::string(), .choices = names(), .required = true};
+  return {.name = key, .default_value = default_name, .choices = names(), .required = default_name.empty()};
 }
 
 Specs ChoiceTable::specs(const Kind& kind) const {

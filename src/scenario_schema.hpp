@@ -12,15 +12,20 @@ namespace ivory {
 inline constexpr double default_step_factor =
     0.1;  // of clients.schedule_step_factor; a resolved scenario spells it out
 
+struct GivenScenario;
+
 /// A table in which one key chooses between alternatives with their own keys: [server] algorithm = "vb_admm".
 struct ChoiceTable {
   std::string table;
   std::string key;                 // "kind", "name" or "algorithm"
   std::vector<OptionSpec> common;  // keys of every alternative
   std::vector<Kind> kinds;
-  bool key_is_option = false;  // the key stays in the resolved Options (it has no member of its own in Scenario)
+  bool key_is_option = false;     // the key stays in the resolved Options (it has no member of its own in Scenario)
+  std::string default_name = {};  // what is chosen where the key is absent; empty: the key is required
 
   const Kind* find(std::string_view kind) const;
+  /// What `given` chooses, by default where it has no key; null where that has no such name.
+  const Kind* chosen_in(const GivenScenario& given) const;
   std::vector<std::string> names() const;
   /// Whether the table may hold `option` when `kind` is chosen: the choosing key, a common one or one of the kind's.
   bool takes(const Kind& kind, std::string_view option) const;
@@ -29,7 +34,7 @@ struct ChoiceTable {
   OptionSpec key_spec() const;
 };
 
-/// [data], [partition], [clients.optimizer] and [server], from the registries.
+/// [data], [partition], [model], [clients.optimizer] and [server], from the registries.
 std::vector<ChoiceTable> choice_tables();
 
 /// Full names of all tables, "clients.optimizer" among them, without the top level.

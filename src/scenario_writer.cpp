@@ -10,6 +10,12 @@ namespace {
 using Lines = std::back_insert_iterator<std::string>;
 
 void write_row(Lines out, std::string_view key, const OptionValue& value) {
+  if (const auto* tables = std::get_if<std::vector<OptionTable>>(&value)) {
+    fmt::format_to(out, "{} = [\n", key);
+    for (const OptionTable& table : *tables) fmt::format_to(out, "  {},\n", to_toml(table));
+    fmt::format_to(out, "]\n");
+    return;
+  }
   fmt::format_to(out, "{} = {}\n", key, to_toml(value));
 }
 

@@ -164,8 +164,11 @@ class Dense final : public Layer<Real> {
 
 template <class Real>
 std::unique_ptr<Layer<Real>> make(const Options& options, const LayerInputs& inputs) {
-  return std::make_unique<Dense<Real>>(inputs.features(), static_cast<std::size_t>(options.integer("outputs")),
-                                       options.boolean("bias"));
+  const auto outputs = static_cast<std::size_t>(options.integer("outputs"));
+  if (outputs == 0) {
+    throw InputError("[model] dense needs outputs >= 1 where it is not the last layer, got 0; write its width");
+  }
+  return std::make_unique<Dense<Real>>(inputs.features(), outputs, options.boolean("bias"));
 }
 
 }  // namespace
@@ -174,12 +177,11 @@ LayerPlugin dense_plugin() {
   return {.name = "dense",
           .help = "fully connected, weight [out, in] and bias [out] as torch.nn.Linear",
           .options = {{.name = "outputs",
-                       .default_value = std::int64_t{10},
-                       .help = "width of the output",
+                       .default_value = std::int64_t{0},
+                       .help = "width of the output; 0, in the last layer: as many as the data have classes",
                        .unit = "features",
-                       .low = 1,
-                       .high = 1 << 24,
-                       .required = true},
+                       .low = 0,
+                       .high = 1 << 24},
                       {.name = "bias", .default_value = true, .help = "add a bias vector"}},
           .make_float = make<float>,
           .make_double = make<double>};

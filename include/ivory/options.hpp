@@ -21,8 +21,26 @@ struct SourcePlace {
 /// "file:line:column", or the plain file text (such as "--set clients.batch") when there is no line.
 std::string to_string(const SourcePlace& place);
 
+struct OptionTable;
+
 /// `real` accepts an integer in the file; nothing else converts.
-using OptionValue = std::variant<bool, std::int64_t, double, std::string, std::vector<double>>;
+using OptionValue =
+    std::variant<bool, std::int64_t, double, std::string, std::vector<double>, std::vector<OptionTable>>;
+
+/// A value as the user wrote it, with its place. Equal values are equal wherever they stand.
+struct GivenOption {
+  OptionValue value;
+  SourcePlace place;
+};
+using GivenTable = std::map<std::string, GivenOption, std::less<>>;
+bool operator==(const GivenOption& a, const GivenOption& b);
+
+/// One table of a list: { layer = "dense", outputs = 10 }.
+struct OptionTable {
+  GivenTable keys;
+  SourcePlace place = {};
+};
+bool operator==(const OptionTable& a, const OptionTable& b);
 
 /// One key: its type is that of `default_value`. `required` keys have a default only for its type.
 struct OptionSpec {
@@ -45,13 +63,6 @@ struct Kind {
   std::vector<OptionSpec> options;
 };
 
-/// A value as the user wrote it, with its place.
-struct GivenOption {
-  OptionValue value;
-  SourcePlace place;
-};
-using GivenTable = std::map<std::string, GivenOption, std::less<>>;
-
 /// Resolved options of one table: every declared key has a value. Getters assert the declared type.
 class Options {
  public:
@@ -60,6 +71,7 @@ class Options {
   double real(std::string_view name) const;
   const std::string& text(std::string_view name) const;
   const std::vector<double>& reals(std::string_view name) const;
+  const std::vector<OptionTable>& tables(std::string_view name) const;
 
   bool has(std::string_view name) const { return rows_.find(name) != rows_.end(); }
   bool given(std::string_view name) const;  // set by the user, not a default
@@ -89,5 +101,7 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
 
 /// A value as TOML text: 1 -> "1", 0.1 -> "0.1", "a" -> "\"a\"". Doubles round-trip.
 std::string to_toml(const OptionValue& value);
+/// As an inline table: { layer = "dense", bias = true, outputs = 10 }; "layer", which chooses the other keys, comes first.
+std::string to_toml(const OptionTable& table);
 
 }  // namespace ivory

@@ -107,6 +107,6 @@ BOOST_AUTO_TEST_CASE(a_network_starts_from_its_seed_alone) {
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {
   BOOST_CHECK_THROW(dense<float>(5, 0, true), InputError);
-  BOOST_CHECK_THROW(make_layer<float>("dense", {}, 5), InputError);  // outputs is required
+  BOOST_CHECK_THROW(make_layer<float>("dense", {}, 5), InputError);  // only a network knows the classes
   BOOST_CHECK_THROW(make_layer<float>("dense", {{"outputs", 3}, {"output", 3}}, 5), InputError);
 }

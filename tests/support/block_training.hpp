@@ -2,6 +2,8 @@
 #pragma once
 #include <algorithm>
 #include <numeric>
+#include <string>
+#include <tuple>
 #include <vector>
 
 #include "clients/trainer.hpp"
@@ -27,16 +29,50 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
+/// The layers by name and options; one with a list of `outputs` of 0 at its end.
+inline std::vector<LayerChoice> chosen_layers(
+    const std::vector<std::tuple<std::string, GivenTable, std::string, std::string>>& layers) {
+  std::vector<LayerChoice> choices;
+  for (const auto& [plugin, given, name, from] : layers) {
+    LayerChoice& choice = choices.emplace_back();
+    choice.plugin = find_layer(plugin);
+    choice.options = resolve_options(choice.plugin->options, given, plugin, {});
+    choice.name = name, choice.from = from;
+  }
+  return choices;
+}
+
+/// A network of every kind of layer that has no image: normalisation, a residual addition, dropout.
+template <class Real>
+Network<Real> residual_network(std::size_t inputs, std::size_t classes, double p) {
+  const auto whole = [](std::int64_t value) { return GivenOption{value, {}}; };
+  return build_network<Real>(chosen_layers({{"dense", {{"outputs", whole(6)}}, "", ""},
+                                            {"group_norm", {{"groups", whole(2)}}, "a", ""},
+                                            {"tanh", {}, "b", ""},
+                                            {"dropout", {{"p", {p, {}}}}, "", ""},
+                                            {"dense", {{"outputs", whole(6)}, {"bias", {false, {}}}}, "", ""},
+                                            {"add", {}, "", "b"},
+                                            {"sigmoid", {}, "", ""},
+                                            {"add", {}, "", "a"},
+                                            {"add", {}, "", "b"},
+                                            {"dropout", {{"p", {p, {}}}}, "", ""},
+                                            {"dense", {}, "", ""}}),
+                             {inputs}, classes);
+}
+
 /// What clients minimise beside their loss. `sites`: an anchor and, but for the first, a site. `mixed`, in turn: a site and a
 /// common mean; an isotropic anchor, unsquared with point optimizers; an isotropic anchor and a common mean.
 enum class ClientTerms { none, sites, mixed };
 
-/// Trains clients of unequal size in blocks of `block`, and returns every client's result.
+/// Trains clients of unequal size in blocks of `block`, and returns every client's result. `own`: another network than an MLP,
+/// with 7 inputs and 4 classes.
 inline std::vector<Outcome> train_in_blocks(Device& device, const Optimizer<float>& optimizer, const VisitPlan& plan,
-                                            std::size_t block, ClientTerms kind = ClientTerms::none) {
+                                            std::size_t block, ClientTerms kind = ClientTerms::none,
+                                            const Network<float>* own = nullptr) {
   const Dataset data = labelled_noise(200, 7, 4);
   const std::vector<std::size_t> hidden = {6, 5};
-  const Network<float> network = make_mlp<float>(7, hidden, 4, "tanh", true);
+  const Network<float> mlp = make_mlp<float>(7, hidden, 4, "tanh", true);
+  const Network<float>& network = own != nullptr ? *own : mlp;
   const std::size_t size = network.layout().size(), stride = network.layout().stride();
   const Buffer<float> start(device, network.initialise(9));
   std::vector<float> site_values(2 * stride), anchor_values(stride);

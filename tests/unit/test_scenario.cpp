@@ -143,7 +143,16 @@ OptionValue other_value(const OptionSpec& spec) {
       return spec.choices.empty() ? value + "é\"\n" : value;
     }
     OptionValue operator()(const std::vector<double>&) const {
+      if (spec.name == "hidden") return std::vector<double>{3, 2};  // whole numbers only
       return std::vector<double>{low + (high - low) / 3, low + (high - low) / 7};
+    }
+    OptionValue operator()(const std::vector<OptionTable>&) const {  // layers with every key
+      const auto text = [](const std::string& value) { return GivenOption{value, {}}; };
+      return std::vector<OptionTable>{
+          {{{"layer", text("relu")}, {"name", text("é \" and \\")}}},
+          {{{"layer", text("add")}, {"from", text("é \" and \\")}, {"shortcut", text("pad")}}},
+          {{{"layer", text("dense")}, {"outputs", {std::int64_t{7}, {}}}, {"bias", {false, {}}}}},
+          {{{"layer", text("dropout")}, {"p", {0.1 + 0.2, {}}}}}};
     }
   };
   return std::visit(Change{spec, low, high}, spec.default_value);
@@ -181,6 +190,7 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
       }
       if (choice.table == "data") scenario.data = options;
       if (choice.table == "partition") scenario.partition = options;
+      if (choice.table == "model") scenario.model = options;
       if (choice.table == "clients.optimizer") scenario.optimizer = options, scenario.optimizer_name = kind.name;
       if (choice.table == "server") {
         scenario.algorithm = options,

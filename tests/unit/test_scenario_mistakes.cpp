@@ -99,10 +99,14 @@ BOOST_AUTO_TEST_CASE(values_no_key_has) {
              "[scenario] clients.count" + rule + "a time, at dir/a.toml:11:1");
   BOOST_TEST(refusal(replaced("count = 4", "count = 1979-05-27T07:32:00Z")) ==
              "[scenario] clients.count" + rule + "a date and time, at dir/a.toml:11:1");
-  for (const char* list : {"[\"5\"]", "[true]", "[[5]]", "[5, \"x\"]", "[9007199254740993]", "[{a = 1}]"}) {
+  for (const char* list : {"[\"5\"]", "[true]", "[[5]]", "[5, \"x\"]", "[9007199254740993]", "[{a = 1}, 2]"}) {
     BOOST_TEST(refusal(replaced("hidden = [5]", std::string("hidden = ") + list)) ==
                "[scenario] model.hidden" + rule + "a list of other things, at dir/a.toml:9:1");
   }
+  BOOST_TEST(
+      refusal(replaced("hidden = [5]", "hidden = [{ a = 1 }]")) ==
+      "[scenario] model.hidden must be a list of finite numbers, each in [1, 1048576] (units), got [{ a = 1 }], at "
+      "dir/a.toml:9:1; lists stand in [ ]");
 }
 
 BOOST_AUTO_TEST_CASE(wrong_types) {

@@ -8,6 +8,7 @@
 #include "clients/trainer.hpp"
 #include "ivory/registry.hpp"
 #include "tests/support/block_training.hpp"
+#include "tests/support/compare.hpp"
 #include "tests/support/plugins.hpp"
 
 namespace {
@@ -106,6 +107,71 @@ BOOST_AUTO_TEST_CASE(same_draws_make_noise_and_order_those_of_every_client_and_r
   BOOST_TEST(bool(trained(true, 3, 7) == trained(false, 0, 0)));
   BOOST_TEST(bool(trained(false, 3, 7) != trained(false, 5, 7)));
   BOOST_TEST(bool(trained(false, 3, 7) != trained(false, 3, 8)));
+}
+
+BOOST_AUTO_TEST_CASE(dropout_is_keyed_by_visit_step_and_sample) {
+  const Network<float> network = test::residual_network<float>(7, 4, 0.5),
+                       never = test::residual_network<float>(7, 4, 0.0);
+  BOOST_TEST(network.draws());
+  BOOST_TEST(!never.draws());
+  GivenTable two_samples;
+  two_samples["samples"] = {std::int64_t{2}, {}};
+  const auto cpu = make_cpu_device();
+  for (const auto& optimizer : {make("sgd", {}), make("ivon", two_samples)}) {
+    const auto outcomes = [&](const VisitPlan& plan, std::size_t block, const Network<float>& net) {
+      return test::train_in_blocks(*cpu, *optimizer, plan, block, test::ClientTerms::none, &net);
+    };
+    const VisitPlan plan{.seed = 5, .epochs = 3, .batch = 8, .start_gradients = true};
+    const auto alone = outcomes(plan, 1, network), never_alone = outcomes(plan, 1, never);
+    for (const std::size_t block : {2U, 7U}) {
+      const auto together = outcomes(plan, block, network);
+      for (std::size_t k = 0; k < alone.size(); ++k)
+        BOOST_TEST((alone[k] == together[k]), "client " << k << " differs in blocks of " << block);
+    }
+    for (std::size_t k = 0; k < alone.size(); ++k) {
+      BOOST_TEST((alone[k].mean != never_alone[k].mean));                      // training drops
+      BOOST_TEST((alone[k].start_gradient == never_alone[k].start_gradient));  // gradients at the start do not
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(same_draws_make_dropout_that_of_every_client_and_round) {
+  // SGD on one minibatch of all examples: visits differ by what dropout draws alone.
+  const Network<float> network = test::residual_network<float>(7, 4, 0.5);
+  const Dataset data = labelled_noise(20, 7, 4);
+  const auto device = make_cpu_device();
+  const Buffer<float> start(*device, network.initialise(9));
+  std::vector<std::uint32_t> rows(20);
+  std::iota(rows.begin(), rows.end(), 0U);
+  const auto optimizer = make("sgd", {});
+  const auto trained = [&](std::uint64_t seed, std::uint32_t client, std::uint64_t round, bool same_draws) {
+    Trainer<float> trainer(*device, network, *optimizer, data,
+                           {.seed = seed, .steps = 2, .batch = 20, .same_draws = same_draws}, LearningRate(0.5));
+    Visit<float> visit{.task = {.client = client, .round = round, .terms = {}}, .examples = rows};
+    visit.task.terms.start = start.data();
+    const auto result = trainer.train({&visit, 1});
+    return std::pair(std::vector<float>(trainer.mean(0), trainer.mean(0) + network.layout().size()),
+                     result[0].final_loss);
+  };
+  const auto of = [&](std::uint32_t client, std::uint64_t round, bool same) {
+    return trained(2, client, round, same).first;
+  };
+  // Rows come in another order with another key, which moves the last bits alone.
+  const auto far = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return test::largest_difference(a, b) > 1e-3;
+  };
+  BOOST_TEST(bool(of(3, 7, true) == of(5, 8, true)));
+  BOOST_TEST(bool(of(3, 7, true) == of(0, 0, false)));
+  BOOST_TEST(far(of(3, 7, false), of(5, 7, false)));
+  BOOST_TEST(far(of(3, 7, false), of(3, 8, false)));
+  BOOST_TEST(far(trained(2, 3, 7, false).first, trained(4, 3, 7, false).first));
+  // The loss of what is sent is that of the network which predicts: nothing is dropped.
+  const auto [mean, final_loss] = trained(2, 3, 7, false);
+  auto workspace = network.make_workspace(*device, 1, 20);
+  std::vector<double> row_losses(20);
+  network.loss(*device, {.clients = 1, .rows = 20}, mean.data(), data.x.data(), data.labels.data(), workspace,
+               row_losses.data());
+  BOOST_TEST(std::abs(losses_of_rows(row_losses, 20)[0] - final_loss) < 1e-6 * final_loss);
 }
 
 BOOST_AUTO_TEST_CASE(schedules) {
