@@ -234,7 +234,9 @@ std::vector<Kind> scenario_kinds() {
       if (choice.table != name) continue;
       std::vector<OptionSpec> options = {choice.key_spec()};
       options.insert(options.end(), choice.common.begin(), choice.common.end());
-      kinds.push_back({name, fmt::format("and the keys of the chosen {}", choice.key), options});
+      kinds.push_back(
+          {name, fmt::format("{}and the keys of the chosen {}", choice.optional ? "may be left out; " : "", choice.key),
+           options});
     }
   }
   return kinds;
@@ -252,7 +254,7 @@ std::vector<Topic> topics() {
       {"optimizers", "[clients.optimizer] name", "how a client trains", [] { return kinds_of(optimizer_plugins()); }},
       {"models", "[model] kind", "networks, as lists of layers", model_kinds, &common_model_options()},
       {"layers", "[model] layers", "what networks are made of", [] { return kinds_of(layer_plugins()); }},
-      {"datasets", "[data] kind", "where examples come from",
+      {"datasets", "kind in [data] and [evaluation.ood]", "where examples come from",
        [] { return std::vector<Kind>(dataset_kinds().begin(), dataset_kinds().end()); }, &common_data_options()},
       {"partitions", "[partition] kind", "how examples are divided among clients",
        [] { return std::vector<Kind>(partition_kinds().begin(), partition_kinds().end()); },

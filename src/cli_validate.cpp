@@ -58,7 +58,7 @@ std::string arm_name(const Scenario& arm) { return arm.arm.empty() ? arm.name : 
 class Checker {
  public:
   const LoadedData& data(const Scenario& arm) {
-    const std::string key = fmt::format("{}\n{}", arm.seed, key_of(arm.data));
+    const std::string key = fmt::format("{}\n{}ood\n{}", arm.seed, key_of(arm.data), key_of(arm.ood));
     for (const auto& known : data_) {
       if (known->key == key) return *known;
     }
@@ -173,6 +173,8 @@ int validate(const Flags& flags) {
     fmt::print("\ndata: {}\n", data->split->description);
     const std::size_t validation = data->split->validation.size();
     if (validation > 0) fmt::print("validation split: {}\n", show_count(static_cast<double>(validation), "example"));
+    const std::size_t shared = data->split->public_pool.size();
+    if (shared > 0) fmt::print("public pool: {}\n", show_count(static_cast<double>(shared), "example"));
   }
   for (const auto& drawn : checker.partitions()) {
     const std::string arms_text =

@@ -3,11 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <cstdlib>
 #include <map>
-#include <system_error>
 
 #include <fmt/format.h>
 
@@ -15,49 +12,6 @@
 #include "src/option_messages.hpp"
 
 namespace ivory {
-namespace {
-
-namespace fs = std::filesystem;
-
-struct PublicSource {
-  std::string_view folder, text;
-};
-// "emnist" and "fashion" before "mnist", which they contain.
-constexpr PublicSource public_sources[] = {
-    {"fashion", "Fashion-MNIST: https://github.com/zalandoresearch/fashion-mnist"},
-    {"emnist", "EMNIST: https://www.nist.gov/itl/products-and-services/emnist-dataset"},
-    {"mnist", "MNIST: https://ossci-datasets.s3.amazonaws.com/mnist/"},
-    {"digits", "digits: shipped in data/digits; its source is https://archive.ics.uci.edu/dataset/80"},
-};
-
-std::string public_source(std::string name) {
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-  std::string all;
-  for (const PublicSource& source : public_sources) {
-    if (name.find(source.folder) != std::string::npos) return std::string(source.text);
-    all += (all.empty() ? "" : ", ") + std::string(source.text);
-  }
-  return all;
-}
-
-bool is_file(const fs::path& path) {
-  std::error_code none;
-  return fs::is_regular_file(path, none);
-}
-
-std::string full_path(const fs::path& path) {
-  std::error_code none;
-  const fs::path full = fs::absolute(path, none);
-  return (none ? path : full).lexically_normal().string();
-}
-
-// Places may coincide: the source tree is often the working directory.
-void add_once(std::vector<std::string>& lines, std::string line) {
-  if (std::find(lines.begin(), lines.end(), line) == lines.end()) lines.push_back(std::move(line));
-}
-
-}  // namespace
-
 std::string written_at(const Options& options, std::string_view key) {
   return options.given(key) ? where(options.place(key)) : std::string();
 }
@@ -65,61 +19,6 @@ std::string written_at(const Options& options, std::string_view key) {
 std::uint64_t data_seed(const Scenario& scenario) {
   const auto own = static_cast<std::uint64_t>(scenario.data.integer("seed"));
   return own != 0 ? own : scenario.seed;
-}
-
-std::vector<fs::path> search_places(const Scenario& scenario, const fs::path& path) {
-  if (path.is_absolute()) return {fs::path()};
-  std::vector<fs::path> places = {fs::path(scenario.file).parent_path()};
-  if (const char* folder = std::getenv("IVORY_DATA_DIR"); folder != nullptr && *folder != '\0')
-    places.emplace_back(folder);
-  places.emplace_back("data");
-  places.emplace_back(".");  // what --set names is seen from here
-#ifdef IVORY_SOURCE_DIR
-  places.push_back(fs::path(IVORY_SOURCE_DIR) / "data");
-#endif
-  return places;
-}
-
-fs::path find_data_file(const Scenario& scenario, std::string_view key) {
-  const fs::path path = scenario.data.text(key);
-  std::vector<std::string> looked;
-  for (const fs::path& place : search_places(scenario, path)) {
-    if (is_file(place / path)) return place / path;
-    add_once(looked, full_path(place / path));
-  }
-  throw MissingFileError(fmt::format(
-      "[data] {} must name an existing file, got \"{}\"{}; looked for\n  {}\n"
-      "put the file in one of these places, or set IVORY_DATA_DIR to its folder; data/README.md says what it holds",
-      key, path.string(), written_at(scenario.data, key), fmt::join(looked, "\n  ")));
-}
-
-std::vector<fs::path> find_data_files(const Scenario& scenario, std::string_view key,
-                                      std::span<const std::string> files) {
-  const fs::path directory = scenario.data.text(key);
-  std::vector<std::string> looked;
-  for (const fs::path& place : search_places(scenario, directory)) {
-    std::vector<fs::path> found;
-    std::vector<std::string> missing;
-    for (const std::string& file : files) {
-      const fs::path plain = place / directory / file;
-      const fs::path packed = place / directory / (file + ".gz");
-      if (is_file(plain) || is_file(packed)) {
-        found.push_back(is_file(plain) ? plain : packed);
-      } else {
-        missing.push_back(file);
-      }
-    }
-    if (missing.empty()) return found;
-    std::error_code none;
-    const bool exists = fs::is_directory(place / directory, none);
-    add_once(looked, full_path(place / directory) +
-                         (exists ? fmt::format(": no {}", fmt::join(missing, ", ")) : std::string(": no such folder")));
-  }
-  throw MissingFileError(
-      fmt::format("[data] {} must be a folder with {} (each plain or .gz), got \"{}\"{}; looked in\n  {}\n"
-                  "public download: {}; data/README.md says how to get each",
-                  key, fmt::join(files, ", "), directory.string(), written_at(scenario.data, key),
-                  fmt::join(looked, "\n  "), public_source(directory.string())));
 }
 
 std::int32_t checked_label(std::int64_t label, const std::string& file, std::size_t row, const std::string& position) {
@@ -174,6 +73,11 @@ void check_memory(double values, const std::string& what) {
   }
 }
 
+void check_growth(const std::vector<float>& x, std::size_t more, const std::string& file) {
+  if (x.size() + more <= x.capacity()) return;
+  check_memory(static_cast<double>(std::max(x.size() + more, 2 * x.capacity())), "the values of " + file);
+}
+
 std::vector<std::uint8_t> draw_fraction(const Dataset& data, double fraction, StreamReader reader) {
   const std::size_t n = data.size();
   std::vector<std::uint8_t> marked(n, 0);
@@ -199,31 +103,77 @@ std::vector<std::uint8_t> draw_fraction(const Dataset& data, double fraction, St
   return marked;
 }
 
-Dataset take_out(Dataset& data, const std::vector<std::uint8_t>& marked) {
+Shape shape_of_example(std::span<const std::size_t> extents) {
+  if (extents.size() == 3) return {1, extents[1], extents[2]};
+  if (extents.size() == 4) return {extents[1], extents[2], extents[3]};
+  std::size_t features = 1;
+  for (std::size_t d = 1; d < extents.size(); ++d) features *= extents[d];
+  return {features};
+}
+
+Dataset empty_like(const Dataset& data) {
   Dataset out;
   out.features = data.features;
   out.classes = data.classes;
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < marked.size(); ++i) {
-    const auto row = data.x.begin() + static_cast<std::ptrdiff_t>(i * data.features);
-    const auto row_end = row + static_cast<std::ptrdiff_t>(data.features);
-    if (marked[i] != 0) {
-      out.x.insert(out.x.end(), row, row_end);
-      out.labels.push_back(data.labels[i]);
-      if (!data.client.empty()) out.client.push_back(data.client[i]);
-      continue;
-    }
-    if (kept != i) {
-      std::copy(row, row_end, data.x.begin() + static_cast<std::ptrdiff_t>(kept * data.features));
-      data.labels[kept] = data.labels[i];
-      if (!data.client.empty()) data.client[kept] = data.client[i];
-    }
-    ++kept;
-  }
-  data.x.resize(kept * data.features);
-  data.labels.resize(kept);
-  if (!data.client.empty()) data.client.resize(kept);
+  out.shape = data.shape;
+  out.outputs = data.outputs;
   return out;
+}
+
+Dataset subset(const Dataset& data, std::span<const std::uint32_t> rows) {
+  Dataset out = empty_like(data);
+  for_columns(out, data, [rows](auto& to, const auto& from, std::size_t width) {
+    to.reserve(rows.size() * width);
+    for (const std::uint32_t row : rows) {
+      const auto begin = from.begin() + static_cast<std::ptrdiff_t>(row * width);
+      to.insert(to.end(), begin, begin + static_cast<std::ptrdiff_t>(width));
+    }
+  });
+  return out;
+}
+
+void keep_first(Dataset& data, std::size_t examples) {
+  for_columns(data, data, [examples](auto& column, const auto&, std::size_t width) {
+    column.resize(examples * width);
+    column.shrink_to_fit();
+  });
+}
+
+Dataset take_out(Dataset& data, const std::vector<std::uint8_t>& marked) {
+  std::vector<std::uint32_t> rows;
+  for (std::size_t i = 0; i < marked.size(); ++i) {
+    if (marked[i] != 0) rows.push_back(static_cast<std::uint32_t>(i));
+  }
+  Dataset out = subset(data, rows);
+  for_columns(data, data, [&marked](auto& column, const auto&, std::size_t width) {
+    auto end = column.begin();
+    for (std::size_t i = 0; i < marked.size(); ++i) {
+      if (marked[i] != 0) continue;
+      const auto begin = column.begin() + static_cast<std::ptrdiff_t>(i * width);
+      end = end == begin ? begin + static_cast<std::ptrdiff_t>(width)
+                         : std::copy(begin, begin + static_cast<std::ptrdiff_t>(width), end);
+    }
+    column.erase(end, column.end());
+  });
+  return out;
+}
+
+std::int32_t NameNumbers::operator()(const std::string& name) {
+  return numbers_.try_emplace(name, static_cast<std::int32_t>(numbers_.size())).first->second;
+}
+
+void refuse_test_fraction(const Options& options, std::string_view beside) {
+  // A resolved scenario spells out the default; it must read back.
+  if (!options.given("test_fraction") || options.real("test_fraction") == default_test_fraction) return;
+  throw InputError(
+      fmt::format("[data] test_fraction is for data without a test set, got it beside {}{}; drop one of them", beside,
+                  written_at(options, "test_fraction")));
+}
+
+void split_test(DataSplit& data, const Scenario& scenario) {
+  const StreamReader reader(data_seed(scenario),
+                            {.purpose = Purpose::data, .sample = static_cast<std::uint64_t>(DataDraw::test_split)});
+  data.test = take_out(data.train, draw_fraction(data.train, scenario.data.real("test_fraction"), reader));
 }
 
 }  // namespace ivory

@@ -9,12 +9,12 @@
 
 #include "ivory/error.hpp"
 #include "src/data_common.hpp"
+#include "src/data_files.hpp"
 #include "src/hdf5_file.hpp"
 
 namespace ivory {
 namespace {
 
-constexpr double default_test_fraction = 0.2;
 constexpr std::size_t values_at_a_time = std::size_t{1} << 22;
 
 std::string shape_text(const std::vector<std::size_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
@@ -69,6 +69,7 @@ Dataset read_examples(const Hdf5File& file, const std::string& group) {
     throw InputError(fmt::format("[data] {} may have fewer than 2^32 rows and 2^64 values, got shape {}, {}", x,
                                  shape_text(shape), file.path()));
   }
+  data.shape = shape_of_example(shape);
   check_memory(static_cast<double>(values), fmt::format("{} of shape {}, {}", x, shape_text(shape), file.path()));
 
   const std::vector<std::int64_t> labels = read_column(file, y, shape[0]);
@@ -143,12 +144,7 @@ DataSplit load_hdf5(const Scenario& scenario) {
   const std::string& test_group = options.text("test_group");
   const bool own_file = !options.text("test_file").empty();
   const bool has_test = own_file || !test_group.empty();
-  // A resolved scenario spells out the default; it must read back.
-  if (has_test && options.given("test_fraction") && options.real("test_fraction") != default_test_fraction) {
-    throw InputError(
-        fmt::format("[data] test_fraction is for data without a test set, got it beside {}{}; drop one of them",
-                    own_file ? "test_file" : "test_group", written_at(options, "test_fraction")));
-  }
+  if (has_test) refuse_test_fraction(options, own_file ? "test_file" : "test_group");
   const std::string train_path = find_data_file(scenario, "file").string();
   const std::string test_path = own_file ? find_data_file(scenario, "test_file").string() : train_path;
   if (has_test && train_path == test_path && train_group == test_group) {
@@ -166,11 +162,7 @@ DataSplit load_hdf5(const Scenario& scenario) {
     }
   }
   set_classes(data, options.integer("classes"), train_path, test_path);
-  if (!has_test) {
-    const StreamReader reader(data_seed(scenario),
-                              {.purpose = Purpose::data, .sample = static_cast<std::uint64_t>(DataDraw::test_split)});
-    data.test = take_out(data.train, draw_fraction(data.train, options.real("test_fraction"), reader));
-  }
+  if (!has_test) split_test(data, scenario);
   data.description = "hdf5 " + train_path + (own_file ? ", " + test_path : std::string());
   return data;
 }

@@ -10,6 +10,7 @@
 #include "ivory/error.hpp"
 #include "src/byte_source.hpp"
 #include "src/data_common.hpp"
+#include "src/data_files.hpp"
 
 namespace ivory {
 namespace {
@@ -168,6 +169,7 @@ Dataset read_idx_images(const std::string& path) {
   check_memory(static_cast<double>(header.values), fmt::format("{} values, {}", product_text(header.shape), path));
   Dataset data;
   data.features = static_cast<std::size_t>(header.values / header.shape[0]);
+  data.shape = shape_of_example(std::vector<std::size_t>(header.shape.begin(), header.shape.end()));
   // A packed file's header may still promise far more than comes: beyond the usual ratio memory grows with what is
   // read.
   const std::uint64_t likely = source.packed() ? source.most_bytes() / 16 + chunk_bytes : header.values;

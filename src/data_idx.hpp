@@ -18,7 +18,7 @@ namespace ivory {
 /// is taken for them), too few or too many values, gzip damage (its checksum included), empty data.
 
 /// Values of a file with two or more dimensions: [examples x features], every dimension after the first flattened. Sets
-/// `features` and `x` only; throws InputError for NaN and infinities too.
+/// `features`, `shape` and `x` only; throws InputError for NaN and infinities too.
 Dataset read_idx_images(const std::string& path);
 
 /// Labels of a file with one dimension of integers. Also throws InputError for a label that no class can have.

@@ -12,6 +12,7 @@
 
 #include "ivory/error.hpp"
 #include "src/client_runner.hpp"
+#include "src/data_common.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
 #include "src/model.hpp"
@@ -344,17 +345,6 @@ class Run {
     const std::string& choice = scenario_.evaluation.text("clients");
     const bool has_holdout = !parts_.partition.holdout.empty();
     return choice == "holdout" || (choice == "auto" && has_holdout) ? parts_.partition.holdout : parts_.partition.train;
-  }
-
-  static Dataset subset(const Dataset& data, std::span<const std::uint32_t> rows) {
-    Dataset out;
-    out.features = data.features;
-    out.classes = data.classes;
-    for (const std::uint32_t row : rows) {
-      out.x.insert(out.x.end(), data.row(row), data.row(row) + data.features);
-      out.labels.push_back(data.labels[row]);
-    }
-    return out;
   }
 
   template <class Combine>

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "src/content_hash.hpp"
+#include "src/data_splits.hpp"
 
 namespace ivory {
 namespace {
@@ -216,6 +217,19 @@ void add_assignment(Group& group, const std::string& kind, const std::string& me
   group.constant(kind + "_index", Hdf5Type::int32, {kind + "_entry"}, "1", meaning, indices);
 }
 
+/// Which labels are noise, and what they were; only where noise was asked for.
+void add_label_noise(Group& group, const Dataset& train) {
+  if (train.clean_labels.empty()) return;
+  const std::vector<std::uint32_t> rows = changed_labels(train);
+  std::vector<std::int32_t> before;
+  for (const std::uint32_t row : rows) before.push_back(train.clean_labels[row]);
+  group.count_scale("flipped_entry", "position in flipped_index", rows.size());
+  group.constant("flipped_index", Hdf5Type::int32, {"flipped_entry"}, "1",
+                 "rows of the training set whose label the label noise changed", rows);
+  group.constant("flipped_class", Hdf5Type::int32, {"flipped_entry"}, "1", "class of these rows before the noise",
+                 before);
+}
+
 void add_partition(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.count_scale("client", "client", shape.clients);
   group.count_scale("class", "class of the label", shape.classes);
@@ -231,6 +245,7 @@ void add_partition(Group& group, const LogPlan& plan, const LogShape& shape) {
                  plan.partition->train, shape.clients);
   add_assignment(group, "holdout", "rows of the training set that the client is only evaluated on, client after client",
                  plan.partition->holdout, shape.clients);
+  add_label_noise(group, *plan.train);
 }
 
 void add_parameters(Group& group, const LogPlan& plan) {

@@ -5,6 +5,7 @@
 
 #include "ivory/error.hpp"
 #include "src/data_common.hpp"
+#include "src/data_files.hpp"
 #include "src/hdf5_file.hpp"
 #include "src/model_layers.hpp"
 #include "src/models.hpp"

@@ -89,8 +89,9 @@ void finish(Partition& partition, std::size_t examples, bool may_repeat) {
 
 IndexLists shuffled_classes(const PartitionTask& task) {
   IndexLists examples(static_cast<std::size_t>(task.train.classes));
+  const std::vector<std::int32_t>& labels = task.train.true_labels();
   for (std::size_t i = 0; i < task.train.size(); ++i) {
-    examples[static_cast<std::size_t>(task.train.labels[i])].push_back(static_cast<std::uint32_t>(i));
+    examples[static_cast<std::size_t>(labels[i])].push_back(static_cast<std::uint32_t>(i));
   }
   for (std::size_t c = 0; c < examples.size(); ++c)
     order_reader(task, c).shuffle(examples[c].begin(), examples[c].size());
@@ -120,8 +121,8 @@ IndexLists divide_naturally(const PartitionTask& task) {
   const std::vector<std::int32_t>& column = task.train.client;
   if (column.empty()) {
     throw InputError(
-        fmt::format("[partition] kind = \"natural\" needs data that know their clients (kind \"synthetic\", or "
-                    "\"hdf5\" with a data set client), got data without{}; choose another kind",
+        fmt::format("[partition] kind = \"natural\" needs data that know their clients (kind \"synthetic\", \"leaf\", "
+                    "\"csv\" or \"hdf5\" with a client column), got data without{}; choose another kind",
                     written_at(task.options, "kind")));
   }
   std::vector<std::int32_t> ids = column;
@@ -190,7 +191,7 @@ std::span<const Kind> partition_kinds() {
             .choices = {"refuse", "repeat", "shrink"}},
        }},
       {"natural",
-       "the clients that the data name (synthetic data, HDF5 with a data set client), in increasing order",
+       "the clients that the data name (synthetic data, LEAF, CSV and HDF5 with a client column), in increasing order",
        {}},
   };
   return kinds;

@@ -42,11 +42,13 @@ class Resolver {
       check_names(*top, problems);
     }
     for (const ChoiceTable& choice : choices_) {
+      if (choice.optional && !wanted(choice, arm.given)) continue;
       auto options = chosen(choice, arm.given, problems);
       if (!options) continue;
       if (choice.table == "data") scenario.data = std::move(*options);
       if (choice.table == "partition") scenario.partition = std::move(*options);
       if (choice.table == "model") scenario.model = with_checked_layers(std::move(*options), problems);
+      if (choice.table == "evaluation.ood") scenario.ood = std::move(*options);
       if (choice.table == "clients.optimizer") {
         scenario.optimizer_name = *arm.given.text(choice.table, choice.key);
         scenario.optimizer = std::move(*options);
@@ -69,6 +71,17 @@ class Resolver {
   GivenScenario::Table table(const GivenScenario& given, const std::string& name) const {
     const auto found = given.tables.find(name);
     return found == given.tables.end() ? GivenScenario::Table{{file_, 0, 0}, {}} : found->second;
+  }
+
+  /// Whether this arm has the optional table. One that --set alone filled, and not its choosing key, is meant for another.
+  bool wanted(const ChoiceTable& choice, const GivenScenario& given) const {
+    const auto found = given.tables.find(choice.table);
+    if (found == given.tables.end()) return false;
+    const GivenTable& keys = found->second.keys;
+    const bool from_set = !keys.empty() && std::all_of(keys.begin(), keys.end(),
+                                                       [](const auto& row) { return row.second.place.line == 0; });
+    const auto chooses = [&](const Arm& arm) { return arm.given.text(choice.table, choice.key) != nullptr; };
+    return !from_set || keys.contains(choice.key) || std::none_of(arms_.begin(), arms_.end(), chooses);
   }
 
   std::optional<Options> fixed(const std::string& name, const GivenScenario& given, Problems& problems) const {

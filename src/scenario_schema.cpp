@@ -185,11 +185,13 @@ std::vector<ChoiceTable> choice_tables() {
       {"model", "kind", common_model_options(), model_kinds(), true, "mlp"},
       {"clients.optimizer", "name", {}, kinds_of(optimizer_plugins()), false},
       {"server", "algorithm", {}, kinds_of(algorithm_plugins()), false},
+      {"evaluation.ood", "kind", common_ood_options(), copied(dataset_kinds()), true, "", true},
   };
 }
 
 std::vector<std::string> table_names() {
-  return {"data", "partition", "model", "clients", "clients.optimizer", "server", "evaluation", "log"};
+  return {"data",   "partition",  "model",          "clients", "clients.optimizer",
+          "server", "evaluation", "evaluation.ood", "log"};
 }
 
 const Kind* ChoiceTable::find(std::string_view kind) const {

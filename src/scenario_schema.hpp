@@ -22,6 +22,7 @@ struct ChoiceTable {
   std::vector<Kind> kinds;
   bool key_is_option = false;     // the key stays in the resolved Options (it has no member of its own in Scenario)
   std::string default_name = {};  // what is chosen where the key is absent; empty: the key is required
+  bool optional = false;          // a scenario may leave the table out
 
   const Kind* find(std::string_view kind) const;
   /// What `given` chooses, by default where it has no key; null where that has no such name.
@@ -34,7 +35,7 @@ struct ChoiceTable {
   OptionSpec key_spec() const;
 };
 
-/// [data], [partition], [model], [clients.optimizer] and [server], from the registries.
+/// [data], [partition], [model], [clients.optimizer], [server] and [evaluation.ood], from the registries.
 std::vector<ChoiceTable> choice_tables();
 
 /// Full names of all tables, "clients.optimizer" among them, without the top level.

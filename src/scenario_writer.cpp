@@ -51,6 +51,7 @@ std::string to_toml(const Scenario& scenario) {
   write_table(out, "clients.optimizer", "name", scenario.optimizer_name, scenario.optimizer);
   write_table(out, "server", "algorithm", scenario.algorithm_name, scenario.algorithm);
   write_table(out, "evaluation", scenario.evaluation);
+  if (!scenario.ood.rows().empty()) write_table(out, "evaluation.ood", scenario.ood);
   write_table(out, "log", scenario.log);
   return text;
 }

@@ -4,7 +4,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # lists are used, and `log` is set, by x
 
 build_packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libboost-test-dev libtomlplusplus-dev
-  libcli11-dev libfmt-dev zlib1g-dev)
+  libcli11-dev libfmt-dev zlib1g-dev nlohmann-json3-dev)
 test_packages=(python3 python3-numpy python3-h5py python3-xarray python3-h5netcdf)
 portable_packages=(libaec-dev) # libhdf5-dev brings the other archives
 format_packages=(clang-format-14) # other versions format differently
@@ -24,6 +24,7 @@ probe() {
     libcli11-dev) pkg-config CLI11 ;;
     libfmt-dev) pkg-config fmt ;;
     zlib1g-dev) pkg-config zlib ;;
+    nlohmann-json3-dev) pkg-config nlohmann_json ;;
     libboost-test-dev) echo '#include <boost/test/unit_test.hpp>' | "${CXX:-c++}" -E -x c++ - ;;
     python3-*) python3 -c "import ${1#python3-}" ;;
     *) false ;; # only the package itself would tell

@@ -16,19 +16,24 @@ struct Dataset {
   int classes = 0;
   std::vector<float> x;
   std::vector<std::int32_t> labels;
-  std::vector<std::int32_t> client = {};  // natural client of each example; empty when the data has none
-  Shape shape = {};                       // of one example, its product is `features`; empty: {features}
-  std::vector<float> targets = {};        // regression: [examples x outputs], and labels are all 0; else empty
-  std::size_t outputs = 0;                // regression: numbers per target; 0 for classification
+  std::vector<std::int32_t> client = {};        // natural client of each example; empty when the data has none
+  Shape shape = {};                             // of one example, its product is `features`; empty: {features}
+  std::vector<float> targets = {};              // regression: [examples x outputs], and labels are all 0; else empty
+  std::size_t outputs = 0;                      // regression: numbers per target; 0 for classification
+  std::vector<std::int32_t> clean_labels = {};  // the labels before label noise; empty where none was added
 
   std::size_t size() const { return labels.size(); }
   const float* row(std::size_t i) const { return x.data() + i * features; }
   Shape example_shape() const { return shape.empty() ? Shape{features} : shape; }
+  /// Labels as the data have them: what divides examples among clients, with and without label noise.
+  const std::vector<std::int32_t>& true_labels() const { return clean_labels.empty() ? labels : clean_labels; }
 };
 
-/// The data of a run. `validation` is empty unless the scenario asks for it. `checksum` identifies all of it.
+/// The data of a run; `checksum` identifies all of it. What the scenario does not ask for is empty.
 struct DataSplit {
   Dataset train, test, validation;
+  Dataset public_pool;  // examples held out of the training set that no client holds
+  Dataset ood;          // out-of-distribution inputs, as many features as `train`; labels mean nothing and are all 0
   std::uint64_t checksum = 0;
   std::string description;  // one line: which data, from where
 };

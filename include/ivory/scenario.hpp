@@ -17,6 +17,7 @@ struct Scenario {
   std::string optimizer_name;  // [clients.optimizer] name
   std::string algorithm_name;  // [server] algorithm
   Options data, partition, model, clients, optimizer, algorithm, evaluation, log;
+  Options ood;  // [evaluation.ood]: out-of-distribution data; no rows where the scenario has no such table
 };
 
 /// The whole resolved scenario as TOML text that reads back to the same Scenario.

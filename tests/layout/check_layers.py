@@ -30,6 +30,7 @@ ONLY_IN = [
     (r'toml\+\+/|toml\.hpp', r'src/(scenario_\w+|log_reader)\.[ch]pp', 'TOML is read from scenarios, also those in logs'),
     (r'hdf5|H5', r'src/hdf5_\w+\.[ch]pp', 'HDF5 is behind src/hdf5_file.hpp'),
     (r'CLI/', r'src/cli\w*\.[ch]pp', 'only the command line knows CLI11'),
+    (r'nlohmann/', r'src/leaf_json\.cpp', 'JSON is read in one place'),
     (r'zlib\.h', r'src/byte_source\.cpp', 'compressed files are read in one place'),
     (r'filesystem|fstream', r'src/.*', 'only src/ knows files'),
     (r'chrono|ctime|time\.h|sys/time\.h', r'src/.*', 'only src/ knows the clock'),

@@ -44,6 +44,11 @@ inline Scenario data_scenario(const std::string& kind, const Values& values = {}
   return scenario;
 }
 
+/// The options of [evaluation.ood].
+inline Options ood_options(const std::string& kind, const Values& values = {}) {
+  return kind_options(dataset_kinds(), common_ood_options(), kind, values, "evaluation.ood");
+}
+
 inline Scenario partition_scenario(const std::string& kind, std::int64_t clients, const Values& values = {},
                                    std::uint64_t seed = 1) {
   Scenario scenario;

@@ -104,6 +104,7 @@ inline void check_equal(const Scenario& a, const Scenario& b) {
   check_equal(a.algorithm, b.algorithm, "server");
   check_equal(a.evaluation, b.evaluation, "evaluation");
   check_equal(a.log, b.log, "log");
+  check_equal(a.ood, b.ood, "evaluation.ood");
 }
 
 inline void check_round_trip(const Scenario& scenario) {

@@ -9,6 +9,7 @@
 #include "ivory/rng.hpp"
 #include "src/content_hash.hpp"
 #include "src/data_common.hpp"
+#include "src/data_files.hpp"
 #include "src/hdf5_file.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/data_files.hpp"

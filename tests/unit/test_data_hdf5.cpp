@@ -72,6 +72,30 @@ BOOST_AUTO_TEST_CASE(hdf5_test_sets_come_from_a_file_a_group_or_a_fraction) {
   BOOST_TEST(contains(load_error("hdf5", {{"file", both}}), "no x"));
 }
 
+BOOST_AUTO_TEST_CASE(the_extents_of_x_are_the_shape_of_an_example) {
+  const Hdf5Files files;
+  const auto shape_of = [&](const std::vector<std::size_t>& extents) {
+    std::size_t values = 1;
+    for (const std::size_t extent : extents) values *= extent;
+    Hdf5File file = Hdf5File::create(files / "shape.h5");
+    file.write("x", extents, std::vector<float>(values, 1.0F));
+    file.write("y", {extents[0]}, std::vector<std::int32_t>(extents[0], 0));
+    file.close();
+    const DataSplit data =
+        load_data(data_scenario("hdf5", {{"file", files / "shape.h5"}, {"test_fraction", 0.3}, {"validation", 0.3}}));
+    for (const Dataset* part : {&data.train, &data.test, &data.validation}) {
+      BOOST_TEST(part->shape == data.train.shape, boost::test_tools::per_element());
+      BOOST_TEST(part->features == values / extents[0]);
+    }
+    return data.train.shape;
+  };
+  BOOST_TEST(shape_of({10, 2, 3, 4}) == (Shape{2, 3, 4}), boost::test_tools::per_element());
+  BOOST_TEST(shape_of({10, 3, 4}) == (Shape{1, 3, 4}), boost::test_tools::per_element());
+  BOOST_TEST(shape_of({10, 12}) == Shape{12}, boost::test_tools::per_element());
+  BOOST_TEST(shape_of({10}) == Shape{1}, boost::test_tools::per_element());
+  BOOST_TEST(shape_of({10, 1, 2, 3, 4}) == Shape{24}, boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(bad_hdf5_data_are_refused_with_file_data_set_and_row) {
   const Hdf5Files files;
   const auto message = [&](const std::vector<std::size_t>& x_shape, const std::vector<float>& x,

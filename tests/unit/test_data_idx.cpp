@@ -62,8 +62,17 @@ BOOST_AUTO_TEST_CASE(plain_and_packed_files_give_the_same_values) {
        {files.put(images), files.put(gzip(images), "packed.gz"), files.put(images, "unpacked.gz")}) {
     const Dataset data = read_idx_images(path);
     BOOST_TEST(data.features == 4U);
+    BOOST_TEST(data.shape == (Shape{1, 2, 2}), boost::test_tools::per_element());
     BOOST_TEST(data.x == image_values, boost::test_tools::per_element());
   }
+  const auto shape_of = [&](const std::vector<std::uint32_t>& extents) {
+    std::size_t values = 1;
+    for (const std::uint32_t extent : extents) values *= extent;
+    return read_idx_images(files.put(idx(0x08, extents, std::string(values, 'x')))).shape;
+  };
+  BOOST_TEST(shape_of({2, 3, 4, 5}) == (Shape{3, 4, 5}), boost::test_tools::per_element());
+  BOOST_TEST(shape_of({2, 6}) == Shape{6}, boost::test_tools::per_element());
+  BOOST_TEST(shape_of({2, 1, 2, 3, 4}) == Shape{24}, boost::test_tools::per_element());
   const std::vector<std::int32_t> expected = {2, 0, 1};
   BOOST_TEST(read_idx_labels(files.put(labels)) == expected, boost::test_tools::per_element());
   BOOST_TEST(read_idx_labels(files.put(gzip(labels))) == expected, boost::test_tools::per_element());

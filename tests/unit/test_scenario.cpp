@@ -189,6 +189,7 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
         }
       }
       if (choice.table == "data") scenario.data = options;
+      if (choice.table == "evaluation.ood") scenario.ood = options;
       if (choice.table == "partition") scenario.partition = options;
       if (choice.table == "model") scenario.model = options;
       if (choice.table == "clients.optimizer") scenario.optimizer = options, scenario.optimizer_name = kind.name;
