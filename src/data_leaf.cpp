@@ -63,8 +63,9 @@ const Kind& leaf_kind() {
                "IVORY_DATA_DIR, then in data/",
            .required = true},
           {.name = "alphabet",
-           .default_value = std::string(shakespeare_alphabet),
-           .help = "texts: the characters in the order of their numbers; the default is that of LEAF's Shakespeare"},
+           .default_value = std::string(),
+           .help = "texts: the characters in the order of their numbers; empty: the 80 of LEAF's Shakespeare in ASCII "
+                   "order (data/README.md)"},
           {.name = "classes",
            .default_value = std::int64_t{0},
            .help = "number of classes; 0: one more than the largest label, for texts the characters of the alphabet",
@@ -78,7 +79,8 @@ const Kind& leaf_kind() {
 DataSplit load_leaf(const Scenario& scenario) {
   const Options& options = scenario.data;
   const std::vector<fs::path> files = find_in_folder(scenario, "directory", "train/*.json and test/*.json", "", look);
-  LeafFormat format(options.text("alphabet"), written_at(options, "alphabet"));
+  const std::string& alphabet = options.text("alphabet");
+  LeafFormat format(alphabet.empty() ? shakespeare_alphabet : alphabet, written_at(options, "alphabet"));
   NameNumbers users;
   DataSplit data;
   std::string train_folder, test_folder;

@@ -25,7 +25,7 @@ TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 
 NUMBERS = ('format_version', 'seed', 'rounds', 'clients', 'classes', 'bins', 'parameters', 'has_posterior')
 
 
-def expected_datasets(with_sites):
+def expected_datasets(with_sites, with_noise):
     """Path -> (axes, kind of number), as docs/log-format.md has them."""
     rounds, per_round = {}, ('round',)
     for suffix in ('', '_bayes'):
@@ -51,6 +51,8 @@ def expected_datasets(with_sites):
     for kind in ('train', 'holdout'):
         partition |= {f'{kind}_offset': (('client',), 'i'), f'{kind}_count': (('client',), 'i'),
                       f'{kind}_index': ((f'{kind}_entry',), 'i')}
+    if with_noise:
+        partition |= {name: (('flipped_entry',), 'i') for name in ('flipped_index', 'flipped_class')}
     return {
         'rounds': rounds,
         'posterior': {name: (('round', 'parameter'), 'f') for name in ('mean', 'precision')},
@@ -171,6 +173,9 @@ def check_meaning(file):
         assert (count == counts[:]).all()
         assert (offset == np.concatenate([[0], np.cumsum(count)[:-1]])).all()
         assert len(file[f'partition/{kind}_index']) == count.sum()
+    if 'flipped_entry' in file['partition']:
+        rows, before = file['partition/flipped_index'][:], file['partition/flipped_class'][:]
+        assert (np.diff(rows) > 0).all() and ((before >= 0) & (before < file.attrs['classes'])).all()
     size, offset, shape = (file[f'parameters/{name}'][:] for name in ('size', 'offset', 'shape'))
     assert size.sum() == file.attrs['parameters'] and (np.where(shape > 0, shape, 1).prod(axis=1) == size).all()
     assert (offset == np.concatenate([[0], np.cumsum(size)[:-1]])).all()
@@ -210,7 +215,7 @@ def check_xarray(path, expected):
 def check(path):
     with h5py.File(path, 'r') as file:
         check_header(file)
-        expected = expected_datasets('site_round' in file['clients'])
+        expected = expected_datasets('site_round' in file['clients'], 'flipped_entry' in file['partition'])
         assert set(file) == set(expected) | {'rounds_complete'}
         check_plain(file['rounds_complete'])
         for name, datasets in expected.items():
@@ -235,6 +240,8 @@ def main(arguments):
         for kind in ('posterior', 'point'):
             subprocess.run([arguments[1], log, rounds, kind], check=True)
             check(log)
+            with h5py.File(log) as file:
+                assert ('flipped_entry' in file['partition']) == (kind == 'posterior')
             print(f'{log}: {rounds} of 6 rounds, {kind}: as it should be')
     return 0
 

@@ -109,6 +109,22 @@ BOOST_AUTO_TEST_CASE(records_come_when_the_scenario_asks) {
   BOOST_TEST((rounds_of(100, "none") == std::pair(Rounds{6}, Rounds{})));
 }
 
+BOOST_AUTO_TEST_CASE(labels_that_noise_changed_are_told_where_there_was_noise) {
+  const TemporaryFolder folder;
+  SampleRun run;
+  write_log(folder / "clean.h5", run, 1);
+  BOOST_TEST(!LogReader(folder / "clean.h5").file().has_dataset("/partition/flipped_index"));
+  run.train.clean_labels = {0, 1, 3, 3, 3, 2, 0, 0, 0, 1};  // the labels are 0 1 2 3 3 2 1 0 0 3
+  write_log(folder / "noisy.h5", run, 1);
+  const LogReader noisy(folder / "noisy.h5");
+  check_same("flipped_index", noisy.file().read<double>("/partition/flipped_index").values, std::vector<int>{2, 6, 9});
+  check_same("flipped_class", noisy.file().read<double>("/partition/flipped_class").values, std::vector<int>{3, 0, 1});
+  run.train.clean_labels = run.train.labels;  // noise that changed nothing
+  write_log(folder / "lucky.h5", run, 1);
+  BOOST_TEST(LogReader(folder / "lucky.h5").file().shape("/partition/flipped_index") == std::vector<std::size_t>{0},
+             boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(header_partition_and_parameters_read_back) {
   TemporaryFolder folder;
   SampleRun run;

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Data of the user's own on the command line: test_cli_data.py IVORY. Skipped (77) like test_cli.py."""
+import pathlib
+import sys
+import tempfile
+
+import test_cli
+from test_cli import Ivory, check, exits, h5py, root_of, said
+
+SCENARIO = '''
+name = "own"
+rounds = 2
+[data]
+kind = "csv"
+file = "own.csv"
+label = "class"
+client = "place"
+public = 12
+label_noise = 0.25
+[partition]
+kind = "natural"
+[model]
+hidden = [4]
+[clients]
+optimizer = { name = "sgd", lr = 0.1 }
+[server]
+algorithm = "fedavg"
+[evaluation]
+clients = "none"
+[[compare]]
+name = "noisy"
+[[compare]]
+name = "clean"
+data.label_noise = 0.0
+evaluation.ood = { kind = "blobs", features = 2, test = 30, seed = 5 }
+'''
+
+
+def test_csv(ivory, file):
+    print('-- a scenario on CSV')
+    rows = [f'{i % 7 - 3},{"abcd"[i % 4]},{(i * i) % 5 / 2},{i % 3}' for i in range(150)]
+    (ivory.folder / 'own.csv').write_text('\n'.join(['height,place,width,class', *rows]) + '\n')
+    checked = ivory('validate', file)
+    exits('validate', checked, 0, '108 training, 12 public and 30 test examples, 2 features, 3 classes', '2-4-3',
+          'changed by symmetric noise of rate 0.25', 'public pool: 12 examples',
+          'out of distribution: 30 examples of 4 Gaussian blobs', '4 clients')
+    done = ivory('run', file, '--quiet')
+    check('run', done.returncode == 0, said(done))
+    logs = {arm: ivory.folder / f'runs/own-{arm}-seed1.h5' for arm in ('noisy', 'clean')}
+    roots = {arm: root_of(log)[0] for arm, log in logs.items()}
+    check('noise leaves the partition as it is', roots['noisy']['partition_hash'] == roots['clean']['partition_hash'] and
+          roots['noisy']['data_checksum'] != roots['clean']['data_checksum'], roots)
+    with h5py.File(logs['noisy']) as log:
+        flipped = log['partition/flipped_index'][:]
+        check('the log says which labels are noise', 8 < len(flipped) < 50 and flipped.max() < 108 and
+              len(log['partition/flipped_class']) == len(flipped), flipped)
+    with h5py.File(logs['clean']) as log:
+        check('a log without noise does not', 'flipped_index' not in log['partition'], list(log['partition']))
+    check('the resolved scenario has the table', '[evaluation.ood]\nkind = "blobs"' in roots['clean']['scenario'] and
+          'evaluation.ood' not in roots['noisy']['scenario'], roots['clean']['scenario'])
+    again = ivory.folder / 'again.toml'
+    again.write_text(roots['clean']['scenario'])
+    exits('and is a scenario itself', ivory('validate', again), 0, 'out of distribution')
+
+    exits('--set for the table', ivory('validate', file, '--set', 'evaluation.ood.features=3'), 2,
+          '[evaluation.ood]', 'got 3 in', '2 in the training set')
+    exits('a column that is not there', ivory('validate', file, '--set', 'data.label=clas'), 2, 'did you mean "class"')
+    (ivory.folder / 'own.csv').write_text('height,place,width,class\n1,a,x,0\n')
+    exits('a cell that is no number', ivory('validate', file), 2, 'own.csv line 2 column 2 ("width")')
+
+
+def test_list(ivory):
+    print('-- list')
+    exits('list datasets', ivory('list', 'datasets'), 0, 'cifar10', 'cifar100', 'leaf', 'csv', 'label_noise', 'public')
+    exits('list datasets csv', ivory('list', 'datasets', 'csv'), 0, 'targets', 'leave_out')
+    exits('list scenario evaluation.ood', ivory('list', 'scenario', 'evaluation.ood'), 0, 'may be left out', 'limit_test')
+
+
+def main(binary):
+    with tempfile.TemporaryDirectory() as folder:
+        ivory = Ivory(str(pathlib.Path(binary).resolve()), pathlib.Path(folder))
+        file = pathlib.Path(folder) / 'own.toml'
+        file.write_text(SCENARIO)
+        test_csv(ivory, file)
+        test_list(ivory)
+    print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
+    return 1 if test_cli.failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))
