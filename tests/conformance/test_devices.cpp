@@ -236,6 +236,9 @@ BOOST_AUTO_TEST_CASE(every_optimizer) {
     std::vector<OptionValues> settings = {{}};
     if (plugin.name == "ivon") settings = {{}, {{"samples", std::int64_t{2}}}, {{"estimator", "gradsq"}}};
     if (plugin.name == "sgd") settings = {{{"momentum", 0.9}}};
+    if (plugin.name == "adamw") settings = {{}, {{"weight_decay", 0.5}}};
+    if (plugin.name.ends_with("vsgd"))
+      settings = {{}, {{"weight_decay", 0.5}, {"variance_ratio", 4.0}, {"gamma", 1e-3}}};
     for (const OptionValues& values : settings) {
       const auto optimizer = make_optimizer<float>(plugin.name, values);
       for (const auto terms : {ClientTerms::none, ClientTerms::sites, ClientTerms::mixed}) {
