@@ -2,52 +2,16 @@
 #define BOOST_TEST_MODULE reference_ivon_steps
 #include "tests/support/boost_test.hpp"
 
-#include "tests/reference/reference_files.hpp"
+#include "tests/reference/step_problems.hpp"
 #include "tests/support/plugins.hpp"
 #include "tests/support/visit.hpp"
 
 using namespace ivory;
 using namespace ivory::test;
-using Vector = std::vector<double>;
 
 namespace {
 
 constexpr std::size_t momentum_slot = 0, hessian_slot = 1;
-
-// The two losses of the files, without any regulariser.
-struct Loss {
-  Loss(const Hdf5File& file, const std::string& name)
-      : quadratic(name == "quadratic"), A(file.read<double>("problem/A").values),
-        a(file.read<double>("problem/a").values), X(file.read<double>("problem/X").values),
-        y(file.read<double>("problem/y").values) {
-    BOOST_TEST_REQUIRE((quadratic || name == "logistic"), "unknown problem " << name);
-  }
-  bool quadratic;
-  Vector A, a, X, y;
-
-  Vector gradient(const Vector& theta) const {
-    const std::size_t size = theta.size();
-    Vector g(size, 0.0);
-    if (quadratic) {
-      for (std::size_t i = 0; i < size; ++i)
-        for (std::size_t j = 0; j < size; ++j) g[i] += A[i * size + j] * (theta[j] - a[j]);
-      return g;
-    }
-    const auto rows = static_cast<double>(y.size());
-    for (std::size_t n = 0; n < y.size(); ++n) {
-      double z = 0.0;
-      for (std::size_t j = 0; j < size; ++j) z += X[n * size + j] * theta[j];
-      const double residual = 1.0 / (1.0 + std::exp(-z)) - y[n];
-      for (std::size_t j = 0; j < size; ++j) g[j] += residual * X[n * size + j] / rows;
-    }
-    return g;
-  }
-};
-
-template <class Real>
-std::vector<Real> read_padded(const Hdf5File& file, const std::string& dataset) {
-  return padded<Real>(file.read<Real>(dataset).values);
-}
 
 template <class Real>
 void run(const Hdf5File& file, const std::string& group, bool with_terms) {
