@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "ivory/error.hpp"
 #include "ivory/registry.hpp"
@@ -24,6 +26,13 @@ double number(const Options& options, std::string_view key) {
   return whole != nullptr ? static_cast<double>(*whole) : options.real(key);
 }
 
+/// Whether a key of [clients] has its default, which a resolved scenario spells out.
+bool has_default(const Options& clients, const std::string& key) {
+  const auto& specs = find_table("clients")->options;
+  const auto spec = std::ranges::find(specs, key, &OptionSpec::name);
+  return clients.rows().find(key)->second.value == spec->default_value;
+}
+
 void check_length_of_visits(const Options& clients, Problems& problems) {
   const auto epochs = clients.integer("epochs"), steps = clients.integer("steps");
   if (epochs > 0 && steps > 0) {
@@ -39,19 +48,17 @@ void check_length_of_visits(const Options& clients, Problems& problems) {
 }
 
 void check_schedule(const Options& clients, Problems& problems) {
-  const auto step_rounds = clients.integer("schedule_step_rounds");
-  const std::string& schedule = clients.text("schedule");
-  if (schedule == "step" && step_rounds == 0) {
-    problems.push_back(fmt::format("[scenario] clients.schedule = \"step\" needs schedule_step_rounds >= 1, got {}{}",
-                                   step_rounds, where(clients.place("schedule"))));
+  for (const auto& [schedule, every] :
+       {std::pair{"schedule", "schedule_step_rounds"}, {"inner_schedule", "inner_step_every"}}) {
+    if (clients.text(schedule) != "step" || clients.integer(every) > 0) continue;
+    problems.push_back(fmt::format("[scenario] clients.{} = \"step\" needs {} >= 1, got 0{}", schedule, every,
+                                   where(clients.place(schedule))));
   }
-  if (schedule != "step" && step_rounds > 0) {
-    problems.push_back(fmt::format("[scenario] clients.schedule_step_rounds needs schedule = \"step\", got {}{}",
-                                   shown(schedule), where(clients.place("schedule_step_rounds"))));
-  }
-  if (schedule != "step" && clients.real("schedule_step_factor") != default_step_factor) {
-    problems.push_back(fmt::format("[scenario] clients.schedule_step_factor needs schedule = \"step\", got {}{}",
-                                   shown(schedule), where(clients.place("schedule_step_factor"))));
+  for (const ScheduleKey& row : schedule_keys()) {
+    const std::string& shape = clients.text(row.schedule);
+    if (std::ranges::find(row.shapes, shape) != row.shapes.end() || has_default(clients, row.key)) continue;
+    problems.push_back(fmt::format("[scenario] clients.{} needs {} = {}, got {}{}; drop one of them", row.key,
+                                   row.schedule, quoted_list(row.shapes), shown(shape), where(clients.place(row.key))));
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "ivory/error.hpp"
 #include "src/option_messages.hpp"
+#include "src/scenario_schema.hpp"
 
 namespace ivory {
 namespace {
@@ -220,10 +221,9 @@ void drop_replaced_clients_keys(GivenScenario& onto, const GivenScenario& change
   const bool steps = positive(changes, "steps"), epochs = positive(changes, "epochs");
   if (steps && !epochs) keys.erase("epochs");
   if (epochs && !steps) keys.erase("steps");
-  const std::string* schedule = changes.text("clients", "schedule");
-  if (schedule != nullptr && *schedule != "step") {
-    keys.erase("schedule_step_rounds");
-    keys.erase("schedule_step_factor");
+  for (const ScheduleKey& row : schedule_keys()) {
+    const std::string* shape = changes.text("clients", row.schedule);
+    if (shape != nullptr && std::ranges::find(row.shapes, *shape) == row.shapes.end()) keys.erase(row.key);
   }
 }
 

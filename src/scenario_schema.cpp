@@ -52,20 +52,15 @@ Specs top_keys() {
 }
 
 Specs clients_keys() {
-  OptionSpec participation{.name = "participation",
-                           .default_value = 1.0,
-                           .help = "share of the clients that takes part in a round, drawn anew each round",
-                           .unit = "1",
-                           .low = 0,
-                           .high = 1,
-                           .low_open = true};
-  OptionSpec step_factor{.name = "schedule_step_factor",
-                         .default_value = default_step_factor,
-                         .help = "schedule = \"step\": factor on the learning rate every schedule_step_rounds",
-                         .unit = "1",
-                         .low = 0,
-                         .high = 1,
-                         .low_open = true};
+  const auto share = [](std::string name, double value, bool zero, std::string help) {
+    return OptionSpec{.name = std::move(name),
+                      .default_value = value,
+                      .help = std::move(help),
+                      .unit = "1",
+                      .low = 0,
+                      .high = 1,
+                      .low_open = !zero};
+  };
   OptionSpec clip_norm{
       .name = "clip_norm",
       .default_value = 0.0,
@@ -77,20 +72,28 @@ Specs clients_keys() {
   return {
       count("count", 0, 0, 1 << 24, "clients",
             "number of clients; 0: as the data set says (partition kind \"natural\")"),
-      participation,
+      share("participation", 1.0, false, "share of the clients that takes part in a round, drawn anew each round"),
       count("epochs", 1, 0, 1e6, "epochs", "passes over its own examples per visit of a client; 0: `steps` decides"),
       count("steps", 0, 0, most_steps, "steps", "minibatch steps per visit of a client; 0: `epochs` decides"),
       count("batch", 64, 1, 1 << 20, "examples", "examples per minibatch step"),
-      choice("schedule", "constant", {"constant", "cosine", "step"},
-             "learning rate over rounds r = 0..R-1; cosine: lr/2 (1 + cos(pi r/R)); step: lr * schedule_step_factor^"
-             "floor(r/schedule_step_rounds)"),
+      choice("schedule", "constant", {"constant", "cosine", "linear", "step"},
+             "learning rate over rounds r = 0..R-1; cosine: lr/2 (1 + cos(pi r/R)); linear: lr (1 - r/R); step: lr * "
+             "schedule_step_factor^floor(r/schedule_step_rounds)"),
       count("schedule_step_rounds", 0, 0, most_rounds, "rounds", "schedule = \"step\": rounds between two steps"),
-      step_factor,
+      share("schedule_step_factor", 0.1, false,
+            "schedule = \"step\": factor on the learning rate every schedule_step_rounds"),
+      share("schedule_final", 0.0, true,
+            "schedule = \"cosine\" or \"linear\": the share of lr that the rate falls to, instead of 0"),
       count("warmup_rounds", 0, 0, most_rounds, "rounds",
             "rounds r = 0.. of linear rise: factor (r+1)/warmup_rounds on top of the schedule"),
-      choice(
-          "inner_schedule", "constant", {"constant", "cosine", "linear"},
-          "learning rate over the steps of one visit, on top of the schedule over rounds; cosine and linear fall to 0"),
+      choice("inner_schedule", "constant", {"constant", "cosine", "linear", "step"},
+             "learning rate over the steps of one visit, on top of the schedule over rounds, with the same formulas"),
+      count("inner_step_every", 0, 0, most_steps, "steps",
+            "inner_schedule = \"step\": steps of a visit between two falls"),
+      share("inner_step_factor", 0.1, false,
+            "inner_schedule = \"step\": factor on the learning rate every inner_step_every"),
+      share("inner_final", 0.0, true,
+            "inner_schedule = \"cosine\" or \"linear\": the share that the rate falls to, instead of 0"),
       count("inner_warmup_steps", 0, 0, most_steps, "steps",
             "steps of linear rise at the start of each visit, on top of inner_schedule"),
       clip_norm,
@@ -160,6 +163,14 @@ bool declares(const Specs& specs, std::string_view name) {
 }
 
 }  // namespace
+
+const std::vector<ScheduleKey>& schedule_keys() {
+  static const std::vector<ScheduleKey> keys = {
+      {"schedule", "schedule_step_rounds", {"step"}},       {"schedule", "schedule_step_factor", {"step"}},
+      {"schedule", "schedule_final", {"cosine", "linear"}}, {"inner_schedule", "inner_step_every", {"step"}},
+      {"inner_schedule", "inner_step_factor", {"step"}},    {"inner_schedule", "inner_final", {"cosine", "linear"}}};
+  return keys;
+}
 
 const std::vector<ScenarioTable>& scenario_tables() {
   static const std::vector<ScenarioTable> tables = {

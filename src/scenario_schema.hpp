@@ -9,8 +9,13 @@
 
 namespace ivory {
 
-inline constexpr double default_step_factor =
-    0.1;  // of clients.schedule_step_factor; a resolved scenario spells it out
+/// A key of [clients] that only some shapes of a learning-rate schedule read.
+struct ScheduleKey {
+  std::string schedule;  // the key that chooses the shape
+  std::string key;
+  std::vector<std::string> shapes;
+};
+const std::vector<ScheduleKey>& schedule_keys();
 
 struct GivenScenario;
 

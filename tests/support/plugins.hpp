@@ -8,6 +8,7 @@
 
 #include "ivory/options.hpp"
 #include "ivory/registry.hpp"
+#include "src/scenario_schema.hpp"
 
 namespace ivory::test {
 
@@ -46,16 +47,11 @@ std::unique_ptr<Algorithm<Real>> make_algorithm(const std::string& name, const O
     return plugin.make_double(options);
 }
 
-/// The schedule keys of [clients]: shapes over rounds and inside a round, the others switched off.
-inline Options schedule_options(const std::string& over_rounds, const std::string& inside) {
-  Options options;
-  options.set("schedule", {over_rounds, {}, true});
-  options.set("inner_schedule", {inside, {}, true});
-  options.set("schedule_step_rounds", {std::int64_t{3}, {}, true});
-  options.set("schedule_step_factor", {0.5, {}, true});
-  options.set("warmup_rounds", {std::int64_t{0}, {}, true});
-  options.set("inner_warmup_steps", {std::int64_t{0}, {}, true});
-  return options;
+/// [clients] with these shapes of the learning rate over rounds and inside a round, other keys by name, the rest defaults.
+inline Options schedule_options(const std::string& over_rounds, const std::string& inside, OptionValues values = {}) {
+  values["schedule"] = over_rounds;
+  values["inner_schedule"] = inside;
+  return resolve(find_table("clients")->options, values, "clients");
 }
 
 template <class Real>

@@ -50,8 +50,12 @@ BOOST_AUTO_TEST_CASE(a_short_scenario_gets_every_default) {
   BOOST_TEST(s.clients.text("schedule") == "constant");
   BOOST_TEST(s.clients.integer("schedule_step_rounds") == 0);
   BOOST_TEST(s.clients.real("schedule_step_factor") == 0.1);
+  BOOST_TEST(s.clients.real("schedule_final") == 0.0);
   BOOST_TEST(s.clients.integer("warmup_rounds") == 0);
   BOOST_TEST(s.clients.text("inner_schedule") == "constant");
+  BOOST_TEST(s.clients.integer("inner_step_every") == 0);
+  BOOST_TEST(s.clients.real("inner_step_factor") == 0.1);
+  BOOST_TEST(s.clients.real("inner_final") == 0.0);
   BOOST_TEST(s.clients.integer("inner_warmup_steps") == 0);
   BOOST_TEST(!s.clients.boolean("keep_opt_state"));
   BOOST_TEST(!s.clients.boolean("pool"));
@@ -109,6 +113,8 @@ BOOST_AUTO_TEST_CASE(resolved_scenarios_read_back) {
       parse_one(base, {"clients.steps=20", "seed=9007199254740992", "clients.participation=0.1",
                        "name=quotes \" and \\ and ü", "model.hidden=[3, 2]", "evaluation.target_accuracy=1"}));
   check_round_trip(parse_one(base, {"clients.schedule=step", "clients.schedule_step_rounds=2"}));
+  check_round_trip(parse_one(base, {"clients.schedule=linear", "clients.schedule_final=0.1",
+                                    "clients.inner_schedule=step", "clients.inner_step_every=5"}));
   check_round_trip(parse_one(replaced("count = 4\n", "", replaced("kind = \"iid\"", "kind = \"natural\""))));
   const std::string text = to_toml(parse(two_arms).front());
   BOOST_TEST(starts(text, "name = \"t\"\narm = \"fedavg\"\nseed = 1\nrounds = 3\n\n[data]\nkind = \"idx\"\n"));

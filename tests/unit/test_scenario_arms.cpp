@@ -82,17 +82,27 @@ BOOST_AUTO_TEST_CASE(arms_switch_between_epochs_and_steps_and_schedules) {
       "[[compare]]\nname = \"steps\"\nclients.steps = 30\n"
       "[[compare]]\nname = \"epochs\"\nclients.epochs = 6\n"
       "[[compare]]\nname = \"cosine\"\nclients.schedule = \"cosine\"\n"
-      "[[compare]]\nname = \"both\"\nclients.steps = 30\nclients.epochs = 6\n";
+      "[[compare]]\nname = \"both\"\nclients.steps = 30\nclients.epochs = 6\n"
+      "[[compare]]\nname = \"falling\"\nclients.schedule = \"linear\"\nclients.schedule_final = 0.1\n"
+      "clients.inner_schedule = \"step\"\nclients.inner_step_every = 3\n";
   BOOST_TEST(refusal(text) ==
              "[scenario] clients.epochs and clients.steps exclude each other, got epochs = 6 and steps = 30, at "
              "dir/a.toml:33:9; remove one or set it to 0 [arm both]");
-  const auto arms = parse(text, {}, {"steps", "epochs", "cosine"});
+  const auto arms = parse(text, {}, {"steps", "epochs", "cosine", "falling"});
   BOOST_TEST(arms[0].clients.integer("steps") == 30);
   BOOST_TEST(arms[0].clients.integer("epochs") == 0);
   BOOST_TEST(arms[1].clients.integer("steps") == 0);
   BOOST_TEST(arms[1].clients.integer("epochs") == 6);
   BOOST_TEST(arms[1].clients.integer("schedule_step_rounds") == 2);
   BOOST_TEST(arms[2].clients.integer("schedule_step_rounds") == 0);
+  BOOST_TEST(arms[3].clients.integer("schedule_step_rounds") == 0);
+  BOOST_TEST(arms[3].clients.real("schedule_final") == 0.1);
+  // The other way round: a step replaces what only a falling rate reads.
+  const std::vector<std::string> overrides = {"clients.schedule=step", "clients.schedule_step_rounds=4",
+                                              "clients.inner_schedule=cosine"};
+  const Scenario changed = parse(text, overrides, {"falling"}).front();
+  BOOST_TEST(changed.clients.real("schedule_final") == 0.0);
+  BOOST_TEST(changed.clients.integer("inner_step_every") == 0);
 }
 
 BOOST_AUTO_TEST_CASE(names_of_arms) {

@@ -142,10 +142,18 @@ BOOST_AUTO_TEST_CASE(ranges) {
       {"warmup_rounds = 0", "warmup_rounds = -1", "warmup_rounds must be an integer in [0, 16777215] (rounds), got -1"},
       {"inner_warmup_steps = 7", "inner_warmup_steps = -1",
        "inner_warmup_steps must be an integer in [0, 1000000000] (steps), got -1"},
-      {"schedule = \"cosine\"", "schedule = \"linear\"",
-       "schedule must be \"constant\", \"cosine\" or \"step\", got \"linear\""},
-      {"inner_schedule = \"linear\"", "inner_schedule = \"step\"",
-       "inner_schedule must be \"constant\", \"cosine\" or \"linear\", got \"step\""},
+      {"schedule = \"linear\"", "schedule = \"square\"",
+       "schedule must be \"constant\", \"cosine\", \"linear\" or \"step\", got \"square\""},
+      {"inner_schedule = \"linear\"", "inner_schedule = \"square\"",
+       "inner_schedule must be \"constant\", \"cosine\", \"linear\" or \"step\", got \"square\""},
+      {"schedule = \"cosine\"\nschedule_final = 1", "schedule_final = 1.1",
+       "schedule_final must be a finite number in [0, 1], got 1.1"},
+      {"inner_schedule = \"cosine\"\ninner_final = 1", "inner_final = -0.1",
+       "inner_final must be a finite number in [0, 1], got -0.1"},
+      {"inner_schedule = \"step\"\ninner_step_every = 1000000000", "inner_step_every = 1000000001",
+       "inner_step_every must be an integer in [0, 1000000000] (steps), got 1000000001"},
+      {"inner_schedule = \"step\"\ninner_step_every = 1\ninner_step_factor = 1", "inner_step_factor = 0",
+       "inner_step_factor must be a finite number in (0, 1], got 0.0"},
       {"participation = 0.5", "participation = nan", "participation must be a finite number in (0, 1], got nan"},
       {"participation = 0.5", "participation = -inf", "participation must be a finite number in (0, 1], got -inf"},
   };
@@ -272,11 +280,28 @@ BOOST_AUTO_TEST_CASE(other_contradictions) {
   parse(clients("pool = true\nkeep_opt_state = true\nparticipation = 1"));
   BOOST_TEST(refusal(clients("schedule = \"step\"")) ==
              "[scenario] clients.schedule = \"step\" needs schedule_step_rounds >= 1, got 0, at dir/a.toml:12:1");
-  parse(clients("schedule = \"step\"\nschedule_step_rounds = 1"));
-  BOOST_TEST(refusal(clients("schedule = \"cosine\"\nschedule_step_rounds = 5")) ==
-             "[scenario] clients.schedule_step_rounds needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
-  BOOST_TEST(refusal(clients("schedule = \"cosine\"\nschedule_step_factor = 0.5")) ==
-             "[scenario] clients.schedule_step_factor needs schedule = \"step\", got \"cosine\", at dir/a.toml:13:1");
+  BOOST_TEST(refusal(clients("inner_schedule = \"step\"")) ==
+             "[scenario] clients.inner_schedule = \"step\" needs inner_step_every >= 1, got 0, at dir/a.toml:12:1");
+  // Keys of one shape beside another shape; a default beside it is what a resolved scenario says.
+  struct ScheduleCase {
+    std::string schedule, shape, key, value, default_value, needed;
+  };
+  for (const auto& [schedule, shape, key, value, default_value, needed] :
+       {ScheduleCase{"schedule", "cosine", "schedule_step_rounds", "5", "0", "\"step\""},
+        {"schedule", "linear", "schedule_step_factor", "0.5", "0.1", "\"step\""},
+        {"schedule", "step", "schedule_final", "0.5", "0.0", "\"cosine\" or \"linear\""},
+        {"schedule", "constant", "schedule_final", "0.5", "0.0", "\"cosine\" or \"linear\""},
+        {"inner_schedule", "cosine", "inner_step_every", "5", "0", "\"step\""},
+        {"inner_schedule", "linear", "inner_step_factor", "0.5", "0.1", "\"step\""},
+        {"inner_schedule", "step", "inner_final", "0.5", "0.0", "\"cosine\" or \"linear\""}}) {
+    const std::string chosen = schedule + " = \"" + shape + "\"\n",
+                      every = schedule == "schedule" ? "schedule_step_rounds = 2" : "inner_step_every = 2";
+    const std::string rest = shape == "step" ? "\n" + every : "";
+    BOOST_TEST(refusal(clients(chosen + key + " = " + value + rest)) ==
+               "[scenario] clients." + key + " needs " + schedule + " = " + needed + ", got \"" + shape +
+                   "\", at dir/a.toml:13:1; drop one of them");
+    parse(clients(chosen + key + " = " + default_value + rest));
+  }
   std::string means = "0.123456789";
   for (int i = 1; i < 6000; ++i) means += ", 0.123456789";
   BOOST_TEST(
