@@ -20,6 +20,10 @@ template <class Real>
 Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n,
                                   std::size_t classes, std::size_t bins, const double* log_likelihood = nullptr);
 
+/// -sum_c p_c log p_c of one prediction, in nats; NaN where a probability is.
+template <class Real>
+double predictive_entropy(const Real* p, std::size_t classes);
+
 /// ECE = sum_b (n_b/n) |accuracy_b - confidence_b| from bins; bins of disjoint sets may be added first. NaN without examples.
 double calibration_error(const CalibrationBins& bins);
 

@@ -29,19 +29,17 @@ struct Row {
 template <class Real>
 Row score(const Real* p, std::size_t classes, std::size_t label, const double* log_likelihood) {
   Row row;
-  double brier = 0, entropy = 0;
+  double brier = 0;
   for (std::size_t c = 0; c < classes; ++c) {
     const auto q = static_cast<double>(p[c]);
     if (p[c] > p[row.predicted]) row.predicted = c;
     const double difference = q - (c == label ? 1.0 : 0.0);
     brier += difference * difference;
-    if (q > 0) entropy -= q * std::log(q);
-    if (std::isnan(q)) entropy = q;
   }
   row.confidence = static_cast<double>(p[row.predicted]);
   const double ll = log_likelihood != nullptr ? *log_likelihood
                                               : std::log(std::max(static_cast<double>(p[label]), smallest_probability));
-  row.totals = {1.0, row.predicted == label ? 1.0 : 0.0, -ll, brier, entropy};
+  row.totals = {1.0, row.predicted == label ? 1.0 : 0.0, -ll, brier, predictive_entropy(p, classes)};
   return row;
 }
 
@@ -67,6 +65,17 @@ void put(CalibrationBins& bins, const Row& row) {
 }
 
 }  // namespace
+
+template <class Real>
+double predictive_entropy(const Real* p, std::size_t classes) {
+  double entropy = 0;
+  for (std::size_t c = 0; c < classes; ++c) {
+    const auto q = static_cast<double>(p[c]);
+    if (q > 0) entropy -= q * std::log(q);
+    if (std::isnan(q)) entropy = q;
+  }
+  return entropy;
+}
 
 double calibration_error(const CalibrationBins& bins) {
   double n = 0, gap = 0;
@@ -118,6 +127,8 @@ Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std
   return all.metrics(calibration_error(reliability));
 }
 
+template double predictive_entropy(const float*, std::size_t);
+template double predictive_entropy(const double*, std::size_t);
 template Evaluation evaluate_probabilities(const float*, const std::int32_t*, std::size_t, std::size_t, std::size_t,
                                            const double*);
 template Evaluation evaluate_probabilities(const double*, const std::int32_t*, std::size_t, std::size_t, std::size_t,

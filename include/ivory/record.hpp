@@ -32,6 +32,18 @@ struct Evaluation {
   CalibrationBins bins;
 };
 
+/// How well a score tells in-distribution examples, the positives, from others (methods.md section 12).
+struct Detection {
+  double auroc = no_value, aupr_in = no_value, aupr_out = no_value;  // areas under ROC and precision-recall curves
+  double fpr95 = no_value;  // false positive rate at the first threshold whose true positive rate is at least 0.95
+  double error = no_value;  // smallest mean of both error rates
+};
+
+/// Detection of out-of-distribution inputs by two scores of a prediction: its largest probability and its negative entropy.
+struct OodDetection {
+  Detection confidence, entropy;
+};
+
 enum class ClientStatus : std::int8_t { absent = 0, trained = 1, refused = 2 };
 
 /// One client's visit.

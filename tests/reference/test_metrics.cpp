@@ -5,6 +5,7 @@
 #include "clients/loss.hpp"
 #include "ivory/gaussian.hpp"
 #include "src/evaluation.hpp"
+#include "src/ood_metrics.hpp"
 #include "tests/reference/reference_files.hpp"
 
 using namespace ivory;
@@ -101,15 +102,26 @@ BOOST_AUTO_TEST_CASE(divergence_of_diagonal_gaussians) {
               file->real("kl_diag", "kl_q_p"), "kl_q_p");
 }
 
+BOOST_AUTO_TEST_CASE(area_under_the_roc_curve) {
+  const auto file = open_reference("metrics.h5");
+  if (!file) return;
+  // In the file "out" is the positive class, and larger scores say "out".
+  for (const std::string ties : {"", "_ties"}) {
+    const auto in = file->read<double>("auroc/score_in" + ties).values;
+    const auto out = file->read<double>("auroc/score_out" + ties).values;
+    check_value(detection(out, in).auroc, file->real("auroc", "auroc" + ties), "auroc" + ties);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(groups_of_the_file) {
   const auto file = open_reference("metrics.h5");
   if (!file) return;
   std::size_t tested = 0;
   for (const std::string& group : file->groups("/")) {
-    if (group == "classification" || group == "model_average" || group == "kl_diag")
+    if (group == "classification" || group == "model_average" || group == "kl_diag" || group == "auroc")
       ++tested;
     else
       skipped("metrics.h5 " + group, "these metrics do not exist yet");
   }
-  BOOST_TEST(tested == 3U);
+  BOOST_TEST(tested == 4U);
 }
