@@ -67,8 +67,7 @@ class Vsgd final : public Optimizer<Real> {
   void advance(TrainingBlock<Real>& block, int /*sample*/) const override {
     for (auto& client : block.clients) client.optimizer_step += client.active ? 1 : 0;
     const auto real = [](double x) { return static_cast<Real>(x); };
-    const double shape = 2.0 * gamma_ + 1.0 + 1e-4, drift_rate = 2.0 * gamma_,
-                 noise_rate = variance_ratio_ * drift_rate;
+    const double shape = 2.0 * gamma_ + 1.0 + 1e-4;
     with_kind(block, [&]<TermKind kind>() {
       for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
         const auto& client = block.clients[b];
