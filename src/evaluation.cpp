@@ -157,26 +157,30 @@ Predictions Predictor::average_predictions(const float* mean, const float* preci
 }
 
 PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data,
-                                              int samples, std::size_t bins, std::uint64_t seed,
-                                              std::uint64_t round) const {
+                                              int samples, std::size_t bins, std::uint64_t seed, std::uint64_t round,
+                                              const AverageWishes& wishes) const {
   const std::size_t n = data.size(), classes = network_.predicted(), values = n * classes;
   const int groups = std::min(samples, jackknife_groups);
   std::vector<std::vector<float>> group_sum(static_cast<std::size_t>(groups), std::vector<float>(values, 0.0F));
   std::vector<double> group_size(static_cast<std::size_t>(groups), 0.0);
+  std::vector<double> total(values), average(values);
+  const auto evaluate_first = [&](int count) {
+    std::fill(total.begin(), total.end(), 0.0);
+    for (const auto& group : group_sum) {
+      for (std::size_t i = 0; i < values; ++i) total[i] += static_cast<double>(group[i]);
+    }
+    for (std::size_t i = 0; i < values; ++i) average[i] = total[i] / count;
+    return evaluate_probabilities(average.data(), data.labels.data(), n, classes, bins);
+  };
+  PosteriorAverage result;
   sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
          [&](int t, const Predictions& predictions) {
            const auto g = static_cast<std::size_t>(t % groups);
            for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += predictions.probability[i];
            group_size[g] += 1;
+           if (wishes.curve) result.curve.push_back(evaluate_first(t + 1).metrics);
          });
-
-  std::vector<double> total(values, 0.0), average(values);
-  for (const auto& group : group_sum) {
-    for (std::size_t i = 0; i < values; ++i) total[i] += static_cast<double>(group[i]);
-  }
-  for (std::size_t i = 0; i < values; ++i) average[i] = total[i] / samples;
-  PosteriorAverage result;
-  result.evaluation = evaluate_probabilities(average.data(), data.labels.data(), n, classes, bins);
+  result.evaluation = evaluate_first(samples);
 
   std::vector<Metrics> without(static_cast<std::size_t>(groups));
 #pragma omp parallel for num_threads(threads_) schedule(dynamic)

@@ -39,10 +39,17 @@ struct Predictions {
 Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std::span<const std::uint32_t> rows,
                         std::size_t bins);
 
+/// What a posterior average is asked for beside its metrics.
+struct AverageWishes {
+  bool curve = false;  // the metrics of every shorter average
+};
+
 struct PosteriorAverage {
   Evaluation evaluation;
   Metrics
       error;  // Monte-Carlo standard errors: jackknife over at most 8 groups of samples; NaN for fewer than 2 samples
+  std::vector<Metrics>
+      curve;  // [samples], of the average over the first t = 1, 2, ... samples; empty unless wished for
 };
 
 struct NegativeElbo {
@@ -67,7 +74,8 @@ class Predictor {
 
   /// p(y|x) = mean over `samples` draws theta ~ N(mean, 1/precision) of softmax f(x; theta); draws keyed by (seed, round).
   PosteriorAverage posterior_average(const float* mean, const float* precision, const Dataset& data, int samples,
-                                     std::size_t bins, std::uint64_t seed, std::uint64_t round) const;
+                                     std::size_t bins, std::uint64_t seed, std::uint64_t round,
+                                     const AverageWishes& wishes = {}) const;
 
   /// The average's probabilities themselves, of the same draws; log p(label) is of the averaged probability.
   Predictions average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,

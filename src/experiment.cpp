@@ -282,10 +282,13 @@ class Run {
     const float* const mean = evaluated_mean();
     const float* const precision = evaluated_precision();
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
+      const bool last = record.round == scenario_.rounds;
       PosteriorAverage average =
-          predictor_.posterior_average(mean, precision, parts_.data.test, samples, bins, scenario_.seed, state_.round);
+          predictor_.posterior_average(mean, precision, parts_.data.test, samples, bins, scenario_.seed, state_.round,
+                                       {.curve = last && options.boolean("curve")});
       record.bayes = std::move(average.evaluation);
       record.bayes_error = average.error;
+      record.bayes_curve = std::move(average.curve);
     }
     const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
     if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {

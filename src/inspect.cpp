@@ -85,13 +85,14 @@ std::vector<std::size_t> shown_rounds(const std::vector<double>& accuracy) {
   return shown;
 }
 
+constexpr struct {
+  const char *name, *heading;
+  double factor;
+  int decimals;
+} shown_metrics[] = {
+    {"accuracy", "accuracy [%]", 100, 2}, {"nll", "NLL", 1, 4}, {"ece", "ECE [%]", 100, 2}, {"brier", "Brier", 1, 4}};
+
 std::string rounds_table(const LogReader& log) {
-  const struct {
-    const char *name, *heading;
-    double factor;
-    int decimals;
-  } columns[] = {
-      {"accuracy", "accuracy [%]", 100, 2}, {"nll", "NLL", 1, 4}, {"ece", "ECE [%]", 100, 2}, {"brier", "Brier", 1, 4}};
   const std::vector<std::size_t> rows = shown_rounds(log.column("accuracy"));
   if (rows.empty()) return "";
   const std::vector<double> average = log.column("accuracy_bayes");
@@ -102,9 +103,9 @@ std::string rounds_table(const LogReader& log) {
     for (std::size_t i = 0; i < rows.size(); ++i) cells[i + 1].push_back(show(factor * values[rows[i]], decimals));
   };
   add("round", log.column("round"), 1, 0);
-  for (const auto& column : columns) add(column.heading, log.column(column.name), column.factor, column.decimals);
+  for (const auto& column : shown_metrics) add(column.heading, log.column(column.name), column.factor, column.decimals);
   if (averages) {
-    for (const auto& column : columns) {
+    for (const auto& column : shown_metrics) {
       add(column.heading, log.column(fmt::format("{}_bayes", column.name)), column.factor, column.decimals);
     }
   }
@@ -116,6 +117,29 @@ std::string rounds_table(const LogReader& log) {
   table.heading(std::move(heading));
   for (const auto& row : cells) table.row(row);
   return '\n' + table.text();
+}
+
+/// The posterior average over its first 1, 2, 4, ... and all samples, after the last round; empty where there is none.
+std::string curve_table(const LogReader& log) {
+  const Hdf5File& file = log.file();
+  if (!file.has_dataset("/curve/samples")) return "";
+  const std::size_t samples = file.shape("/curve/samples").at(0);
+  std::vector<std::size_t> shown;
+  for (std::size_t t = 1; t < samples; t *= 2) shown.push_back(t);
+  shown.push_back(samples);
+  TextTable table(0);
+  std::vector<std::vector<std::string>> cells(shown.size() + 1);
+  cells[0].emplace_back("samples");
+  for (std::size_t i = 0; i < shown.size(); ++i) cells[i + 1].push_back(std::to_string(shown[i]));
+  for (const auto& column : shown_metrics) {
+    const std::vector<double> values = file.read<double>(std::string("/curve/") + column.name).values;
+    if (std::isnan(values.at(samples - 1))) return "";
+    cells[0].emplace_back(column.heading);
+    for (std::size_t i = 0; i < shown.size(); ++i)
+      cells[i + 1].push_back(show(column.factor * values.at(shown[i] - 1), column.decimals));
+  }
+  for (const auto& row : cells) table.row(row);
+  return "\nposterior average after the last round, by the number of its samples:\n" + table.text();
 }
 
 }  // namespace
@@ -152,7 +176,7 @@ std::string inspect_log(const std::string& path) {
   }
   line("written by",
        fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));
-  text += rounds_table(log);
+  text += rounds_table(log) + curve_table(log);
   text += fmt::format(
       "\nThe attribute \"scenario\" holds the whole scenario; /rounds/accuracy and all others are arrays, in Python:\n"
       "  h5py.File(\"{}\")[\"rounds/accuracy\"][:{}]\n",

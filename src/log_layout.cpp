@@ -149,6 +149,16 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
              0);
 }
 
+void add_curve(Group& group, const LogPlan& plan, const LogShape& shape) {
+  group.count_scale("samples", "networks drawn from the posterior, the first ones of the last round's average",
+                    shape.curve, 1);
+  for (const MetricColumn& column : metric_columns) {
+    group.data(column.name, Hdf5Type::float64, {"samples"}, column.units,
+               fmt::format("{} on the test set after the last round, average over so many samples", column.meaning),
+               missing, plan.has_posterior);
+  }
+}
+
 void add_posterior(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.scale("round", "1", "round after which the row was written", as_reals(shape.posterior_rounds));
   group.count_scale("parameter", "index in the flat parameter vector", shape.parameters);
@@ -286,6 +296,9 @@ LogShape shape_of(const LogPlan& plan) {
   shape.clients = plan.partition->clients();
   shape.classes = static_cast<std::size_t>(plan.classes);
   shape.bins = static_cast<std::size_t>(scenario.evaluation.integer("bins"));
+  if (scenario.evaluation.boolean("curve")) {
+    shape.curve = static_cast<std::size_t>(scenario.evaluation.integer("samples"));
+  }
   shape.parameters = plan.layout->size();
   shape.posterior_rounds = rounds_every(scenario.log.integer("posterior_every"));
   shape.client_rounds = rounds_every(scenario.evaluation.integer("clients_every"));
@@ -302,9 +315,10 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
   counter.units = "rounds";
   counter.long_name = "rounds whose rows are whole; written after them";
   all.push_back(std::move(counter));
-  Group rounds(all, "/rounds/"), posterior(all, "/posterior/"), clients(all, "/clients/"),
+  Group rounds(all, "/rounds/"), curve(all, "/curve/"), posterior(all, "/posterior/"), clients(all, "/clients/"),
       partition(all, "/partition/"), parameters(all, "/parameters/");
   add_rounds(rounds, plan, shape);
+  if (shape.curve > 0) add_curve(curve, plan, shape);
   add_posterior(posterior, plan, shape);
   add_clients(clients, plan, shape);
   add_partition(partition, plan, shape);

@@ -291,6 +291,8 @@ void RunLog::append(const RoundRecord& record) {
     log.write_value("/rounds/negative_elbo", row, record.negative_elbo);
     log.write_value("/rounds/negative_elbo_se", row, record.negative_elbo_error);
   }
+  for (std::size_t t = 0; t < record.bayes_curve.size(); ++t)
+    log.write_metrics("/curve/", "", t, record.bayes_curve[t]);
   log.write_value("/rounds/train_loss", row, record.train_loss);
   log.write_value("/rounds/seconds", row, record.seconds);
   log.write_value("/rounds/seconds_training", row, record.seconds_training);

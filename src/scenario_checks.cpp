@@ -158,6 +158,12 @@ void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, co
   }
 }
 
+void check_curve(const Options& evaluation, Problems& problems) {
+  if (!evaluation.boolean("curve") || evaluation.integer("samples") > 0) return;
+  problems.push_back(fmt::format("[scenario] evaluation.curve needs evaluation.samples >= 1, got 0{}; drop one of them",
+                                 at(evaluation, "curve", evaluation, "samples")));
+}
+
 // Plug-ins check what a single option cannot say (hess_init + weight_decay > 0) where they are made.
 void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   const auto attempt = [&](const auto& make) -> decltype(make()) {
@@ -185,6 +191,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);
+  check_curve(scenario.evaluation, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {
     problems.push_back(fmt::format("[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got {}{}",
                                    shown(scenario.partition.rows().find("holdout")->second.value),

@@ -123,6 +123,8 @@ Specs evaluation_keys() {
             "rounds between evaluations on the test set; the last round always is"),
       count("samples", 32, 0, most_samples, "samples",
             "Monte-Carlo samples of the posterior average; 0: no posterior average"),
+      flag("curve", false,
+           "after the last round, the metrics of the posterior average over the first 1, 2, ... of its samples"),
       count("bins", 15, 1, 1000, "bins", "confidence bins of the calibration error"),
       choice("clients", "auto", {"auto", "none", "train", "holdout"},
              "which of its own examples each client is evaluated on; auto: holdout where the partition keeps one, else "

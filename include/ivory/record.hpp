@@ -59,7 +59,9 @@ struct RoundRecord {
   Evaluation mean;         // at the server's mean
   Evaluation bayes;        // posterior average; empty vectors and NaN without a posterior
   Metrics bayes_error;     // Monte-Carlo standard errors of `bayes.metrics`
-  Metrics validation;      // mean model on the validation split
+  std::vector<Metrics>
+      bayes_curve;     // [samples], the average over the first t = 1, 2, ... samples; empty when not wanted
+  Metrics validation;  // mean model on the validation split
   double negative_elbo = no_value, negative_elbo_error = no_value;
   std::vector<Metrics> client_metrics;        // mean model on each client's own examples; empty when not evaluated
   std::vector<Metrics> client_metrics_bayes;  // the same of the posterior average

@@ -25,7 +25,7 @@ TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 
 NUMBERS = ('format_version', 'seed', 'rounds', 'clients', 'classes', 'bins', 'parameters', 'has_posterior')
 
 
-def expected_datasets(with_sites, with_noise):
+def expected_datasets(with_sites, with_noise, with_curve):
     """Path -> (axes, kind of number), as docs/log-format.md has them."""
     rounds, per_round = {}, ('round',)
     for suffix in ('', '_bayes'):
@@ -53,7 +53,8 @@ def expected_datasets(with_sites, with_noise):
                       f'{kind}_index': ((f'{kind}_entry',), 'i')}
     if with_noise:
         partition |= {name: (('flipped_entry',), 'i') for name in ('flipped_index', 'flipped_class')}
-    return {
+    curve = {'curve': {metric: (('samples',), 'f') for metric in METRICS}} if with_curve else {}
+    return curve | {
         'rounds': rounds,
         'posterior': {name: (('round', 'parameter'), 'f') for name in ('mean', 'precision')},
         'clients': clients,
@@ -113,7 +114,9 @@ def check_scale(group, name, attributes):
     assert h5py.h5ds.get_scale_name(scale.id).decode() == name, scale.name
     check_plain(scale)
     expected = axis_lengths(attributes).get(name)
-    if name == 'round' and group.name != '/posterior':
+    if name == 'samples':
+        assert (scale[:] == np.arange(1, len(scale) + 1)).all(), scale.name
+    elif name == 'round' and group.name != '/posterior':
         assert (scale[:] == np.arange(1, attributes['rounds'] + 1)).all(), scale.name
     elif name.endswith('round'):
         assert len(scale) > 0 and (np.diff(scale[:]) > 0).all() and scale[-1] == attributes['rounds'], scale.name
@@ -179,6 +182,11 @@ def check_meaning(file):
     size, offset, shape = (file[f'parameters/{name}'][:] for name in ('size', 'offset', 'shape'))
     assert size.sum() == file.attrs['parameters'] and (np.where(shape > 0, shape, 1).prod(axis=1) == size).all()
     assert (offset == np.concatenate([[0], np.cumsum(size)[:-1]])).all()
+    for name, values in (file['curve'] if 'curve' in file else {}).items():
+        if name == 'samples':
+            continue
+        written = file.attrs['has_posterior'] and complete == file.attrs['rounds']
+        assert (np.isnan(values[:]) != bool(written)).all(), values.name
     participation = file['clients/participation'][:complete]
     assert ((participation == 1).sum(axis=1) == file['rounds/participants'][:complete]).all()
     assert ((participation == 2).sum(axis=1) == file['rounds/refused'][:complete]).all()
@@ -215,7 +223,7 @@ def check_xarray(path, expected):
 def check(path):
     with h5py.File(path, 'r') as file:
         check_header(file)
-        expected = expected_datasets('site_round' in file['clients'], 'flipped_entry' in file['partition'])
+        expected = expected_datasets('site_round' in file['clients'], 'flipped_entry' in file['partition'], 'curve' in file)
         assert set(file) == set(expected) | {'rounds_complete'}
         check_plain(file['rounds_complete'])
         for name, datasets in expected.items():

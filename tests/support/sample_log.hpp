@@ -23,7 +23,7 @@ struct SampleRun {
   LogPlan plan;
 
   // Three clients of unequal size, four classes, five bins, 7 x 4 weights and 4 biases.
-  static constexpr int clients = 3, classes = 4, bins = 5, parameters = 32;
+  static constexpr int clients = 3, classes = 4, bins = 5, parameters = 32, curve = 3;
 
   explicit SampleRun(int rounds = 6, const std::string& sites = "every", bool posterior = true) {
     scenario.name = "sample";
@@ -34,6 +34,8 @@ struct SampleRun {
     scenario.algorithm_name = "vb_admm";
     set(scenario.evaluation, "every", std::int64_t{1});
     set(scenario.evaluation, "clients_every", std::int64_t{2});
+    set(scenario.evaluation, "curve", true);
+    set(scenario.evaluation, "samples", std::int64_t{curve});
     set(scenario.evaluation, "bins", std::int64_t{bins});
     set(scenario.evaluation, "clients", std::string("auto"));
     set(scenario.evaluation, "target_accuracy", 0.75);
@@ -93,7 +95,7 @@ inline Evaluation sample_evaluation(int round, int kind) {
 }
 
 /// 1-based round; client 0 trains, 1 stays away, 2 is refused.
-inline RoundRecord sample_record(int round, bool posterior = true, bool clients_evaluated = false) {
+inline RoundRecord sample_record(int round, bool posterior = true, bool clients_evaluated = false, bool last = false) {
   RoundRecord record;
   record.round = round;
   record.evaluated = true;
@@ -101,6 +103,9 @@ inline RoundRecord sample_record(int round, bool posterior = true, bool clients_
   if (posterior) {
     record.bayes = sample_evaluation(round, 10);
     record.bayes_error = sample_metrics(round, 20);
+    if (last) {
+      for (int t = 0; t < SampleRun::curve; ++t) record.bayes_curve.push_back(sample_metrics(round, 16, t));
+    }
     record.negative_elbo = mark(round, 26);
     record.negative_elbo_error = mark(round, 27);
   }
@@ -156,7 +161,8 @@ inline void write_round(RunLog& log, const SampleRun& run, int round) {
     const auto mean = sample_vector(round, 20), precision = sample_vector(round, 21);
     log.write_posterior(round, mean, posterior ? std::span<const float>(precision) : std::span<const float>());
   }
-  log.append(sample_record(round, posterior, round % 2 == 0 || round == run.scenario.rounds));
+  const bool last = round == run.scenario.rounds;
+  log.append(sample_record(round, posterior, round % 2 == 0 || last, last));
 }
 
 inline void write_log(const std::string& path, SampleRun& run, int rounds) {

@@ -149,6 +149,19 @@ inline void check_client_metrics(const LogReader& log) {
   }
 }
 
+/// The curve comes with the last round; before it and without a posterior it is missing.
+inline void check_curve(const LogReader& log, bool posterior) {
+  const LogHeader& header = log.header();
+  const bool written = posterior && header.finished();
+  const RoundRecord last = sample_record(header.rounds, posterior, true, true);
+  for (const MetricColumn& column : metric_columns) {
+    std::vector<double> expected(SampleRun::curve, no_value);
+    for (std::size_t t = 0; written && t < expected.size(); ++t) expected[t] = last.bayes_curve[t].*column.value;
+    check_same(fmt::format("curve of {}", column.name),
+               log.file().read<double>(fmt::format("/curve/{}", column.name)).values, expected);
+  }
+}
+
 /// The log holds rounds 1..`rounds` and nothing of later ones.
 inline void check_log(const std::string& path, const SampleRun& run, int rounds, bool check_coming = true) {
   const LogReader log(path);
@@ -158,6 +171,7 @@ inline void check_log(const std::string& path, const SampleRun& run, int rounds,
   check_rounds(log, rounds, posterior, check_coming);
   check_vectors(log, run.scenario.log.text("sites"), posterior);
   check_client_metrics(log);
+  if (check_coming) check_curve(log, posterior);
 }
 
 }  // namespace ivory::test

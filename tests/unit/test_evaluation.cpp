@@ -291,6 +291,27 @@ BOOST_AUTO_TEST_CASE(the_posterior_average_averages_probabilities) {
       std::isnan(predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, 1, bins, 7, 3).error.nll));
 }
 
+BOOST_AUTO_TEST_CASE(the_curve_is_the_average_over_ever_more_samples) {
+  const Regression r;
+  for (const int threads : {1, 3}) {
+    const Predictor predictor(r.network, threads);
+    const auto average = [&](int samples, bool curve) {
+      return predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 3,
+                                         {.curve = curve});
+    };
+    const PosteriorAverage all = average(20, true), plain = average(20, false);
+    BOOST_TEST_REQUIRE(all.curve.size() == 20U);
+    BOOST_TEST(plain.curve.empty());
+    check_equal(all.curve.back(), all.evaluation.metrics, 0.0);
+    check_equal(all.evaluation.metrics, plain.evaluation.metrics, 0.0);
+    check_equal(all.error, plain.error, 0.0);
+    // The first t samples of a longer average are those of a shorter one; float sums of other groups round differently.
+    for (const int t : {1, 2, 7, 8, 9, 19})
+      check_equal(all.curve[static_cast<std::size_t>(t) - 1], average(t, false).evaluation.metrics, 1e-6);
+    BOOST_TEST(all.curve[0].nll > all.curve[19].nll);  // one network of a wide posterior is worse than twenty
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_sharp_posterior_is_the_mean_model) {
   const Regression r;
   const Predictor predictor(r.network, 2);

@@ -83,6 +83,17 @@ BOOST_AUTO_TEST_CASE(clients_are_evaluated_with_the_posterior_average_too) {
   BOOST_TEST(run("fedavg", {"rounds=1"})[0].client_metrics_bayes.empty());
 }
 
+BOOST_AUTO_TEST_CASE(the_last_round_has_a_curve_over_samples_on_request) {
+  const Texts wanted = {"rounds=2", "evaluation.samples=6", "evaluation.curve=true"};
+  const auto records = run("vb-admm", wanted);
+  BOOST_TEST(records[0].bayes_curve.empty());
+  BOOST_TEST_REQUIRE(records[1].bayes_curve.size() == 6U);
+  BOOST_TEST(records[1].bayes_curve.back().nll == records[1].bayes.metrics.nll);
+  BOOST_TEST(records[1].bayes_curve.front().nll != records[1].bayes.metrics.nll);
+  BOOST_TEST(run("fedavg", wanted)[1].bayes_curve.empty());  // nothing to draw from
+  BOOST_TEST(run("vb-admm", {"rounds=2", "evaluation.samples=6"})[1].bayes.metrics.nll == records[1].bayes.metrics.nll);
+}
+
 BOOST_AUTO_TEST_CASE(partial_participation_draws_the_asked_share) {
   const auto records = run("vb-admm", {"rounds=6", "clients.participation=0.3"});
   std::set<std::size_t> seen;

@@ -226,7 +226,8 @@ BOOST_AUTO_TEST_CASE(the_file_is_of_the_old_plain_kind) {
     BOOST_TEST(has_space == dataset.layout.allocated, path);
     // What a method without a posterior never writes takes no space.
     const bool never = contains(path, "_bayes") || contains(path, "/site_mean") || contains(path, "/site_precision") ||
-                       path == "/clients/precision" || path == "/posterior/precision";
+                       path == "/clients/precision" || path == "/posterior/precision" ||
+                       (contains(path, "/curve/") && !dataset.is_scale);
     BOOST_TEST(has_space == !never, path);
     H5Pclose(properties);
     H5Dclose(id);
@@ -396,6 +397,14 @@ BOOST_AUTO_TEST_CASE(inspect_tells_what_there_is) {
                            "recorded after round 4", "5 client updates", "posterior average", "32000.00"}) {
     BOOST_TEST(contains(text, part), part << " is not in\n" << text);
   }
+  BOOST_TEST(!contains(text, "by the number of its samples"));  // that comes with the last round
+  write_log(folder / "a.h5", run, 6);
+  BOOST_TEST(contains(inspect_log(folder / "a.h5"),
+                      "\nposterior average after the last round, by the number of its samples:\n"
+                      "samples  accuracy [%]       NLL   ECE [%]     Brier\n"
+                      "      1      40000.00  401.0000  40200.00  403.0000\n"
+                      "      2      40003.12  401.0312  40203.12  403.0312\n"
+                      "      3      40006.25  401.0625  40206.25  403.0625\n"));
   SampleRun point(6, "none", false);
   write_log(folder / "b.h5", point, 0);
   const std::string nothing = inspect_log(folder / "b.h5");

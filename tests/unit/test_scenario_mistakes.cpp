@@ -310,6 +310,9 @@ BOOST_AUTO_TEST_CASE(other_contradictions) {
   const auto personal = replaced("count = 4", "count = 4\npool = true");
   BOOST_TEST(contains(refusal(personal.substr(0, personal.find("algorithm = \"vb_admm\"")) + "algorithm = \"local\"\n"),
                       "[scenario] clients.pool trains one common model, and server.algorithm = \"local\" has none"));
+  BOOST_TEST(refusal(base + "[evaluation]\ncurve = true\nsamples = 0\n") ==
+             "[scenario] evaluation.curve needs evaluation.samples >= 1, got 0, at dir/a.toml:20:1; drop one of them");
+  parse(base + "[evaluation]\ncurve = true\nsamples = 1\n");
   BOOST_TEST(refusal(base + "[evaluation]\nclients = \"holdout\"\n") ==
              "[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got 0.0, at dir/a.toml:20:1");
   parse(replaced("kind = \"iid\"", "kind = \"iid\"\nholdout = 0.25") + "[evaluation]\nclients = \"holdout\"\n");
