@@ -121,13 +121,15 @@ void StepGradient<Real>::apply(TrainingBlock<Real>& block) const {
 template <class Real>
 void StepGradient<Real>::add_terms(TrainingBlock<Real>& block) const {
   with_kind(kind_, [&]<TermKind kind>() {
-    if constexpr (kind != TermKind::none) for_each_client(block.device, block.clients.size(), size_, [&](std::size_t b) {
-      LocalTerms<Real> terms = folded_[b];
-      if (terms.unsquared_anchor) terms.anchor_weight = 0;
-      return Share{block.clients[b].active ? size_ : 0,
-                   AddTerms<Real, kind>{block.row(block.mean, b), block.row(block.gradient, b),
-                                        view_of<Real, kind>(terms, 0.0)}};
-    });
+    if constexpr (kind != TermKind::none) {
+      for_each_client(block.device, block.clients.size(), size_, [&](std::size_t b) {
+        LocalTerms<Real> terms = folded_[b];
+        if (terms.unsquared_anchor) terms.anchor_weight = 0;
+        return Share{block.clients[b].active ? size_ : 0,
+                     AddTerms<Real, kind>{block.row(block.mean, b), block.row(block.gradient, b),
+                                          view_of<Real, kind>(terms, 0.0)}};
+      });
+    }
   });
 }
 

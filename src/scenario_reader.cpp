@@ -113,13 +113,15 @@ class Resolver {
     std::erase_if(keys, [&](const auto& row) {
       const auto& [key, option] = row;
       if (choice.takes(kind, key)) return false;
-      const auto owner = std::find_if(choice.kinds.begin(), choice.kinds.end(),
-                                      [&, &key = key](const Kind& other) { return choice.takes(other, key); });
-      if (owner == choice.kinds.end()) return false;
+      std::vector<std::string> owners;
+      for (const Kind& other : choice.kinds) {
+        if (choice.takes(other, key)) owners.push_back(other.name);
+      }
+      if (owners.empty()) return false;
       if (option.place.line == 0 && some_arm_takes(choice, key)) return true;
-      problems.push_back(fmt::format("[scenario] {} belongs to {} = \"{}\", got {} = \"{}\"{}",
-                                     qualified(choice.table, key), choice.key, owner->name, choice.key, kind.name,
-                                     where(option.place)));
+      problems.push_back(fmt::format("[scenario] {} belongs to {} = {}, got {} = \"{}\"{}",
+                                     qualified(choice.table, key), choice.key, quoted_list(owners), choice.key,
+                                     kind.name, where(option.place)));
       return true;
     });
   }

@@ -6,11 +6,14 @@
 #include "tests/support/boost_test.hpp"
 
 #include "ivory/error.hpp"
+#include "ivory/registry.hpp"
 #include "src/experiment.hpp"
 #include "src/log_reader.hpp"
 #include "src/memory_plan.hpp"
 #include "src/scenario_reader.hpp"
 #include "tests/support/emulated_device.hpp"
+#include "tests/support/federation.hpp"
+#include "tests/support/plugins.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 using namespace ivory;
@@ -71,6 +74,34 @@ BOOST_AUTO_TEST_CASE(the_largest_block_fits_and_one_client_more_does_not) {
   BOOST_CHECK_EXCEPTION(largest_block(plan, 30000, 2, 50), MemoryError, [](const MemoryError& error) {
     return std::string(error.what()).find("5000 + 20000 + 6000 + 2000 bytes, got 30000 free") != std::string::npos;
   });
+}
+
+BOOST_AUTO_TEST_CASE(every_algorithm_keeps_what_its_traits_say) {
+  const auto device = make_cpu_device();
+  for (const AlgorithmPlugin& plugin : algorithm_plugins())
+    for (const bool everyone : {true, false}) {
+      const auto algorithm = make_algorithm<double>(plugin.name, {});
+      const AlgorithmTraits traits = algorithm->traits();
+      BOOST_TEST((traits == plugin.traits), plugin.name);
+      const std::vector<double> start(70, 0.5);
+      Federation<double> federation(*device, *algorithm, start, {3, 5}, everyone);
+      for (int round = 0; round < 2; ++round) {
+        federation.round([&](std::uint32_t, const LocalTerms<double>&) {
+          Sent<double> sent{start};
+          if (traits.needs_posterior) sent.precision = std::vector<double>(70, 2.0);
+          return sent;
+        });
+      }
+      const auto& state = federation.state;
+      const std::size_t stride = state.stride;
+      const std::size_t arrays = (state.mean.size() + state.precision.size()) / stride + state.memory.size();
+      BOOST_TEST(arrays == static_cast<std::size_t>(traits.vectors_server), plugin.name);
+      BOOST_TEST(state.sums.size() == static_cast<std::size_t>(traits.sums_server), plugin.name);
+      BOOST_TEST(state.precision.empty() == !traits.gives_posterior, plugin.name);
+      const int kept = everyone ? traits.vectors_per_client : traits.vectors_per_client_partial;
+      for (const auto& site : state.site)
+        BOOST_TEST(site.size() == static_cast<std::size_t>(kept) * stride, plugin.name);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_run_fits_its_blocks_to_the_memory_or_is_refused_before_its_first_round) {

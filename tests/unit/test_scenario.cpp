@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "ivory/registry.hpp"
 #include "src/scenario_schema.hpp"
 #include "tests/support/scenario_text.hpp"
 
@@ -201,8 +202,12 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
       if (choice.table == "model") scenario.model = options;
       if (choice.table == "clients.optimizer") scenario.optimizer = options, scenario.optimizer_name = kind.name;
       if (choice.table == "server") {
-        scenario.algorithm = options,
-        scenario.algorithm_name = kind.name;  // base has IVON, which serves every algorithm
+        scenario.algorithm = options, scenario.algorithm_name = kind.name;
+        if (!find_algorithm(kind.name)
+                 ->traits.needs_posterior) {  // plain SGD serves all others, with all their options
+          scenario.optimizer_name = "sgd";
+          scenario.optimizer = resolve_options(find_optimizer("sgd")->options, {}, "clients.optimizer", {});
+        }
       }
       check_round_trip(scenario);
     }

@@ -209,15 +209,15 @@ BOOST_AUTO_TEST_CASE(overrides_for_one_plugin_pass_by_the_arms_without_it) {
   BOOST_TEST(arms[1].algorithm.real("rho") == 3.0);
   BOOST_TEST(arms[1].optimizer.real("hess_init") == 0.125);
   // No arm that runs can use it: an error.
-  BOOST_TEST(
-      refusal(two_arms, {"server.rho=3"}, {"fedavg"}) ==
-      "[scenario] server.rho belongs to algorithm = \"vb_admm\", got algorithm = \"fedavg\", in --set server.rho");
+  BOOST_TEST(refusal(two_arms, {"server.rho=3"}, {"fedavg"}) ==
+             "[scenario] server.rho belongs to algorithm = \"fedadmm\" or \"vb_admm\", got algorithm = \"fedavg\", in "
+             "--set server.rho");
   BOOST_TEST(contains(refusal(two_arms, {"clients.optimizer.momentum=0.9"}),
                       "belongs to name = \"sgd\", got name = \"adam\""));
   // An arm's own mistake is not excused by another arm.
   const std::string text = replaced("clients.optimizer = {", "server.rho = 4\nclients.optimizer = {", two_arms);
   BOOST_TEST(contains(refusal(text),
-                      "server.rho belongs to algorithm = \"vb_admm\", got algorithm = \"fedavg\", at "
+                      "server.rho belongs to algorithm = \"fedadmm\" or \"vb_admm\", got algorithm = \"fedavg\", at "
                       "dir/a.toml:22:8 [arm fedavg]"));
 }
 

@@ -61,9 +61,9 @@ BOOST_AUTO_TEST_CASE(keys_of_another_kind) {
   BOOST_TEST(
       refusal(replaced("kind = \"iid\"\n", "kind = \"iid\"\nalpha_labels = 0.3\n")) ==
       "[scenario] partition.alpha_labels belongs to kind = \"dirichlet\", got kind = \"iid\", at dir/a.toml:8:1");
-  BOOST_TEST(
-      refusal(replaced("algorithm = \"vb_admm\"", "algorithm = \"fedavg\"")) ==
-      "[scenario] server.rho belongs to algorithm = \"vb_admm\", got algorithm = \"fedavg\", at dir/a.toml:18:1");
+  BOOST_TEST(refusal(replaced("algorithm = \"vb_admm\"", "algorithm = \"fedavg\"")) ==
+             "[scenario] server.rho belongs to algorithm = \"fedadmm\" or \"vb_admm\", got algorithm = \"fedavg\", at "
+             "dir/a.toml:18:1");
   BOOST_TEST(
       refusal(replaced("hess_init = 0.25", "epsilon = 1e-8")) ==
       "[scenario] clients.optimizer.epsilon belongs to name = \"adam\", got name = \"ivon\", at dir/a.toml:15:1");
@@ -261,6 +261,28 @@ BOOST_AUTO_TEST_CASE(epochs_or_steps) {
              "dir/a.toml:13:1; remove one or set it to 0");
   BOOST_TEST(refusal(replaced("count = 4", "count = 4\nepochs = 0")) ==
              "[scenario] clients must train: epochs or steps must be >= 1, got 0 for both, at dir/a.toml:12:1");
+}
+
+BOOST_AUTO_TEST_CASE(plain_sgd_where_control_variates_need_it) {
+  const auto with = [](const std::string& optimizer, const std::string& server) {
+    std::string text = replaced("algorithm = \"vb_admm\"\nrho = 2\n", server);
+    const std::size_t at = text.find("[clients.optimizer]"), end = text.find("[server]");
+    return text.substr(0, at) + "[clients.optimizer]\n" + optimizer + text.substr(end);
+  };
+  const std::string scaffold = "algorithm = \"scaffold\"\n";
+  parse(with("name = \"sgd\"\n", scaffold));
+  BOOST_TEST(
+      starts(refusal(with("name = \"adam\"\n", scaffold)),
+             "[scenario] server.algorithm = \"scaffold\" needs clients.optimizer.name = \"sgd\" with momentum = 0"));
+  BOOST_TEST(contains(refusal(with("name = \"adam\"\n", scaffold)), ", got \"adam\", at dir/a.toml:"));
+  BOOST_TEST(
+      contains(refusal(with("name = \"sgd\"\nmomentum = 0.9\n", scaffold)), ", got momentum = 0.9, at dir/a.toml:14:"));
+  const std::string unsquared = "algorithm = \"fedprox\"\nunsquared_prox = true\n";
+  parse(with("name = \"adam\"\n", unsquared));
+  parse(with("name = \"ivon\"\n", "algorithm = \"fedprox\"\n"));
+  BOOST_TEST(starts(refusal(with("name = \"ivon\"\n", unsquared)),
+                    "[scenario] server.algorithm = \"fedprox\" with server.unsquared_prox = true needs an optimizer "
+                    "without a posterior, got clients.optimizer.name = \"ivon\", at dir/a.toml:"));
 }
 
 BOOST_AUTO_TEST_CASE(posteriors_where_they_are_needed) {
