@@ -289,6 +289,12 @@ class Run {
       record.bayes = std::move(average.evaluation);
       record.bayes_error = average.error;
       record.bayes_curve = std::move(average.curve);
+      if (const Dataset& validation = parts_.data.validation; validation.size() > 0) {
+        record.validation_bayes = evaluation_of(predictor_.average_predictions(mean, precision, validation, samples,
+                                                                               scenario_.seed, state_.round),
+                                                validation, bins)
+                                      .metrics;
+      }
     }
     const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
     if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {

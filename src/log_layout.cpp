@@ -120,9 +120,11 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
     group.data(fmt::format("{}_bayes_se", column.name), Hdf5Type::float64, {"round"}, column.units,
                fmt::format("Monte-Carlo standard error of {}_bayes", column.name), missing, bayes);
   }
-  for (const MetricColumn& column : metric_columns) {
-    group.data(fmt::format("validation_{}", column.name), Hdf5Type::float64, {"round"}, column.units,
-               fmt::format("{} on the validation set, mean model", column.meaning));
+  for (const auto& [suffix, model, kept] : predictions) {
+    for (const MetricColumn& column : metric_columns) {
+      group.data(fmt::format("validation_{}{}", column.name, suffix), Hdf5Type::float64, {"round"}, column.units,
+                 fmt::format("{} on the validation set, {}", column.meaning, model), missing, kept);
+    }
   }
   const struct {
     const char *name, *units, *long_name;

@@ -91,6 +91,8 @@ std::vector<double> LogReader::column(std::string_view name) const {
       .values;
 }
 
+bool LogReader::has_column(std::string_view name) const { return file_->has_dataset(fmt::format("/rounds/{}", name)); }
+
 std::vector<std::uint64_t> LogReader::state_hashes() const {
   return file_->read_rows<std::uint64_t>("/rounds/state_hash", 0, static_cast<std::size_t>(header_.rounds_complete))
       .values;

@@ -43,6 +43,8 @@ class LogReader {
 
   /// A column of /rounds/ ("accuracy_bayes"), one value per finished round; NaN where it was not evaluated.
   std::vector<double> column(std::string_view name) const;
+  /// False for a column that the version which wrote the log did not have.
+  bool has_column(std::string_view name) const;
   std::vector<std::uint64_t> state_hashes() const;
 
   /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond

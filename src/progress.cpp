@@ -100,7 +100,9 @@ void Progress::start(const ProgressTitle& title) {
   rounds_done_ = 0;
   accuracy_ = nll_ = accuracy_bayes_ = nll_bayes_ = no_value;
   refused_ = clamped_ = 0;
-  if (style_ == ProgressStyle::live) redraw(fmt::format("{}  round 0/{}  preparing", label(title_), title_.rounds));
+  if (style_ == ProgressStyle::live && !view_.brief) {
+    redraw(fmt::format("{}  round 0/{}  preparing", label(title_), title_.rounds));
+  }
 }
 
 double Progress::eta() const {
@@ -114,14 +116,16 @@ void Progress::round(const RoundRecord& record) {
   refused_ += record.refused;
   clamped_ += record.clamped;
   if (record.evaluated) {
-    accuracy_ = record.mean.metrics.accuracy, nll_ = record.mean.metrics.nll;
-    accuracy_bayes_ = record.bayes.metrics.accuracy, nll_bayes_ = record.bayes.metrics.nll;
+    const Metrics& mean = view_.validation ? record.validation : record.mean.metrics;
+    const Metrics& bayes = view_.validation ? record.validation_bayes : record.bayes.metrics;
+    accuracy_ = mean.accuracy, nll_ = mean.nll;
+    accuracy_bayes_ = bayes.accuracy, nll_bayes_ = bayes.nll;
   }
   if (style_ == ProgressStyle::json) {
     put(stdout, round_as_json(title_, record.round, columns_of(record), record.state_hash) + "\n");
     return;
   }
-  if (style_ == ProgressStyle::quiet) return;
+  if (style_ == ProgressStyle::quiet || view_.brief) return;
 
   const std::string time = fmt::format("  {}/round", show_duration(record.seconds));
   const std::string left = rounds_done_ < title_.rounds ? "  ETA " + show_duration(eta()) : "";
@@ -144,7 +148,8 @@ void Progress::round(const RoundRecord& record) {
 }
 
 std::string Progress::quality_text() const {
-  std::string text = fmt::format("accuracy {}  NLL {}", show_percent(accuracy_), show_nll(nll_));
+  std::string text = fmt::format("{}accuracy {}  NLL {}", view_.validation ? "validation " : "",
+                                 show_percent(accuracy_), show_nll(nll_));
   if (!std::isnan(nll_bayes_)) {
     text += fmt::format("  posterior average {} {}", show_percent(accuracy_bayes_), show_nll(nll_bayes_));
   }
@@ -152,9 +157,12 @@ std::string Progress::quality_text() const {
 }
 
 void Progress::finish() {
-  if (style_ == ProgressStyle::live) {
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - began_;
-    const std::string rounds = show_count(rounds_done_, "round"), time = show_duration(spent.count());
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - began_;
+  const std::string rounds = show_count(rounds_done_, "round"), time = show_duration(spent.count());
+  const bool shown = style_ == ProgressStyle::live || style_ == ProgressStyle::lines;
+  if (view_.brief && shown) {
+    note(fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(), time));
+  } else if (style_ == ProgressStyle::live) {
     redraw(widest_fitting({
         fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(), time),
         fmt::format("{}  {}  accuracy {}  NLL {}  {}", label(title_), rounds, show_percent(accuracy_), show_nll(nll_),
@@ -212,6 +220,7 @@ RoundColumns columns_of(const RoundRecord& record) {
   add("", record.bayes.metrics, "_bayes");
   add("", record.bayes_error, "_bayes_se");
   add("validation_", record.validation, "");
+  add("validation_", record.validation_bayes, "_bayes");
   columns.emplace_back("negative_elbo", record.negative_elbo);
   columns.emplace_back("negative_elbo_se", record.negative_elbo_error);
   columns.emplace_back("train_loss", record.train_loss);

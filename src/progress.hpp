@@ -30,10 +30,18 @@ struct ProgressTitle {
   std::size_t index = 1, total = 1;  // this run among those of the command, 1-based
 };
 
-/// Called in the order start, round ..., finish or abandon, for one run after the other.
+/// What the lines show.
+struct ProgressView {
+  ProgressStyle style = ProgressStyle::lines;
+  bool brief = false;       // `live` and `lines` show one line per finished run: several runs go on at a time
+  bool validation = false;  // quality on the validation set instead of the test set
+};
+
+/// One run's lines: called in the order start, round ..., finish or abandon. Each line is written as a whole, so that
+/// several runs may show theirs at the same time.
 class Progress {
  public:
-  explicit Progress(ProgressStyle style) : style_(style) {}
+  explicit Progress(const ProgressView& view) : style_(view.style), view_(view) {}
 
   void start(const ProgressTitle& title);
   void round(const RoundRecord& record);
@@ -51,6 +59,7 @@ class Progress {
   double eta() const;  // seconds
 
   ProgressStyle style_;
+  ProgressView view_;
   ProgressTitle title_;
   std::chrono::steady_clock::time_point began_;
   int rounds_done_ = 0;

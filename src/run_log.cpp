@@ -288,6 +288,7 @@ void RunLog::append(const RoundRecord& record) {
     log.write_evaluation("_bayes", row, record.bayes);
     log.write_metrics("/rounds/", "_bayes_se", row, record.bayes_error);
     log.write_metrics("/rounds/validation_", "", row, record.validation);
+    log.write_metrics("/rounds/validation_", "_bayes", row, record.validation_bayes);
     log.write_value("/rounds/negative_elbo", row, record.negative_elbo);
     log.write_value("/rounds/negative_elbo_se", row, record.negative_elbo_error);
   }

@@ -62,6 +62,7 @@ struct RoundRecord {
   std::vector<Metrics>
       bayes_curve;     // [samples], the average over the first t = 1, 2, ... samples; empty when not wanted
   Metrics validation;  // mean model on the validation split
+  Metrics validation_bayes;  // posterior average on it
   double negative_elbo = no_value, negative_elbo_error = no_value;
   std::vector<Metrics> client_metrics;        // mean model on each client's own examples; empty when not evaluated
   std::vector<Metrics> client_metrics_bayes;  // the same of the posterior average

@@ -36,7 +36,7 @@ def expected_datasets(with_sites, with_noise, with_curve):
         rounds['ece_bins' + suffix] = (('round', 'bin', 'bin_sum'), 'f')
     for metric in METRICS:
         rounds[metric + '_bayes_se'] = (per_round, 'f')
-        rounds['validation_' + metric] = (per_round, 'f')
+        rounds['validation_' + metric] = rounds[f'validation_{metric}_bayes'] = (per_round, 'f')
     for name in ('negative_elbo', 'negative_elbo_se', 'train_loss', 'seconds', 'seconds_training', 'seconds_evaluation',
                  'bytes_up', 'bytes_down', 'participants', 'refused', 'clamped', 'precision_gap_closed'):
         rounds[name] = (per_round, 'f')

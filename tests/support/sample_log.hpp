@@ -106,6 +106,7 @@ inline RoundRecord sample_record(int round, bool posterior = true, bool clients_
     if (last) {
       for (int t = 0; t < SampleRun::curve; ++t) record.bayes_curve.push_back(sample_metrics(round, 16, t));
     }
+    record.validation_bayes = sample_metrics(round, 35);
     record.negative_elbo = mark(round, 26);
     record.negative_elbo_error = mark(round, 27);
   }

@@ -49,6 +49,7 @@ inline std::vector<std::pair<std::string, double>> sample_columns(const RoundRec
     columns.emplace_back(name + "_bayes", record.bayes.metrics.*column.value);
     columns.emplace_back(name + "_bayes_se", record.bayes_error.*column.value);
     columns.emplace_back("validation_" + name, record.validation.*column.value);
+    columns.emplace_back("validation_" + name + "_bayes", record.validation_bayes.*column.value);
   }
   return columns;
 }

@@ -176,6 +176,10 @@ BOOST_AUTO_TEST_CASE(validation_holdout_and_elbo_are_reported) {
   const auto records =
       run("vb-admm", {"rounds=2", "data.validation=0.1", "partition.holdout=0.2", "evaluation.elbo_samples=8"});
   BOOST_TEST(std::isfinite(records[1].validation.nll));
+  BOOST_TEST(std::isfinite(records[1].validation_bayes.nll));
+  BOOST_TEST(records[1].validation_bayes.nll !=
+             records[1].validation.nll);  // an average over draws, not the mean model
+  BOOST_TEST(records[1].validation_bayes.nll != records[1].bayes.metrics.nll);  // and on other examples
   BOOST_TEST(std::isfinite(records[1].negative_elbo));
   BOOST_TEST(records[1].negative_elbo_error > 0);
 }
