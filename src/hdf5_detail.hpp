@@ -3,6 +3,7 @@
 #include <hdf5.h>
 
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,7 +40,16 @@ class Hdf5Id {
   Close close_ = nullptr;
 };
 
+namespace hdf5 {
+
+/// HDF5's library is not for several threads: whoever has a file open keeps the others out. A thread may have several open.
+using Turn = std::unique_lock<std::recursive_mutex>;
+Turn take_turn();
+
+}  // namespace hdf5
+
 struct Hdf5File::Impl {
+  hdf5::Turn turn = hdf5::take_turn();  // first, so that it ends last
   std::string path;
   Hdf5Id file;
 };

@@ -15,6 +15,11 @@
 namespace ivory {
 namespace hdf5 {
 
+Turn take_turn() {
+  static std::recursive_mutex mutex;
+  return Turn(mutex);
+}
+
 void silence() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
 std::string reason() {
@@ -136,6 +141,7 @@ Hdf5File::Hdf5File(Hdf5File&&) noexcept = default;
 Hdf5File& Hdf5File::operator=(Hdf5File&&) noexcept = default;
 
 Hdf5File Hdf5File::open(const std::string& path) {
+  auto impl = std::make_unique<Impl>();
   hdf5::silence();
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
@@ -159,7 +165,6 @@ Hdf5File Hdf5File::open(const std::string& path) {
                     "damaged: get it again",
                     path, hdf5::reason()));
   }
-  auto impl = std::make_unique<Impl>();
   impl->path = path;
   impl->file = std::move(file);
   return Hdf5File(std::move(impl));

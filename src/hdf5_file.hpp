@@ -34,7 +34,8 @@ struct Hdf5Layout {
 
 inline constexpr std::size_t longest_text_attribute = 64000;  // an object header message ends at 64 KiB
 
-/// An open file. Objects are named by their path in it ("/rounds/accuracy"; a leading '/' may be missing).
+/// An open file. Objects are named by their path in it ("/rounds/accuracy"; a leading '/' may be missing). One thread at a
+/// time has files open: another one waits where it opens, and a file is closed by the thread that opened it.
 class Hdf5File {
  public:
   /// Read-only. Throws InputError when there is no such file or it is not HDF5.

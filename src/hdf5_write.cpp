@@ -207,6 +207,7 @@ void Hdf5File::close() {
 }
 
 std::vector<std::byte> empty_hdf5_image() {
+  const hdf5::Turn turn = hdf5::take_turn();
   hdf5::silence();
   const Hdf5Id access = hdf5::file_access();
   H5Pset_fapl_core(access, 1 << 16, false);  // in memory, never on disk
