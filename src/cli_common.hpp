@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ivory/scenario.hpp"
+#include "src/compare_table.hpp"
 #include "src/progress.hpp"
 
 namespace CLI {
@@ -23,12 +24,13 @@ struct ScenarioFlags {
   std::vector<Scenario> read() const;
 };
 
-/// --seed, --threads, --out, --quiet, --json.
+/// --seed, --threads, --parallel, --out, --quiet, --json.
 struct RunFlags {
   std::optional<std::uint64_t> seed;
   int threads = 0;     // 0: all that the process may use
   std::string device;  // empty: auto
   int block = 0;       // 0: as many as fit
+  int parallel = 0;    // runs at a time; 0: see run_jobs
   std::string out = "runs";
   bool quiet = false, json = false;
 };
@@ -55,13 +57,42 @@ std::string log_path(const std::string& out, const Scenario& scenario);
 std::string log_stem(const std::string& out, const Scenario& scenario);
 
 struct JobsReport {
-  std::vector<std::string> logs;  // finished ones, in order
+  std::vector<LogSummary> runs;  // finished and failed ones, in the order of the jobs
   std::size_t reused = 0, failed = 0;
   int exit_code = 0;  // 1 when a run failed, 2 when all failures were bad input
+
+  std::vector<std::string> logs() const;  // of the finished ones
 };
 
-/// Runs the jobs one after the other, each with all threads. A job that fails is reported on stderr and the others
-/// still run. `reuse` takes a finished log of the same resolved scenario instead of running again.
-JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse);
+/// Runs the jobs, each with all threads one after the other, or --parallel of them at a time (where it is not given: as many
+/// as have threads to themselves, one per participant of a round). A job that fails is reported on stderr and the others
+/// still run. `reuse` takes a finished log of the same resolved scenario instead of running again. `show_validation`: the
+/// progress has the quality on the validation set.
+JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, bool show_validation = false);
+
+/// --seeds, --baseline, --csv, --fresh, --shard.
+struct BatchFlags {
+  std::uint64_t seeds = 3;
+  std::string baseline;  // empty: the first arm
+  std::string csv, shard;
+  bool fresh = false;
+};
+
+void add_batch_flags(CLI::App& verb, BatchFlags& flags);
+/// Throws InputError unless `baseline` is empty or the name of an arm.
+void check_baseline(const std::string& baseline, const std::vector<Scenario>& arms);
+
+/// Runs the jobs of --shard and says what to do when all shards are done. Throws InputError for a part that is none.
+int run_shard(const std::vector<Job>& all, const RunFlags& run, const BatchFlags& batch, const std::string& then,
+              bool show_validation = false);
+
+/// Better refused now than after the runs; what is there stays until there is something to replace it. Throws RunError.
+void check_csv(const std::string& path);
+void write_csv(const std::string& path, const std::string& text);
+
+/// As a shell wants to read it.
+std::string quoted_for_shell(const std::string& text);
+/// What a shell would expand to the logs of these jobs, of all shards.
+std::string log_pattern(const RunFlags& run, const std::vector<Job>& jobs);
 
 }  // namespace ivory

@@ -1,12 +1,16 @@
-// Running a list of jobs: reuse of finished logs, progress, failures.
+// Running a list of jobs, one after the other or several at a time: reuse of finished logs, progress, failures.
 #include <fmt/format.h>
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <filesystem>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <system_error>
+#include <thread>
 
 #include "ivory/error.hpp"
 #include "src/cli_common.hpp"
@@ -84,8 +88,10 @@ std::string set_aside(const Job& job) {
 void print_json(const ProgressTitle& title, const LogReader& log) {
   RoundColumns row = columns_of({});
   std::vector<std::vector<double>> columns;
-  for (const auto& [name, value] : row) columns.push_back(log.column(name));
   const std::vector<std::uint64_t> hashes = log.state_hashes();
+  for (const auto& [name, value] : row) {
+    columns.push_back(log.has_column(name) ? log.column(name) : std::vector<double>(hashes.size(), no_value));
+  }
   for (std::size_t i = 0; i < hashes.size(); ++i) {
     for (std::size_t c = 0; c < row.size(); ++c) row[c].second = columns[c][i];
     fmt::print("{}\n", round_as_json(title, static_cast<int>(i) + 1, row, hashes[i]));
@@ -96,6 +102,7 @@ void print_json(const ProgressTitle& title, const LogReader& log) {
 class Failures {
  public:
   void report(const Job& job, const std::string& message) {
+    const std::lock_guard lock(mutex_);
     const auto known = std::find_if(said_.begin(), said_.end(), [&](const auto& one) { return one.second == message; });
     if (known == said_.end()) {
       fmt::print(stderr, "ivory: {} failed: {}\n", job_name(job), message);
@@ -106,17 +113,148 @@ class Failures {
   }
 
  private:
+  std::mutex mutex_;
   std::vector<std::pair<std::string, std::string>> said_;
+};
+
+/// What became of a job; without a summary it was stopped or never began.
+struct Outcome {
+  std::optional<LogSummary> summary;
+  bool reused = false, bad_input = false;
+};
+
+LogSummary failed_run(const Scenario& scenario, const std::string& reason) {
+  LogSummary run;
+  run.name = scenario.name;
+  run.arm = scenario.arm;
+  run.algorithm = scenario.algorithm_name;
+  run.seed = scenario.seed;
+  run.failure = reason;
+  return run;
+}
+
+/// Clients that train side by side in a round, as far as the scenario alone says it; 0: the data say it.
+double participants(const Scenario& scenario) {
+  if (scenario.clients.boolean("pool")) return 1;
+  const auto clients = static_cast<double>(scenario.clients.integer("count"));
+  return std::min(clients, std::max(1.0, std::round(scenario.clients.real("participation") * clients)));
+}
+
+/// A run cannot use more threads than it has participants: what is left serves further runs.
+int runs_at_a_time(const std::vector<Job>& jobs, const RunFlags& flags, int threads, const DeviceChoice& devices) {
+  const int most = static_cast<int>(std::min<std::size_t>(std::max<std::size_t>(jobs.size(), 1), 1024));
+  if (flags.parallel > 0) {
+    if (flags.parallel > threads) {
+      throw InputError(
+          fmt::format("[command line] --parallel must be at most the number of threads, {}, got {}; each "
+                      "run needs one (--threads)",
+                      threads, flags.parallel));
+    }
+    if (flags.parallel > 1 && !devices.lanes.empty()) {
+      throw InputError(
+          fmt::format("[command line] --parallel must be 1 on a GPU, got {}; a run fills it by itself, or choose "
+                      "--device cpu",
+                      flags.parallel));
+    }
+    return std::min(flags.parallel, most);
+  }
+  if (!devices.lanes.empty()) return 1;
+  double widest = 1;
+  for (const Job& job : jobs) {
+    const double here = participants(job.scenario);
+    widest = std::max(widest, here > 0 ? here : threads);
+  }
+  return std::clamp(static_cast<int>(threads / widest), 1, most);
+}
+
+/// Runs the jobs of one list; `run` may be called by several threads at a time, for different jobs.
+class Runner {
+ public:
+  Runner(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, const ProgressView& view,
+         const DeviceChoice& devices)
+      : jobs_(jobs), flags_(flags), reuse_(reuse), view_(view), devices_(devices) {}
+
+  Outcome run(std::size_t index, int threads) {
+    const Job& job = jobs_[index];
+    const ProgressTitle title = {job.scenario.name,   job.scenario.arm, job.scenario.seed,
+                                 job.scenario.rounds, index + 1,        jobs_.size()};
+    Progress progress(view_);
+    bool began = false;
+    const auto failed = [&](const std::string& message, bool input) {
+      progress.abandon();
+      failures_.report(job, message);
+      return Outcome{.summary = failed_run(job.scenario, message), .reused = false, .bad_input = input};
+    };
+    try {
+      const bool reused = reuse_ && print_finished(job, title, progress);
+      if (!reused && !run_now(job, title, progress, threads, began)) return {};
+      LogSummary summary = read_summary(job.log_file);
+      if (!summary.failure.empty()) return failed(summary.failure, false);
+      return {.summary = std::move(summary), .reused = reused, .bad_input = false};
+    } catch (const InputError& error) {
+      return failed(error.what(), true);
+    } catch (const MemoryError& error) {
+      return failed(error.what(), !began);  // before the first round it is the input that does not fit
+    } catch (const std::bad_alloc&) {
+      return failed("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less",
+                    false);
+    } catch (const std::exception& error) {
+      return failed(error.what(), false);
+    }
+  }
+
+ private:
+  /// True where a finished log stands for the run.
+  bool print_finished(const Job& job, const ProgressTitle& title, Progress& progress) const {
+    const auto log = finished_log(job);
+    if (!log || !stands_for(log->header(), job.scenario, devices_)) return false;
+    progress.note(fmt::format("[{}/{}] {}  reused {}", title.index, title.total, job_name(job), job.log_file));
+    if (flags_.json) print_json(title, *log);
+    return true;
+  }
+
+  /// False where the run was told to stop. `began` is set with its first finished round.
+  bool run_now(const Job& job, const ProgressTitle& title, Progress& progress, int threads, bool& began) const {
+    progress.start(title);
+    RunSettings settings;
+    settings.threads = threads;
+    settings.log_file = job.log_file;
+    settings.devices = devices_.lanes;
+    settings.block = static_cast<std::size_t>(flags_.block);
+    settings.before_log = [&] {
+      const std::string other = set_aside(job);
+      if (other.empty()) return;
+      progress.note(
+          fmt::format("{}  an earlier run of other settings had this log; it is now {}", job_name(job), other));
+    };
+    settings.on_round = [&](const RoundRecord& record) {
+      progress.round(record);
+      began = true;
+    };
+    settings.should_stop = [] { return interrupted() != 0; };
+    const int rounds = run_experiment(job.scenario, settings);
+    progress.finish();
+    if (rounds == job.scenario.rounds) return true;
+    fmt::print(stderr, "ivory: {} stopped after round {} of {}; {} has these\n", job_name(job), rounds,
+               job.scenario.rounds, job.log_file);
+    return false;
+  }
+
+  const std::vector<Job>& jobs_;
+  const RunFlags& flags_;
+  bool reuse_;
+  ProgressView view_;
+  const DeviceChoice& devices_;
+  Failures failures_;
 };
 
 }  // namespace
 
-JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse) {
-  JobsReport report;
-  Progress progress(choose_style(flags.quiet, flags.json));
-  Failures failures;
-  bool all_input = true;
+JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, bool show_validation) {
   const DeviceChoice devices = choose_devices(flags.device);
+  // Affinity and OMP_NUM_THREADS count.
+  const int threads = flags.threads > 0 ? flags.threads : omp_get_max_threads();
+  const int side_by_side = runs_at_a_time(jobs, flags, threads, devices);
   // Who built without CUDA and asks for nothing need not be told every time.
   const bool expected = flags.device.empty() && !cuda_devices().built;
   if (!devices.why_cpu.empty() && !flags.quiet && !flags.json && !expected) {
@@ -124,72 +262,46 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
   }
   if (!jobs.empty()) make_folder(flags.out);
   catch_interrupts();
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const Job& job = jobs[i];
-    const ProgressTitle title = {job.scenario.name, job.scenario.arm, job.scenario.seed, job.scenario.rounds, i + 1,
-                                 jobs.size()};
-    if (const auto log = reuse ? finished_log(job) : std::nullopt;
-        log && stands_for(log->header(), job.scenario, devices)) {
-      progress.note(fmt::format("[{}/{}] {}  reused {}", i + 1, jobs.size(), job_name(job), job.log_file));
-      if (flags.json) print_json(title, *log);
-      report.logs.push_back(job.log_file);
-      ++report.reused;
-      continue;
+  Runner runner(jobs, flags, reuse, {choose_style(flags.quiet, flags.json), side_by_side > 1, show_validation},
+                devices);
+  std::vector<Outcome> outcomes(jobs.size());
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&](int own_threads) {
+    for (std::size_t i = next++; i < jobs.size() && interrupted() == 0; i = next++) {
+      outcomes[i] = runner.run(i, own_threads);
     }
-    const auto failed = [&](const std::string& message, bool input) {
-      progress.abandon();
-      failures.report(job, message);
+  };
+  if (side_by_side == 1) {
+    work(threads);
+  } else {
+    std::vector<std::jthread> workers;
+    for (int w = 0; w < side_by_side; ++w) {
+      workers.emplace_back(work, threads / side_by_side + (w < threads % side_by_side ? 1 : 0));
+    }
+  }
+
+  JobsReport report;
+  bool all_input = true;
+  for (Outcome& outcome : outcomes) {
+    if (!outcome.summary) continue;
+    report.reused += outcome.reused ? 1 : 0;
+    if (!outcome.summary->failure.empty()) {
       ++report.failed;
-      all_input = all_input && input;
-    };
-    double used = 0;
-    try {
-      progress.start(title);
-      RunSettings settings;
-      settings.threads =
-          flags.threads > 0 ? flags.threads : omp_get_max_threads();  // affinity and OMP_NUM_THREADS count
-      settings.log_file = job.log_file;
-      settings.devices = devices.lanes;
-      settings.block = static_cast<std::size_t>(flags.block);
-      settings.before_log = [&] {
-        const std::string other = set_aside(job);
-        if (other.empty()) return;
-        progress.note(
-            fmt::format("{}  an earlier run of other settings had this log; it is now {}", job_name(job), other));
-      };
-      settings.on_round = [&](const RoundRecord& record) {
-        progress.round(record);
-        used += record.participants;
-      };
-      settings.should_stop = [] { return interrupted() != 0; };
-      const int rounds = run_experiment(job.scenario, settings);
-      progress.finish();
-      if (rounds < job.scenario.rounds) {
-        fmt::print(stderr, "ivory: {} stopped after round {} of {}; {} has these\n", job_name(job), rounds,
-                   job.scenario.rounds, job.log_file);
-        break;
-      }
-      if (used == 0) {
-        failed(fmt::format("[run] some client's update must be usable, got none in {} rounds; see {}", rounds,
-                           job.log_file),
-               false);
-        continue;
-      }
-      report.logs.push_back(job.log_file);
-    } catch (const InputError& error) {
-      failed(error.what(), true);
-    } catch (const MemoryError& error) {
-      failed(error.what(), used == 0);  // before the first round it is the input that does not fit
-    } catch (const std::bad_alloc&) {
-      failed("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less", false);
-    } catch (const std::exception& error) {
-      failed(error.what(), false);
+      all_input = all_input && outcome.bad_input;
     }
-    if (interrupted() != 0) break;
+    report.runs.push_back(std::move(*outcome.summary));
   }
   if (report.failed > 0) report.exit_code = all_input ? 2 : 1;
   if (interrupted() != 0) report.exit_code = 128 + interrupted();
   return report;
+}
+
+std::vector<std::string> JobsReport::logs() const {
+  std::vector<std::string> files;
+  for (const LogSummary& run : runs) {
+    if (run.failure.empty()) files.push_back(run.file);
+  }
+  return files;
 }
 
 }  // namespace ivory

@@ -27,12 +27,13 @@ struct Flags {
 
 int run(const Flags& flags) {
   const JobsReport report = run_jobs(make_jobs(flags.scenario.read(), flags.run, 1), flags.run, false);
-  if (flags.run.json || report.logs.empty()) return report.exit_code;
-  fmt::print("{}{}", flags.run.quiet ? "" : "\n", comparison_table(read_summaries(report.logs)));
-  if (!flags.run.quiet) {
+  if (flags.run.json || report.runs.empty()) return report.exit_code;
+  fmt::print("{}{}", flags.run.quiet ? "" : "\n", comparison_table(report.runs));
+  const std::vector<std::string> logs = report.logs();
+  if (!flags.run.quiet && !logs.empty()) {
     fmt::print("\nlogs:\n");
-    for (const std::string& log : report.logs) fmt::print("  {}\n", log);
-    fmt::print("look at one with: ivory inspect {}\n", report.logs.front());
+    for (const std::string& log : logs) fmt::print("  {}\n", log);
+    fmt::print("look at one with: ivory inspect {}\n", logs.front());
   }
   return report.exit_code;
 }

@@ -51,18 +51,32 @@ double worst_clients(const LogReader& log, const std::string& suffix) {
   return no_value;
 }
 
+/// Rounds in which a column has a value.
+std::vector<std::size_t> evaluated_rounds(const std::vector<double>& column) {
+  std::vector<std::size_t> evaluated;
+  for (std::size_t r = 0; r < column.size(); ++r) {
+    if (!std::isnan(column[r])) evaluated.push_back(r);
+  }
+  return evaluated;
+}
+
+/// The four metrics of the columns PREFIXaccuracySUFFIX and so on; without values where the log lacks them.
+QualitySummary metrics_of(const LogReader& log, const std::string& prefix, const std::string& suffix) {
+  QualitySummary quality;
+  if (!log.has_column(prefix + "accuracy" + suffix)) return quality;
+  const std::vector<std::size_t> evaluated = evaluated_rounds(log.column(prefix + "accuracy" + suffix));
+  for (const MetricRow& row : metrics) {
+    const bool more_is_better = row.metric == &QualitySummary::accuracy;
+    quality.*row.metric = summarise(log.column(prefix + row.name + suffix), evaluated, more_is_better);
+  }
+  return quality;
+}
+
 QualitySummary quality_of(const LogReader& log, const std::string& suffix, const std::vector<double>& bytes,
                           double target) {
-  QualitySummary quality;
+  QualitySummary quality = metrics_of(log, "", suffix);
   const std::vector<double> accuracy = log.column("accuracy" + suffix);
-  std::vector<std::size_t> evaluated;
-  for (std::size_t r = 0; r < accuracy.size(); ++r) {
-    if (!std::isnan(accuracy[r])) evaluated.push_back(r);
-  }
-  quality.accuracy = summarise(accuracy, evaluated, true);
-  quality.nll = summarise(log.column("nll" + suffix), evaluated, false);
-  quality.ece = summarise(log.column("ece" + suffix), evaluated, false);
-  quality.brier = summarise(log.column("brier" + suffix), evaluated, false);
+  const std::vector<std::size_t> evaluated = evaluated_rounds(accuracy);
   quality.worst_clients = worst_clients(log, suffix);
   const auto reached =
       std::find_if(evaluated.begin(), evaluated.end(), [&](std::size_t round) { return accuracy[round] >= target; });
@@ -119,7 +133,26 @@ std::string first_difference(const LogSummary& a, const LogSummary& b) {
   return "";
 }
 
+std::string show_number(double value, int decimals) {
+  if (std::isnan(value)) return "-";
+  if (!std::isfinite(value) || std::fabs(value) >= 1e6) return fmt::format("{:.4g}", value);
+  return fmt::format("{:.{}f}", value, decimals);
+}
+
 }  // namespace
+
+std::string show(const Spread& spread, double factor, int decimals) {
+  if (spread.count == 0) return "-";
+  std::string text = show_number(factor * spread.mean, decimals);
+  if (spread.count > 1) text += " ±" + show_number(factor * spread.deviation, decimals);
+  if (spread.count < spread.logs) text += fmt::format(" ({}/{})", spread.count, spread.logs);
+  return text;
+}
+
+bool has_average(const ArmGroup& arm) {
+  return std::any_of(arm.logs.begin(), arm.logs.end(),
+                     [](const LogSummary* log) { return !std::isnan(log->bayes.accuracy.final); });
+}
 
 Spread spread_of(const std::vector<double>& values) {
   Spread spread;
@@ -156,12 +189,19 @@ LogSummary read_summary(const std::string& path) {
   summary.partition_hash = header.partition_hash;
   summary.settings = settings_of(header.scenario);
   summary.target = log.scenario_number("evaluation", "target_accuracy");
+  summary.seconds = total(log.column("seconds"));
+  if (header.finished() && total(log.column("participants")) == 0) {
+    summary.failure =
+        fmt::format("[run] some client's update must be usable, got none in {} rounds; see {}", header.rounds, path);
+    return summary;
+  }
   std::vector<double> bytes = log.column("bytes_up");
   const std::vector<double> down = log.column("bytes_down");
   std::transform(bytes.begin(), bytes.end(), down.begin(), bytes.begin(), std::plus<>());
   summary.mean = quality_of(log, "", bytes, summary.target);
   summary.bayes = quality_of(log, "_bayes", bytes, summary.target);
-  summary.seconds = total(log.column("seconds"));
+  summary.validation = metrics_of(log, "validation_", "");
+  summary.validation_bayes = metrics_of(log, "validation_", "_bayes");
   summary.bytes = total(bytes);
   summary.refused = total(log.column("refused"));
   summary.clamped = total(log.column("clamped"));
@@ -194,7 +234,11 @@ std::string common_name(std::span<const LogSummary> logs) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, const std::vector<ArmGroup>& arms) {
+std::vector<std::string> comparison_warnings(std::span<const LogSummary> all, const std::vector<ArmGroup>& groups) {
+  std::vector<LogSummary> logs;  // a failed run has nothing to compare
+  std::copy_if(all.begin(), all.end(), std::back_inserter(logs), [](const LogSummary& log) { return !failed(&log); });
+  std::vector<ArmGroup> arms = groups;
+  for (ArmGroup& arm : arms) std::erase_if(arm.logs, failed);
   std::vector<std::string> warnings;
   const auto warn = [&](const char* what, const std::string& found) {
     if (!found.empty()) warnings.push_back(fmt::format("the logs have different {}: {}", what, found));
@@ -224,6 +268,24 @@ std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, c
     }
   }
   return warnings;
+}
+
+std::string failure_notes(const std::vector<ArmGroup>& arms) {
+  std::string notes;
+  for (const ArmGroup& arm : arms) {
+    std::map<std::string, std::vector<std::uint64_t>> seeds;  // by reason
+    std::size_t count = 0;
+    for (const LogSummary* log : arm.logs) {
+      if (!failed(log)) continue;
+      seeds[log->failure].push_back(log->seed);
+      ++count;
+    }
+    for (const auto& [reason, of] : seeds) {
+      notes += fmt::format("{}: {} of {} runs failed; seed {}: {}\n", arm.title, count, arm.logs.size(),
+                           fmt::join(of, ", "), reason);
+    }
+  }
+  return notes;
 }
 
 }  // namespace ivory

@@ -18,9 +18,30 @@ struct Spread {
 
 Spread spread_of(const std::vector<double>& values);
 
+/// The models of a run that are measured.
+using PickModel = QualitySummary LogSummary::*;
+inline constexpr PickModel models[] = {&LogSummary::mean, &LogSummary::bayes};
+inline const char* name_of(PickModel model) { return model == models[0] ? "mean model" : "posterior average"; }
+
+/// The metrics, and how the text shows them.
+struct MetricRow {
+  const char* name;
+  const char* heading;
+  MetricSummary QualitySummary::*metric;
+  double factor;
+  int decimals;
+};
+inline constexpr MetricRow metrics[] = {{"accuracy", "accuracy [%]", &QualitySummary::accuracy, 100, 2},
+                                        {"nll", "NLL [nat]", &QualitySummary::nll, 1, 4},
+                                        {"ece", "ECE [%]", &QualitySummary::ece, 100, 2},
+                                        {"brier", "Brier", &QualitySummary::brier, 1, 4}};
+
+/// "94.06 ±0.12"; without the deviation for one seed; with "(2/3)" where not every seed has a value.
+std::string show(const Spread& spread, double factor, int decimals);
+
 struct ArmGroup {
   std::string title;
-  std::vector<const LogSummary*> logs;
+  std::vector<const LogSummary*> logs;  // failed runs, too
 
   template <class Value>
   Spread spread(const Value& value) const {
@@ -31,6 +52,9 @@ struct ArmGroup {
 };
 
 inline bool unfinished(const LogSummary* log) { return log->rounds_complete < log->rounds; }
+inline bool failed(const LogSummary* log) { return !log->failure.empty(); }
+/// Does some log of the arm have a posterior average?
+bool has_average(const ArmGroup& arm);
 
 /// Groups in order of their first log. The scenario's name is part of the title where the logs have several.
 std::vector<ArmGroup> group_by_arm(std::span<const LogSummary> logs);
@@ -40,5 +64,8 @@ std::string common_name(std::span<const LogSummary> logs);
 
 /// What makes the arms hard to compare, one line each.
 std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, const std::vector<ArmGroup>& arms);
+
+/// "avg: 1 of 3 runs failed" with seeds and reasons, a line per arm and reason; nothing where none did.
+std::string failure_notes(const std::vector<ArmGroup>& arms);
 
 }  // namespace ivory

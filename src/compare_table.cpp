@@ -4,63 +4,27 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <set>
 
+#include "src/compare_differences.hpp"
 #include "src/compare_groups.hpp"
 #include "src/text_table.hpp"
 
 namespace ivory {
 namespace {
 
-constexpr const char* model_names[] = {"mean model", "posterior average"};
-using PickModel = QualitySummary LogSummary::*;
-constexpr PickModel models[] = {&LogSummary::mean, &LogSummary::bayes};
-
-struct MetricRow {
-  const char* name;
-  const char* heading;
-  MetricSummary QualitySummary::*metric;
-  double factor;
-  int decimals;
-};
-constexpr MetricRow metrics[] = {{"accuracy", "accuracy [%]", &QualitySummary::accuracy, 100, 2},
-                                 {"nll", "NLL [nat]", &QualitySummary::nll, 1, 4},
-                                 {"ece", "ECE [%]", &QualitySummary::ece, 100, 2},
-                                 {"brier", "Brier", &QualitySummary::brier, 1, 4}};
-
-std::string show_number(double value, int decimals) {
-  if (std::isnan(value)) return "-";
-  if (!std::isfinite(value) || std::fabs(value) >= 1e6) return fmt::format("{:.4g}", value);
-  return fmt::format("{:.{}f}", value, decimals);
-}
-
-/// "94.06 ±0.12"; without the deviation for one seed; with "(2/3)" where not every seed has a value.
-std::string show(const Spread& spread, double factor, int decimals) {
-  if (spread.count == 0) return "-";
-  std::string text = show_number(factor * spread.mean, decimals);
-  if (spread.count > 1) text += " ±" + show_number(factor * spread.deviation, decimals);
-  if (spread.count < spread.logs) text += fmt::format(" ({}/{})", spread.count, spread.logs);
-  return text;
-}
-
 std::string show_arm(const ArmGroup& arm) {
   return arm.title + (std::any_of(arm.logs.begin(), arm.logs.end(), unfinished) ? " *" : "");
 }
 
-bool has_average(const ArmGroup& arm) {
-  return std::any_of(arm.logs.begin(), arm.logs.end(),
-                     [](const LogSummary* log) { return !std::isnan(log->bayes.accuracy.final); });
-}
-
-/// Calls `row(arm, name of the arm or "", model, its name)` for each line of a block.
+/// Calls `row(arm, name of the arm or "", model)` for each line of a block.
 template <class Row>
 void for_each_line(const std::vector<ArmGroup>& arms, const Row& row) {
   // Without any posterior average a line of dashes under each arm would say nothing.
   const bool averages = std::any_of(arms.begin(), arms.end(), has_average);
   for (const ArmGroup& arm : arms) {
-    row(arm, show_arm(arm), models[0], model_names[0]);
-    if (averages) row(arm, "", models[1], model_names[1]);
+    row(arm, show_arm(arm), models[0]);
+    if (averages) row(arm, "", models[1]);
   }
 }
 
@@ -74,8 +38,8 @@ std::string quality_block(const std::vector<ArmGroup>& arms) {
   }
   table.heading(std::move(heading));
   table.row(columns);
-  for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model, const char* model_name) {
-    std::vector<std::string> cells = {title, model_name};
+  for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model) {
+    std::vector<std::string> cells = {title, name_of(model)};
     for (const MetricRow& metric : metrics) {
       for (const auto summary : {&MetricSummary::final, &MetricSummary::last}) {
         const Spread spread = arm.spread([&](const LogSummary& log) { return log.*model.*metric.metric.*summary; });
@@ -108,20 +72,31 @@ ByteUnit unit_for(const std::vector<ArmGroup>& arms) {
 
 std::string targets_text(std::span<const LogSummary> logs) {
   std::set<double> targets;
-  for (const LogSummary& log : logs) targets.insert(log.target);
+  for (const LogSummary& log : logs) {
+    if (!failed(&log)) targets.insert(log.target);
+  }
   return targets.size() == 1 && !std::isnan(*targets.begin())
              ? fmt::format("to {:.4g} % accuracy", 100 * *targets.begin())
              : "to target accuracy";
 }
 
-/// "100", "37/100" when the shortest run has not finished.
-std::string show_rounds(const ArmGroup& arm) {
+/// "100", "37/100" when the shortest run has not finished, "-" when all runs failed.
+std::string show_rounds(ArmGroup arm) {
+  std::erase_if(arm.logs, failed);
+  if (arm.logs.empty()) return "-";
   const auto shortest =
       *std::min_element(arm.logs.begin(), arm.logs.end(), [](const LogSummary* a, const LogSummary* b) {
         return a->rounds_complete - a->rounds < b->rounds_complete - b->rounds;
       });
   if (!unfinished(shortest)) return std::to_string(shortest->rounds);
   return fmt::format("{}/{}", shortest->rounds_complete, shortest->rounds);
+}
+
+/// "3", or "1/3" where two of three runs failed.
+std::string show_seeds(const ArmGroup& arm) {
+  const auto good = std::count_if(arm.logs.begin(), arm.logs.end(), [](const LogSummary* log) { return !failed(log); });
+  return static_cast<std::size_t>(good) == arm.logs.size() ? std::to_string(good)
+                                                           : fmt::format("{}/{}", good, arm.logs.size());
 }
 
 std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogSummary> logs) {
@@ -136,8 +111,8 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
     columns.push_back(column);
   }
   table.row(columns);
-  for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model, const char* model_name) {
-    std::vector<std::string> cells = {title, model_name};
+  for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model) {
+    std::vector<std::string> cells = {title, name_of(model)};
     for (const MetricRow& metric : metrics) {
       const Spread spread = arm.spread([&](const LogSummary& log) { return (log.*model.*metric.metric).best; });
       cells.push_back(show(spread, metric.factor, metric.decimals));
@@ -149,7 +124,7 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
     if (!title.empty()) {
       cells.push_back(show(arm.spread([](const LogSummary& log) { return log.seconds; }), 1, 1));
       cells.push_back(show_rounds(arm));
-      cells.push_back(std::to_string(arm.logs.size()));
+      cells.push_back(show_seeds(arm));
     }
     table.row(cells);
   });
@@ -167,9 +142,10 @@ std::string csv_number(double value) { return std::isnan(value) ? "" : fmt::form
 
 }  // namespace
 
-std::string comparison_table(std::span<const LogSummary> logs) {
+std::string comparison_table(std::span<const LogSummary> logs, const std::string& baseline) {
   if (logs.empty()) return "no logs to compare\n";
   const std::vector<ArmGroup> arms = group_by_arm(logs);
+  const ArmGroup& reference = baseline_of(arms, baseline);
   std::string text;
   for (const std::string& warning : comparison_warnings(logs, arms)) text += "warning: " + warning + '\n';
   if (!text.empty()) text += '\n';
@@ -179,9 +155,11 @@ std::string comparison_table(std::span<const LogSummary> logs) {
       "worst clients: the tenth of them that is least accurate on its own examples\n\n",
       common_name(logs), several ? "mean ±standard deviation over seeds" : "one seed");
   text += quality_block(arms) + '\n' + course_block(arms, logs);
-  std::string notes;
+  // One seed has no deviation, and its difference is seen above.
+  if (several && arms.size() > 1) text += '\n' + difference_block(arms, reference);
+  std::string notes = failure_notes(arms);
   for (const LogSummary& log : logs) {
-    if (unfinished(&log))
+    if (unfinished(&log) && !failed(&log))
       notes += fmt::format("* unfinished: {}, {} of {} rounds\n", log.file, log.rounds_complete, log.rounds);
   }
   for (const ArmGroup& arm : arms) {
@@ -194,30 +172,51 @@ std::string comparison_table(std::span<const LogSummary> logs) {
   return text;
 }
 
-std::string comparison_csv(std::span<const LogSummary> logs) {
-  std::string text = "name,arm,algorithm,model,metric,summary,unit,mean,standard_deviation,seeds,by_seed\n";
-  for (const ArmGroup& arm : group_by_arm(logs)) {
+std::string comparison_csv(std::span<const LogSummary> logs, const std::string& baseline) {
+  std::string text =
+      "name,arm,algorithm,model,metric,summary,unit,mean,standard_deviation,seeds,by_seed,minus,half_interval_95\n";
+  if (logs.empty()) return text;
+  const std::vector<ArmGroup> arms = group_by_arm(logs);
+  const ArmGroup& reference = baseline_of(arms, baseline);
+  for (const ArmGroup& arm : arms) {
     const LogSummary& first = *arm.logs.front();
-    const auto line = [&](const char* model, const char* metric, const char* summary, const char* unit,
-                          const std::function<double(const LogSummary&)>& value) {
-      const Spread spread = arm.spread(value);
+    const auto row = [&](const char* model, const char* metric, const char* summary, const char* unit,
+                         const PairedDifference& numbers, const std::string& minus) {
       std::vector<std::string> by_seed;
-      for (const LogSummary* log : arm.logs)
-        by_seed.push_back(fmt::format("{}:{}", log->seed, csv_number(value(*log))));
-      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", quoted(first.name), quoted(first.arm),
-                          quoted(first.algorithm), model, metric, summary, unit, csv_number(spread.mean),
-                          csv_number(spread.deviation), spread.count, fmt::join(by_seed, ";"));
+      for (const auto& [seed, value] : numbers.by_seed)
+        by_seed.push_back(fmt::format("{}:{}", seed, csv_number(value)));
+      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(first.name), quoted(first.arm),
+                          quoted(first.algorithm), model, metric, summary, unit, csv_number(numbers.spread.mean),
+                          csv_number(numbers.spread.deviation), numbers.spread.count, fmt::join(by_seed, ";"),
+                          quoted(minus), csv_number(numbers.half_width));
+    };
+    const auto line = [&](const char* model, const char* metric, const char* summary, const char* unit,
+                          const LogValue& value) {
+      PairedDifference plain{.by_seed = {}, .spread = arm.spread(value)};
+      for (const LogSummary* log : arm.logs) plain.by_seed.emplace_back(log->seed, value(*log));
+      row(model, metric, summary, unit, plain, "");
+    };
+    const auto unless_failed = [](double LogSummary::*total) {
+      return [total](const LogSummary& log) { return failed(&log) ? no_value : log.*total; };
     };
     for (const PickModel model : models) {
       const char* const name = model == models[0] ? "mean" : "posterior_average";
       for (const MetricRow& metric : metrics) {
         const char* const unit = std::string_view(metric.name) == "nll" ? "nat" : "1";
-        const auto of = [&](double MetricSummary::*summary) {
-          return [=](const LogSummary& log) { return log.*model.*metric.metric.*summary; };
+        const auto of = [&](PickModel which, double MetricSummary::*summary) {
+          return [=](const LogSummary& log) { return log.*which.*metric.metric.*summary; };
         };
-        line(name, metric.name, "best", unit, of(&MetricSummary::best));
-        line(name, metric.name, "final", unit, of(&MetricSummary::final));
-        line(name, metric.name, "last_3", unit, of(&MetricSummary::last));
+        line(name, metric.name, "best", unit, of(model, &MetricSummary::best));
+        line(name, metric.name, "final", unit, of(model, &MetricSummary::final));
+        line(name, metric.name, "last_3", unit, of(model, &MetricSummary::last));
+        if (&arm == &reference || (model == models[1] && !has_average(arm))) continue;
+        const auto difference = [&](const char* summary, double MetricSummary::*of_summary) {
+          row(name, metric.name, summary, unit,
+              paired_difference(arm, of(model, of_summary), reference, of(counterpart(reference, model), of_summary)),
+              reference.title);
+        };
+        difference("final", &MetricSummary::final);
+        difference("last_3", &MetricSummary::last);
       }
       line(name, "accuracy", "rounds_to_target", "rounds",
            [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
@@ -229,9 +228,10 @@ std::string comparison_csv(std::span<const LogSummary> logs) {
     line("", "seconds", "total", "s", [](const LogSummary& log) { return log.seconds; });
     line("", "bytes", "total", "bytes", [](const LogSummary& log) { return log.bytes; });
     line("", "rounds", "complete", "rounds",
-         [](const LogSummary& log) { return static_cast<double>(log.rounds_complete); });
-    line("", "refused", "total", "clients", [](const LogSummary& log) { return log.refused; });
-    line("", "clamped", "total", "parameters", [](const LogSummary& log) { return log.clamped; });
+         [](const LogSummary& log) { return failed(&log) ? no_value : static_cast<double>(log.rounds_complete); });
+    line("", "refused", "total", "clients", unless_failed(&LogSummary::refused));
+    line("", "clamped", "total", "parameters", unless_failed(&LogSummary::clamped));
+    line("", "failed", "share", "1", [](const LogSummary& log) { return failed(&log) ? 1.0 : 0.0; });
   }
   return text;
 }

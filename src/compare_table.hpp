@@ -38,18 +38,25 @@ struct LogSummary {
   double seconds = no_value;          // wall time of the finished rounds
   double bytes = no_value;            // both directions, finished rounds
   double refused = 0, clamped = 0;    // over the finished rounds
+  QualitySummary validation, validation_bayes;  // the metrics on the validation set; without one NaN
+  std::string failure;  // why the run counts as failed; it has no numbers then. Empty for a good one
+
+  bool usable() const { return failure.empty() && rounds_complete == rounds; }
 };
 
-/// Throws InputError for a file that is not an Ivory log.
+/// A run in which no client's update was ever usable is marked as failed. Throws InputError for a file that is not an Ivory
+/// log.
 LogSummary read_summary(const std::string& path);
 std::vector<LogSummary> read_summaries(std::span<const std::string> paths);
 
 /// The comparison as text, ending with a newline; arms in order of their first log. Unfinished runs are marked and
-/// kept; logs that are not comparable (other data, rounds or target) get a warning line. `±` is the standard deviation
-/// over seeds.
-std::string comparison_table(std::span<const LogSummary> logs);
+/// kept, failed ones counted with their reason; logs that are not comparable (other data, rounds or target) get a warning
+/// line. `±` is the standard deviation over seeds. With several seeds a block has the paired differences to `baseline`, an
+/// arm's title (empty: the first arm). Throws InputError where there is no such arm.
+std::string comparison_table(std::span<const LogSummary> logs, const std::string& baseline = "");
 /// The same numbers for programs: one line per arm, model, metric and summary, with mean, standard deviation, number of
-/// seeds that have a value, and the values by seed. Fractions, nats, bytes and seconds; what is missing is empty.
-std::string comparison_csv(std::span<const LogSummary> logs);
+/// seeds that have a value, and the values by seed. Fractions, nats, bytes and seconds; what is missing is empty. Lines of
+/// differences have the arm that was subtracted in the column `minus`, and half the 95 % interval.
+std::string comparison_csv(std::span<const LogSummary> logs, const std::string& baseline = "");
 
 }  // namespace ivory
