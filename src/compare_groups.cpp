@@ -104,22 +104,10 @@ std::string differing(std::span<const LogSummary> logs, const Value& value) {
   return fmt::format("{}{}", fmt::join(parts, ", "), more);
 }
 
-/// "clients.optimizer.lr = 0.1" and so on, in the order of the resolved scenario; what differs by right is left out.
-std::vector<std::string> settings_of(const std::string& scenario) {
-  std::vector<std::string> settings;
-  std::string table;
-  std::istringstream lines(scenario);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.empty()) continue;
-    if (line.front() == '[') {
-      table = line.substr(1, line.find(']') - 1) + ".";
-      continue;
-    }
-    const std::string setting = table + line;
-    const auto is = [&](const char* key) { return setting.rfind(std::string(key) + " = ", 0) == 0; };
-    if (!is("seed") && !is("rounds") && !is("evaluation.target_accuracy")) settings.push_back(setting);
-  }
-  return settings;
+/// Settings that logs of one arm need not share.
+bool differs_by_right(const std::string& setting) {
+  const auto is = [&](const char* key) { return setting.rfind(std::string(key) + " = ", 0) == 0; };
+  return is("seed") || is("rounds") || is("evaluation.target_accuracy");
 }
 
 /// The first setting that two logs of an arm do not share; empty when they are of one kind.
@@ -152,6 +140,21 @@ std::string show(const Spread& spread, double factor, int decimals) {
 bool has_average(const ArmGroup& arm) {
   return std::any_of(arm.logs.begin(), arm.logs.end(),
                      [](const LogSummary* log) { return !std::isnan(log->bayes.accuracy.final); });
+}
+
+std::vector<std::string> settings_of(const std::string& scenario) {
+  std::vector<std::string> settings;
+  std::string table;
+  std::istringstream lines(scenario);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
+    if (line.front() == '[') {
+      table = line.substr(1, line.find(']') - 1) + ".";
+      continue;
+    }
+    settings.push_back(table + line);
+  }
+  return settings;
 }
 
 Spread spread_of(const std::vector<double>& values) {
@@ -188,6 +191,7 @@ LogSummary read_summary(const std::string& path) {
   summary.data_checksum = header.data_checksum;
   summary.partition_hash = header.partition_hash;
   summary.settings = settings_of(header.scenario);
+  std::erase_if(summary.settings, differs_by_right);
   summary.target = log.scenario_number("evaluation", "target_accuracy");
   summary.seconds = total(log.column("seconds"));
   if (header.finished() && total(log.column("participants")) == 0) {

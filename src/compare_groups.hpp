@@ -18,6 +18,9 @@ struct Spread {
 
 Spread spread_of(const std::vector<double>& values);
 
+/// "clients.optimizer.lr = 0.1" and so on, in the order of the resolved scenario (to_toml).
+std::vector<std::string> settings_of(const std::string& scenario);
+
 /// The models of a run that are measured.
 using PickModel = QualitySummary LogSummary::*;
 inline constexpr PickModel models[] = {&LogSummary::mean, &LogSummary::bayes};

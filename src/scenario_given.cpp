@@ -269,27 +269,57 @@ GivenDocument read_document(const std::string& text, const std::string& file, Pr
   return document;
 }
 
-GivenScenario read_override(const std::string& assignment, Problems& problems) {
+bool is_run_label(std::string_view name) {
+  return !name.empty() && name.find_first_not_of(std::string(name_letters) + ".,=+") == std::string_view::npos;
+}
+
+GivenOverride read_override(const std::string& assignment, const std::string& option, Problems& problems) {
   const auto equals = assignment.find('=');
-  const std::string key = trimmed(assignment.substr(0, equals));
-  if (equals == std::string::npos || !is_dotted_key(key)) {
+  const auto colon = assignment.substr(0, equals).find(':');
+  const std::string arm = colon == std::string::npos ? "" : trimmed(assignment.substr(0, colon));
+  const auto start = colon == std::string::npos ? 0 : colon + 1;
+  const std::string key = equals == std::string::npos ? "" : trimmed(assignment.substr(start, equals - start));
+  if (!is_dotted_key(key) || (colon != std::string::npos && !is_arm_name(arm))) {
     throw InputError(
-        fmt::format("[scenario] --set must be key=value with a dotted key, got {}; write for example "
-                    "--set clients.batch=32",
-                    shown(assignment)));
+        fmt::format("[scenario] {} must be key=value with a dotted key, got {}; write for example "
+                    "{} clients.batch=32, or ARM:clients.batch=32 for one arm",
+                    option, shown(assignment), option));
   }
   const std::string value = trimmed(assignment.substr(equals + 1));
-  const SourcePlace place{"--set " + key, 0, 0};
+  const SourcePlace place{fmt::format("{} {}{}{}", option, arm, arm.empty() ? "" : ":", key), 0, 0};
   const auto table = parsed(key + " = " + (is_toml_value(value) ? value : to_toml(OptionValue(value))));
   if (!table)
     throw InputError(fmt::format("[scenario] texts must be UTF-8{}; mind the terminal's encoding", where(place)));
-  GivenScenario out;
-  Sorter(place.file, place, problems).sort(*table, "", out);
-  if (out.tables[""].keys.contains("arm")) {
+  GivenOverride out{arm, place, {}};
+  Sorter(place.file, place, problems).sort(*table, "", out.changes);
+  if (out.changes.tables[""].keys.contains("arm")) {
     problems.push_back(fmt::format("[scenario] the name of an arm cannot be changed, got {}; use --only to choose arms",
                                    shown(assignment)));
   }
+  for (auto& [name, changed] : out.changes.tables) {
+    for (auto& [changed_key, given] : changed.keys) given.for_all_arms = arm.empty();
+  }
   return out;
+}
+
+std::vector<GivenScenario> changes_for(const std::string& arm, const std::vector<GivenOverride>& overrides) {
+  std::vector<GivenScenario> all, own;
+  for (const GivenOverride& override : overrides) {
+    if (override.arm.empty()) all.push_back(override.changes);
+    if (!override.arm.empty() && override.arm == arm) own.push_back(override.changes);
+  }
+  for (GivenScenario& changes : all) {
+    for (const GivenScenario& by : own) {
+      for (const auto& [name, table] : by.tables) {
+        const auto found = changes.tables.find(name);
+        if (found == changes.tables.end()) continue;
+        std::erase_if(found->second.keys,
+                      [&, &keys = table.keys](const auto& row) { return keys.contains(row.first); });
+      }
+    }
+  }
+  all.insert(all.end(), own.begin(), own.end());
+  return all;
 }
 
 void overlay(GivenScenario& onto, const GivenScenario& changes, const std::vector<ChoiceTable>& choices) {

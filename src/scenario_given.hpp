@@ -45,9 +45,23 @@ bool is_arm_name(std::string_view name);
 /// Reads TOML text. Throws InputError where it is not TOML; tables and values that no scenario has go to `problems`.
 GivenDocument read_document(const std::string& text, const std::string& file, Problems& problems);
 
-/// Reads "a.b=value"; a value that is not TOML counts as a text, so that quotes may be left out. Throws InputError
-/// where there is no key.
-GivenScenario read_override(const std::string& assignment, Problems& problems);
+/// The name of an arm, or of a setting of it in a sweep: also . , = and +.
+bool is_run_label(std::string_view name);
+
+/// One key=value of the command line, for every arm or for one.
+struct GivenOverride {
+  std::string arm;  // empty: every arm
+  SourcePlace place;
+  GivenScenario changes;
+};
+
+/// Reads "a.b=value" or "ARM:a.b=value"; a value that is not TOML counts as a text, so that quotes may be left out. `option`
+/// is what messages call it. Throws InputError where there is no key.
+GivenOverride read_override(const std::string& assignment, const std::string& option, Problems& problems);
+
+/// What the command line changes in `arm`: all that is for every arm, then what is for this one. A key that is given for this
+/// one is not taken from the others.
+std::vector<GivenScenario> changes_for(const std::string& arm, const std::vector<GivenOverride>& overrides);
 
 /// Puts `changes` over `onto`. Where they change a choice (optimizer, algorithm, kind), keys of `onto` that only the
 /// former choice has are dropped; so is `epochs` when the changes give `steps`, and the other way round.

@@ -118,7 +118,7 @@ class Resolver {
         if (choice.takes(other, key)) owners.push_back(other.name);
       }
       if (owners.empty()) return false;
-      if (option.place.line == 0 && some_arm_takes(choice, key)) return true;
+      if (option.for_all_arms && some_arm_takes(choice, key)) return true;
       problems.push_back(fmt::format("[scenario] {} belongs to {} = {}, got {} = \"{}\"{}",
                                      qualified(choice.table, key), choice.key, quoted_list(owners), choice.key,
                                      kind.name, where(option.place)));
@@ -172,8 +172,8 @@ class Resolver {
                       "control character, got {}{}",
                       shown(name), where(top.place("name"))));
     }
-    if (top.given("arm") && !is_arm_name(top.text("arm"))) {
-      problems.push_back(fmt::format("[scenario] arm must be made of letters, digits, _ and -, got {}{}",
+    if (top.given("arm") && !is_run_label(top.text("arm"))) {
+      problems.push_back(fmt::format("[scenario] arm must be made of letters, digits and _-.,=+, got {}{}",
                                      shown(top.text("arm")), where(top.place("arm"))));
     }
   }
@@ -219,6 +219,21 @@ Problems merged(const std::vector<Arm>& arms) {
 
 void throw_if_any(const Problems& problems) {
   if (!problems.empty()) throw InputError(fmt::format("{}", fmt::join(problems, "\n")));
+}
+
+/// Problems of overrides for an arm that the scenario does not have.
+void check_arms_of_overrides(const std::vector<GivenOverride>& overrides, const std::vector<GivenArm>& arms,
+                             Problems& problems) {
+  std::vector<std::string> names;
+  for (const GivenArm& arm : arms) {
+    if (!arm.name.empty()) names.push_back(arm.name);
+  }
+  for (const GivenOverride& override : overrides) {
+    if (override.arm.empty() || std::find(names.begin(), names.end(), override.arm) != names.end()) continue;
+    problems.push_back(
+        fmt::format("[scenario] no arm of that name, got {}{}{}", shown(override.arm), where(override.place),
+                    names.empty() ? "; the scenario has no [[compare]] arms" : suggestion(override.arm, names)));
+  }
 }
 
 /// Arms wanted by `only`, in the file's order.
@@ -267,23 +282,26 @@ std::string read_text(const std::string& path) {
 }  // namespace
 
 std::vector<Scenario> parse_scenario(const std::string& text, const std::string& name,
-                                     std::span<const std::string> overrides, std::span<const std::string> only) {
+                                     std::span<const std::string> overrides, std::span<const std::string> only,
+                                     std::span<const std::string> grid) {
   Problems problems;
   GivenDocument document = read_document(text, name, problems);
-  std::vector<GivenScenario> changes;
-  for (const std::string& assignment : overrides) changes.push_back(read_override(assignment, problems));
-  throw_if_any(problems);
+  std::vector<GivenOverride> changes;
+  for (const std::string& assignment : overrides) changes.push_back(read_override(assignment, "--set", problems));
+  for (const std::string& assignment : grid) changes.push_back(read_override(assignment, "--grid", problems));
 
   if (document.arms.empty()) {
     const std::string* arm = document.base.text("", "arm");
     document.arms.push_back({arm != nullptr ? *arm : std::string(), {}, {}});
   }
+  check_arms_of_overrides(changes, document.arms, problems);
+  throw_if_any(problems);
   const std::vector<ChoiceTable> choices = choice_tables();
   std::vector<Arm> arms;
   for (GivenArm& arm : selected(std::move(document.arms), only, name)) {
     GivenScenario given = document.base;
     overlay(given, arm.changes, choices);
-    for (const GivenScenario& change : changes) overlay(given, change, choices);
+    for (const GivenScenario& change : changes_for(arm.name, changes)) overlay(given, change, choices);
     arms.push_back({std::move(arm.name), std::move(given), {}});
   }
 
@@ -299,8 +317,8 @@ std::vector<Scenario> parse_scenario(const std::string& text, const std::string&
 }
 
 std::vector<Scenario> read_scenario(const std::string& path, std::span<const std::string> overrides,
-                                    std::span<const std::string> only) {
-  return parse_scenario(read_text(path), path, overrides, only);
+                                    std::span<const std::string> only, std::span<const std::string> grid) {
+  return parse_scenario(read_text(path), path, overrides, only, grid);
 }
 
 }  // namespace ivory

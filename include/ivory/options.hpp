@@ -31,6 +31,7 @@ using OptionValue =
 struct GivenOption {
   OptionValue value;
   SourcePlace place;
+  bool for_all_arms = false;  // passes by an arm that has no such key, as long as another one has it
 };
 using GivenTable = std::map<std::string, GivenOption, std::less<>>;
 bool operator==(const GivenOption& a, const GivenOption& b);

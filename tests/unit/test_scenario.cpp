@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(resolved_scenarios_read_back) {
   const std::vector<Scenario> back = parse(text, {}, {"fedavg"});  // its arm can be asked for
   BOOST_TEST(back.front().arm == "fedavg");
   BOOST_TEST(starts(refusal("arm = \"a b\"\n" + base),
-                    "[scenario] arm must be made of letters, digits, _ and -, got \"a b\""));
+                    "[scenario] arm must be made of letters, digits and _-.,=+, got \"a b\""));
 }
 
 namespace {

@@ -221,6 +221,39 @@ BOOST_AUTO_TEST_CASE(overrides_for_one_plugin_pass_by_the_arms_without_it) {
                       "dir/a.toml:22:8 [arm fedavg]"));
 }
 
+BOOST_AUTO_TEST_CASE(overrides_may_be_for_one_arm) {
+  const auto arms = parse(
+      two_arms, {"vb-admm:clients.optimizer.lr=0.125", "clients.optimizer.lr=0.25", "fedavg : clients.batch = 8"});
+  BOOST_TEST(arms[0].optimizer.real("lr") == 0.25);
+  BOOST_TEST(arms[1].optimizer.real("lr") == 0.125);  // its own counts, in whichever order
+  BOOST_TEST(arms[0].clients.integer("batch") == 8);
+  BOOST_TEST(arms[1].clients.integer("batch") == 64);
+  BOOST_TEST(to_string(arms[1].optimizer.place("lr")) == "--set vb-admm:clients.optimizer.lr");
+  // What the key for every arm would have dropped stays: it never reaches this arm.
+  const auto kept = parse(two_arms, {"clients.optimizer.name=adam", "vb-admm:clients.optimizer.name=ivon"});
+  BOOST_TEST(kept[0].optimizer_name == "adam");
+  BOOST_TEST(kept[1].optimizer.real("hess_init") == 0.25);
+  // Here the arm is meant, so a key that it does not have is a mistake.
+  BOOST_TEST(contains(refusal(two_arms, {"fedavg:server.rho=3"}),
+                      "server.rho belongs to algorithm = \"vb_admm\", got algorithm = \"fedavg\", in --set "
+                      "fedavg:server.rho"));
+  parse(two_arms, {"vb-admm:server.rho=3"}, {"fedavg"});  // an arm that does not run
+  BOOST_TEST(refusal(two_arms, {"vb-adm:server.rho=3"}) ==
+             "[scenario] no arm of that name, got \"vb-adm\", in --set vb-adm:server.rho; did you mean \"vb-admm\"?");
+  BOOST_TEST(refusal(base, {"a:server.rho=3"}) ==
+             "[scenario] no arm of that name, got \"a\", in --set a:server.rho; the scenario has no [[compare]] arms");
+  for (const char* text : {":server.rho=3", "a b:server.rho=3", "a:b:server.rho=3", "fedavg:=3"}) {
+    BOOST_TEST(starts(refusal(two_arms, {text}), "[scenario] --set must be key=value with a dotted key, got \""));
+  }
+  BOOST_TEST(parse_one(base, {"data.directory=a:b=c"}).data.text("directory") == "a:b=c");  // a colon in a value
+}
+
+BOOST_AUTO_TEST_CASE(labels_of_a_sweep_read_back) {
+  const Scenario s = parse_one("arm = \"vb-admm,lr=1e-3,hidden=20+10\"\n" + base);
+  BOOST_TEST(s.arm == "vb-admm,lr=1e-3,hidden=20+10");
+  check_round_trip(s);
+}
+
 BOOST_AUTO_TEST_CASE(mistakes_in_overrides) {
   BOOST_TEST(refusal(base, {"clients.bacth=3"}) ==
              "[scenario] unknown key clients.bacth = 3, in --set clients.bacth; did you mean \"batch\"?");
