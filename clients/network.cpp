@@ -302,8 +302,7 @@ Network<Real> build_network(std::span<const LayerChoice> choices, const Shape& i
     const std::size_t last = choices.size() - 1;
     throw InputError(
         "[model] the last layer must have as many outputs as the data have classes or targets, " +
-        std::to_string(outputs) +
-        ", got " +
+        std::to_string(outputs) + ", got " +
         (layers.empty() ? "no layer" : text(shape) + " of " + text(last, choices[last]) + at(choices[last].place)) +
         "; end with a dense layer and leave its outputs out");
   }

@@ -60,8 +60,8 @@ struct RoundRecord {
   Evaluation bayes;        // posterior average; empty vectors and NaN without a posterior
   Metrics bayes_error;     // Monte-Carlo standard errors of `bayes.metrics`
   std::vector<Metrics>
-      bayes_curve;     // [samples], the average over the first t = 1, 2, ... samples; empty when not wanted
-  Metrics validation;  // mean model on the validation split
+      bayes_curve;           // [samples], the average over the first t = 1, 2, ... samples; empty when not wanted
+  Metrics validation;        // mean model on the validation split
   Metrics validation_bayes;  // posterior average on it
   double negative_elbo = no_value, negative_elbo_error = no_value;
   std::vector<Metrics> client_metrics;        // mean model on each client's own examples; empty when not evaluated
