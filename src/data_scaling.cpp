@@ -62,9 +62,8 @@ const std::vector<OptionSpec>& scaling_options() {
        .low_open = true},
       {.name = "normalise",
        .default_value = std::string("none"),
-       .help =
-           "after divide_by; standard: each feature to mean 0 and standard deviation 1 on the training set (constant "
-           "features to 0); fixed: (x - mean) / std with the numbers given",
+       .help = "after divide_by; standard: (x - mean) / std of each feature on the training set of [data] (constant "
+               "features become 0); fixed: (x - mean) / std with the numbers given",
        .choices = {"none", "standard", "fixed"}},
       {.name = "mean",
        .default_value = std::vector<double>(),
