@@ -170,9 +170,11 @@ std::string option_table(const std::vector<OptionSpec>& specs) {
 }
 
 /// One named thing with its help and options.
-std::string entry(const Kind& kind) {
+std::string entry(const Kind& kind, const std::string& remark) {
   std::string out = kind.name + "\n";
-  if (!kind.help.empty()) out += "  " + wrapped(kind.help, page_width() - 2, 2) + "\n";
+  for (const std::string& text : {kind.help, remark}) {
+    if (!text.empty()) out += "  " + wrapped(text, page_width() - 2, 2) + "\n";
+  }
   return out + option_table(kind.options);
 }
 
@@ -193,11 +195,11 @@ std::vector<Kind> algorithm_kinds() {
   return kinds;
 }
 
-/// "; 650 parameters for 1x28x28 inputs of 10 classes ..." of a model that has no required keys.
-std::string parameters_text(const Model& model) {
+/// "parameters: 7850 for 1x28x28 inputs and 10 classes, ..." of a model that has no required keys.
+std::string parameters_text(const Kind& model) {
   Options options;
-  options.set("kind", {model.kind.name, {}, true});
-  for (const OptionSpec& spec : model.kind.options) {
+  options.set("kind", {model.name, {}, true});
+  for (const OptionSpec& spec : model.options) {
     if (spec.required) return "";
     options.set(spec.name, {spec.default_value, {}, false});
   }
@@ -211,14 +213,12 @@ std::string parameters_text(const Model& model) {
     counts.push_back(fmt::format("{} for {} inputs and {} classes", network.layout().size(), fmt::join(data.shape, "x"),
                                  data.classes));
   }
-  return fmt::format(". Parameters: {}", fmt::join(counts, ", "));
+  return fmt::format("parameters: {}", fmt::join(counts, ", "));
 }
 
 std::vector<Kind> model_kinds() {
   std::vector<Kind> kinds;
-  for (const Model& model : models()) {
-    kinds.push_back({model.kind.name, model.kind.help + parameters_text(model), model.kind.options});
-  }
+  for (const Model& model : models()) kinds.push_back(model.kind);
   return kinds;
 }
 
@@ -246,13 +246,14 @@ struct Topic {
   std::string name, key, help;  // `key`: where a scenario chooses one of them
   std::function<std::vector<Kind>()> kinds;
   const std::vector<OptionSpec>* common = nullptr;
+  std::string (*remark)(const Kind&) = nullptr;  // below the help of each
 };
 
 std::vector<Topic> topics() {
   return {
       {"algorithms", "[server] algorithm", "how the server puts clients together", algorithm_kinds},
       {"optimizers", "[clients.optimizer] name", "how a client trains", [] { return kinds_of(optimizer_plugins()); }},
-      {"models", "[model] kind", "networks, as lists of layers", model_kinds, &common_model_options()},
+      {"models", "[model] kind", "networks, as lists of layers", model_kinds, &common_model_options(), parameters_text},
       {"layers", "[model] layers", "what networks are made of", [] { return kinds_of(layer_plugins()); }},
       {"datasets", "kind in [data] and [evaluation.ood]", "where examples come from",
        [] { return std::vector<Kind>(dataset_kinds().begin(), dataset_kinds().end()); }, &common_data_options()},
@@ -294,7 +295,8 @@ int list(const std::string& topic_name, const std::string& name) {
     std::vector<std::string> names;
     for (const Kind& kind : topic.kinds()) {
       names.push_back(kind.name);
-      if (name.empty() || name == kind.name) body += entry(kind) + "\n";
+      if (!name.empty() && name != kind.name) continue;
+      body += entry(kind, topic.remark != nullptr ? topic.remark(kind) : "") + "\n";
     }
     if (body.empty() && !name.empty()) reject("NAME", name, names);
     if (topic.common != nullptr && !topic.common->empty())

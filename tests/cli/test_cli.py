@@ -436,7 +436,8 @@ def test_validate(ivory, file, source):
 def test_list(ivory, source):
     print('-- list')
     topics = ivory('list')
-    exits('list', topics, 0, 'algorithms', 'optimizers', 'layers', 'datasets', 'partitions', 'scenario')
+    exits('list', topics, 0, 'algorithms', 'optimizers', 'models', 'layers', 'datasets', 'partitions',
+          'scenario')
     for topic, folder in (('algorithms', 'server/algorithms'), ('optimizers', 'clients/optimizers'),
                           ('layers', 'clients/layers')):
         names = sorted(path.stem for path in (source / folder).glob('*.cpp'))
