@@ -18,6 +18,7 @@ constexpr const char* examples = R"(Examples:
   ivory run scenarios/quickstart.toml
   ivory run scenarios/quickstart.toml --set rounds=20 --seed 3
   ivory compare scenarios/quickstart.toml --seeds 5
+  ivory sweep scenarios/quickstart.toml --set data.validation=0.2 --grid clients.batch=16,64
   ivory validate scenarios/quickstart.toml --partition
   ivory list optimizers
   ivory inspect runs/*.h5
@@ -25,25 +26,27 @@ constexpr const char* examples = R"(Examples:
 Exit codes: 0 good, 1 a run failed, 2 bad input.
 `ivory VERB --help` explains each verb.)";
 
-/// True for "key=": a word that can only be a setting. FILE and other arguments are told apart by it.
+/// True for "key=" and "arm:key=": a word that can only be a setting. FILE and other arguments are told apart by it.
 bool starts_like_setting(const std::string& word) {
   const std::size_t equals = word.find('=');
   if (equals == std::string::npos || equals == 0 || word[0] == '-') return false;
-  return std::all_of(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(equals),
-                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.'; });
+  return std::all_of(word.begin(), word.begin() + static_cast<std::ptrdiff_t>(equals), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.' || c == ':';
+  });
 }
 
-/// The arguments after the program's name, with `--set a=1 b=2` spelt out as `--set a=1 --set b=2`.
+/// The arguments after the program's name, with `--set a=1 b=2` spelt out as `--set a=1 --set b=2`; --grid likewise.
 std::vector<std::string> spelt_out(int argc, char** argv) {
+  const auto takes_settings = [](const std::string& word) { return word == "--set" || word == "--grid"; };
   std::vector<std::string> out;
-  bool in_set = false;
+  std::string option;  // whose settings go on
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    if (out.empty() || out.back() != "--set") {
-      if (in_set && starts_like_setting(word)) {
-        out.emplace_back("--set");
+    if (out.empty() || !takes_settings(out.back())) {
+      if (!option.empty() && starts_like_setting(word)) {
+        out.push_back(option);
       } else {
-        in_set = word == "--set";
+        option = takes_settings(word) ? word : "";
       }
     }
     out.push_back(word);
@@ -116,6 +119,7 @@ int command_line(int argc, char** argv) {
   Action chosen;
   add_run(app, chosen);
   add_compare(app, chosen);
+  add_sweep(app, chosen);
   add_validate(app, chosen);
   add_plan(app, chosen);
   add_list(app, chosen);

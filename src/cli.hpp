@@ -14,6 +14,7 @@ using Action = std::function<int()>;
 /// Each adds its verb to `app`; parsing that verb fills `chosen`.
 void add_run(CLI::App& app, Action& chosen);
 void add_compare(CLI::App& app, Action& chosen);
+void add_sweep(CLI::App& app, Action& chosen);
 void add_validate(CLI::App& app, Action& chosen);
 void add_list(CLI::App& app, Action& chosen);
 void add_plan(CLI::App& app, Action& chosen);

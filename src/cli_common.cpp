@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cctype>
+#include <map>
 #include <string_view>
 
 #include "ivory/error.hpp"
@@ -21,7 +22,7 @@ std::string file_word(const std::string& text) {
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     const bool kept =
-        byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view("._+-").find(c) != std::string_view::npos;
+        byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view("._+-=,").find(c) != std::string_view::npos;
     out += kept ? c : '_';
   }
   return out;
@@ -29,7 +30,7 @@ std::string file_word(const std::string& text) {
 
 }  // namespace
 
-std::vector<Scenario> ScenarioFlags::read() const {
+std::vector<std::string> ScenarioFlags::arms() const {
   std::vector<std::string> arms;
   for (const std::string& word : only) {
     std::size_t begin = 0;
@@ -40,12 +41,15 @@ std::vector<Scenario> ScenarioFlags::read() const {
     }
   }
   if (!only.empty() && arms.empty()) throw InputError("[command line] --only takes the names of arms, got none");
-  return read_scenario(file, set, arms);
+  return arms;
 }
+
+std::vector<Scenario> ScenarioFlags::read() const { return read_scenario(file, set, arms()); }
 
 void add_scenario_flags(CLI::App& verb, ScenarioFlags& flags, bool file_required) {
   verb.add_option("FILE", flags.file, "Scenario file (TOML)")->option_text(" ")->required(file_required);
-  verb.add_option("--set", flags.set, "Override a key of the scenario, for every arm; may be repeated")
+  verb.add_option("--set", flags.set,
+                  "Override a key of the scenario, for every arm or (ARM:KEY=...) for one; may be repeated")
       ->option_text("KEY=VALUE ...")
       ->allow_extra_args(false);
   verb.add_option("--only", flags.only, "Keep these arms of [[compare]]")
@@ -89,7 +93,7 @@ std::string log_path(const std::string& out, const Scenario& scenario) {
 
 std::vector<Job> make_jobs(const std::vector<Scenario>& arms, const RunFlags& flags, std::uint64_t seeds) {
   std::vector<Job> jobs;
-  std::vector<std::string> names;
+  std::map<std::string, std::string> arm_of;  // by log
   for (std::uint64_t i = 0; i < seeds; ++i) {
     for (const Scenario& arm : arms) {
       Job job{arm, ""};
@@ -99,12 +103,10 @@ std::vector<Job> make_jobs(const std::vector<Scenario>& arms, const RunFlags& fl
             fmt::format("[command line] seeds must be at most {}, got {}", largest_seed, job.scenario.seed));
       }
       job.log_file = log_path(flags.out, job.scenario);
-      for (const Job& other : jobs) {
-        if (other.log_file == job.log_file) {
-          throw InputError(
-              fmt::format("[arms] every arm needs a log of its own, got {} for \"{}\" and \"{}\"; rename one arm",
-                          job.log_file, other.scenario.arm, arm.arm));
-        }
+      if (const auto [other, is_new] = arm_of.emplace(job.log_file, arm.arm); !is_new) {
+        throw InputError(
+            fmt::format("[arms] every arm needs a log of its own, got {} for \"{}\" and \"{}\"; rename one arm",
+                        job.log_file, other->second, arm.arm));
       }
       jobs.push_back(std::move(job));
     }

@@ -21,6 +21,7 @@ struct ScenarioFlags {
   std::vector<std::string> set;
   std::vector<std::string> only;  // as given: each may name several arms, divided by commas
 
+  std::vector<std::string> arms() const;  // of --only; empty: all
   std::vector<Scenario> read() const;
 };
 

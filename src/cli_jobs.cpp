@@ -189,7 +189,10 @@ class Runner {
       const bool reused = reuse_ && print_finished(job, title, progress);
       if (!reused && !run_now(job, title, progress, threads, began)) return {};
       LogSummary summary = read_summary(job.log_file);
-      if (!summary.failure.empty()) return failed(summary.failure, false);
+      if (!summary.failure.empty()) {
+        failures_.report(job, fmt::format("{}; see {}", summary.failure, job.log_file));
+        return {.summary = std::move(summary), .reused = reused, .bad_input = false};
+      }
       return {.summary = std::move(summary), .reused = reused, .bad_input = false};
     } catch (const InputError& error) {
       return failed(error.what(), true);

@@ -33,6 +33,12 @@ const ArmGroup& baseline_of(const std::vector<ArmGroup>& arms, const std::string
 /// What stands against `model` of another arm: the same of the baseline, or its mean model where it has no posterior average.
 PickModel counterpart(const ArmGroup& baseline, PickModel model);
 
+/// A line of the CSV: of a difference to `minus`, and of the values of an arm.
+std::string csv_row(const LogSummary& run, const char* model, const std::string& metric, const char* summary,
+                    const char* unit, const PairedDifference& numbers, const std::string& minus);
+std::string csv_row(const ArmGroup& arm, const char* model, const std::string& metric, const char* summary,
+                    const char* unit, const LogValue& value);
+
 /// The block of the text; empty for a single arm.
 std::string difference_block(const std::vector<ArmGroup>& arms, const ArmGroup& baseline);
 

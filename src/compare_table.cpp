@@ -131,15 +131,6 @@ std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogS
   return table.text();
 }
 
-std::string quoted(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + '"';
-}
-
-std::string csv_number(double value) { return std::isnan(value) ? "" : fmt::format("{}", value); }
-
 }  // namespace
 
 std::string comparison_table(std::span<const LogSummary> logs, const std::string& baseline) {
@@ -169,70 +160,6 @@ std::string comparison_table(std::span<const LogSummary> logs, const std::string
     if (clamped > 0) notes += fmt::format("{}: {} precisions were raised to their floor\n", arm.title, clamped);
   }
   if (!notes.empty()) text += '\n' + notes;
-  return text;
-}
-
-std::string comparison_csv(std::span<const LogSummary> logs, const std::string& baseline) {
-  std::string text =
-      "name,arm,algorithm,model,metric,summary,unit,mean,standard_deviation,seeds,by_seed,minus,half_interval_95\n";
-  if (logs.empty()) return text;
-  const std::vector<ArmGroup> arms = group_by_arm(logs);
-  const ArmGroup& reference = baseline_of(arms, baseline);
-  for (const ArmGroup& arm : arms) {
-    const LogSummary& first = *arm.logs.front();
-    const auto row = [&](const char* model, const char* metric, const char* summary, const char* unit,
-                         const PairedDifference& numbers, const std::string& minus) {
-      std::vector<std::string> by_seed;
-      for (const auto& [seed, value] : numbers.by_seed)
-        by_seed.push_back(fmt::format("{}:{}", seed, csv_number(value)));
-      text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\n", quoted(first.name), quoted(first.arm),
-                          quoted(first.algorithm), model, metric, summary, unit, csv_number(numbers.spread.mean),
-                          csv_number(numbers.spread.deviation), numbers.spread.count, fmt::join(by_seed, ";"),
-                          quoted(minus), csv_number(numbers.half_width));
-    };
-    const auto line = [&](const char* model, const char* metric, const char* summary, const char* unit,
-                          const LogValue& value) {
-      PairedDifference plain{.by_seed = {}, .spread = arm.spread(value)};
-      for (const LogSummary* log : arm.logs) plain.by_seed.emplace_back(log->seed, value(*log));
-      row(model, metric, summary, unit, plain, "");
-    };
-    const auto unless_failed = [](double LogSummary::*total) {
-      return [total](const LogSummary& log) { return failed(&log) ? no_value : log.*total; };
-    };
-    for (const PickModel model : models) {
-      const char* const name = model == models[0] ? "mean" : "posterior_average";
-      for (const MetricRow& metric : metrics) {
-        const char* const unit = std::string_view(metric.name) == "nll" ? "nat" : "1";
-        const auto of = [&](PickModel which, double MetricSummary::*summary) {
-          return [=](const LogSummary& log) { return log.*which.*metric.metric.*summary; };
-        };
-        line(name, metric.name, "best", unit, of(model, &MetricSummary::best));
-        line(name, metric.name, "final", unit, of(model, &MetricSummary::final));
-        line(name, metric.name, "last_3", unit, of(model, &MetricSummary::last));
-        if (&arm == &reference || (model == models[1] && !has_average(arm))) continue;
-        const auto difference = [&](const char* summary, double MetricSummary::*of_summary) {
-          row(name, metric.name, summary, unit,
-              paired_difference(arm, of(model, of_summary), reference, of(counterpart(reference, model), of_summary)),
-              reference.title);
-        };
-        difference("final", &MetricSummary::final);
-        difference("last_3", &MetricSummary::last);
-      }
-      line(name, "accuracy", "rounds_to_target", "rounds",
-           [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
-      line(name, "accuracy", "bytes_to_target", "bytes",
-           [=](const LogSummary& log) { return (log.*model).bytes_to_target; });
-      line(name, "accuracy", "worst_tenth_of_clients", "1",
-           [=](const LogSummary& log) { return (log.*model).worst_clients; });
-    }
-    line("", "seconds", "total", "s", [](const LogSummary& log) { return log.seconds; });
-    line("", "bytes", "total", "bytes", [](const LogSummary& log) { return log.bytes; });
-    line("", "rounds", "complete", "rounds",
-         [](const LogSummary& log) { return failed(&log) ? no_value : static_cast<double>(log.rounds_complete); });
-    line("", "refused", "total", "clients", unless_failed(&LogSummary::refused));
-    line("", "clamped", "total", "parameters", unless_failed(&LogSummary::clamped));
-    line("", "failed", "share", "1", [](const LogSummary& log) { return failed(&log) ? 1.0 : 0.0; });
-  }
   return text;
 }
 

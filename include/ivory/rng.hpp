@@ -22,6 +22,7 @@ enum class Purpose : std::uint32_t {
   elbo_noise = 9,
   dropout = 10,
   curvature = 11,
+  sweep = 12,
 };
 
 /// The four words of one Philox block.

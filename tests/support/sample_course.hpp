@@ -1,4 +1,5 @@
-// Logs of runs whose course is given by hand, and the lines of a comparison, for the tests of tables.
+// Logs of runs whose course is given by hand, and the lines of a comparison, for the tests of tables. Include
+// Boost.Test first.
 #pragma once
 #include <cmath>
 #include <sstream>
@@ -6,10 +7,9 @@
 #include <vector>
 
 #include "tests/support/sample_log.hpp"
+#include "tests/support/text.hpp"
 
 namespace ivory::test {
-
-inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 /// One run: columns over the rounds, NaN accuracy for a round that is not evaluated.
 struct Course {

@@ -6,6 +6,7 @@
 
 #include "ivory/error.hpp"
 #include "src/scenario_reader.hpp"
+#include "tests/support/text.hpp"
 
 namespace ivory::test {
 
@@ -59,12 +60,6 @@ inline std::string refusal(const std::string& text, const Texts& overrides = {},
   }
   BOOST_ERROR("no InputError for\n" + text);
   return {};
-}
-
-inline bool contains(const std::string& text, const std::string& part) {
-  if (text.find(part) != std::string::npos) return true;
-  BOOST_TEST_MESSAGE("\"" + part + "\" is not in: " + text);
-  return false;
 }
 
 inline bool starts(const std::string& text, const std::string& part) {

@@ -1,0 +1,191 @@
+#include "src/sweep_table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "ivory/error.hpp"
+#include "src/compare_differences.hpp"
+#include "src/option_messages.hpp"
+#include "src/text_table.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr PickModel on_validation[] = {&LogSummary::validation, &LogSummary::validation_bayes};
+
+/// `metric` of a model on the validation set, mean over the last three evaluated rounds.
+LogValue validation_value(PickModel model, MetricSummary QualitySummary::*metric) {
+  return [model, metric](const LogSummary& log) { return (log.*model.*metric).last; };
+}
+
+bool has_value(const ArmGroup& setting, PickModel model) {
+  return setting.spread(validation_value(model, &QualitySummary::accuracy)).count > 0;
+}
+
+std::optional<std::size_t> best_of(const std::vector<ArmGroup>& settings, const Selection& selection) {
+  const bool average = selection.average && std::any_of(settings.begin(), settings.end(), [](const ArmGroup& setting) {
+                         return has_value(setting, on_validation[1]);
+                       });
+  const double sign = selection.metric == &QualitySummary::accuracy ? 1 : -1;
+  std::optional<std::size_t> best;
+  std::pair<std::size_t, double> best_score;  // finished seeds count first: a setting that fails on some is no winner
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const Spread spread = settings[i].spread(validation_value(on_validation[average ? 1 : 0], selection.metric));
+    const std::pair<std::size_t, double> score = {spread.count, sign * spread.mean};
+    if (spread.count == 0 || (best && score <= best_score)) continue;
+    best = i;
+    best_score = score;
+  }
+  return best;
+}
+
+/// "3", or "1/3" where two of three runs failed.
+std::string show_seeds(const ArmGroup& setting) {
+  const auto lost = static_cast<std::size_t>(std::count_if(setting.logs.begin(), setting.logs.end(), failed));
+  const std::size_t all = setting.logs.size();
+  return lost == 0 ? std::to_string(all) : fmt::format("{}/{}", all - lost, all);
+}
+
+}  // namespace
+
+Selection parse_selection(const std::string& text) {
+  const std::string prefix = "validation/";
+  const std::string name = text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+  const std::map<std::string, Selection> known = {
+      {"accuracy", {&QualitySummary::accuracy, false, "accuracy"}},
+      {"nll", {&QualitySummary::nll, false, "NLL"}},
+      {"accuracy_bayes", {&QualitySummary::accuracy, true, "accuracy of the posterior average"}},
+      {"nll_bayes", {&QualitySummary::nll, true, "NLL of the posterior average"}}};
+  if (const auto found = known.find(name); found != known.end()) return found->second;
+  throw InputError(fmt::format(
+      "[sweep] --select must be accuracy, nll, accuracy_bayes or nll_bayes, all on the validation set, got {}; "
+      "the test set never selects",
+      shown(text)));
+}
+
+void check_validation(const std::vector<SweepArm>& arms) {
+  for (const SweepArm& arm : arms) {
+    for (const SweepSetting& setting : arm.settings) {
+      if (setting.scenario.data.real("validation") > 0) continue;
+      throw InputError(fmt::format(
+          "[sweep] settings are selected on a validation set, so data.validation must be > 0, got {} for {}; "
+          "write validation = 0.1 below [data], or --set data.validation=0.1",
+          setting.scenario.data.real("validation"), arm.name));
+    }
+  }
+}
+
+std::vector<SweptArm> select_settings(const std::vector<SweepArm>& arms, std::span<const LogSummary> runs,
+                                      const Selection& selection) {
+  std::map<std::string, std::vector<const LogSummary*>> by_arm;
+  for (const LogSummary& run : runs) by_arm[run.arm].push_back(&run);
+  std::vector<SweptArm> swept;
+  for (const SweepArm& arm : arms) {
+    SweptArm& own = swept.emplace_back(SweptArm{arm.name, {}, {}});
+    for (const SweepSetting& setting : arm.settings) {
+      own.settings.push_back({setting.label, by_arm[setting.scenario.arm]});
+    }
+    own.selected = best_of(own.settings, selection);
+  }
+  return swept;
+}
+
+std::vector<LogSummary> selected_runs(const std::vector<SweptArm>& arms) {
+  std::vector<LogSummary> runs;
+  for (const SweptArm& arm : arms) {
+    if (arm.selected) {
+      for (const LogSummary* log : arm.settings[*arm.selected].logs) runs.push_back(*log);
+      continue;
+    }
+    std::set<std::uint64_t> seeds;
+    for (const ArmGroup& setting : arm.settings) {
+      for (const LogSummary* log : setting.logs) {
+        if (!seeds.insert(log->seed).second) continue;
+        LogSummary lost;
+        lost.name = log->name;
+        lost.arm = arm.name;
+        lost.algorithm = log->algorithm;
+        lost.seed = log->seed;
+        lost.failure = "[sweep] no setting of the arm has a value on the validation set, see above";
+        runs.push_back(std::move(lost));
+      }
+    }
+  }
+  return runs;
+}
+
+std::string selected_title(const std::vector<SweptArm>& arms, const std::string& name) {
+  const auto found =
+      name.empty() ? arms.begin()
+                   : std::find_if(arms.begin(), arms.end(), [&](const SweptArm& arm) { return arm.name == name; });
+  if (found == arms.end()) return name;
+  if (!found->selected || found->settings[*found->selected].logs.empty()) return found->name;
+  const LogSummary& first = *found->settings[*found->selected].logs.front();
+  return first.arm.empty() ? first.name : first.arm;
+}
+
+std::string settings_table(const std::vector<SweptArm>& arms, const Selection& selection) {
+  const bool averages = std::any_of(arms.begin(), arms.end(), [](const SweptArm& arm) {
+    return std::any_of(arm.settings.begin(), arm.settings.end(),
+                       [](const ArmGroup& setting) { return has_value(setting, on_validation[1]); });
+  });
+  TextTable table(2);
+  std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}, {name_of(models[0]), 2}};
+  std::vector<std::string> columns = {"arm", "setting"};
+  for (int model = 0; model < (averages ? 2 : 1); ++model) {
+    columns.insert(columns.end(), {"accuracy [%]", "NLL [nat]"});
+  }
+  if (averages) heading.push_back({name_of(models[1]), 2});
+  columns.emplace_back("seeds");
+  table.heading(std::move(heading));
+  table.row(columns);
+  std::vector<ArmGroup> titled;  // for the notes
+  for (const SweptArm& arm : arms) {
+    for (std::size_t i = 0; i < arm.settings.size(); ++i) {
+      const ArmGroup& setting = arm.settings[i];
+      std::vector<std::string> cells = {i == 0 ? arm.name : "", setting.title};
+      for (int model = 0; model < (averages ? 2 : 1); ++model) {
+        cells.push_back(
+            show(setting.spread(validation_value(on_validation[model], &QualitySummary::accuracy)), 100, 2));
+        cells.push_back(show(setting.spread(validation_value(on_validation[model], &QualitySummary::nll)), 1, 4));
+      }
+      cells.push_back(show_seeds(setting));
+      if (arm.selected == i) cells.emplace_back("selected");
+      table.row(cells);
+      titled.push_back({arm.name + " " + setting.title, setting.logs});
+    }
+  }
+  std::string text = fmt::format(
+      "the validation set, mean over the last three evaluated rounds ±standard deviation over seeds; selected by "
+      "{}\n\n",
+      selection.words);
+  text += table.text();
+  const std::string notes = failure_notes(titled);
+  return notes.empty() ? text : text + '\n' + notes;
+}
+
+std::string settings_csv(const std::vector<SweptArm>& arms) {
+  std::string text;
+  for (const SweptArm& arm : arms) {
+    for (std::size_t i = 0; i < arm.settings.size(); ++i) {
+      const ArmGroup& setting = arm.settings[i];
+      if (setting.logs.empty()) continue;
+      for (int model = 0; model < 2; ++model) {
+        for (const MetricRow& metric : metrics) {
+          text += csv_row(setting, model == 0 ? "mean" : "posterior_average", std::string("validation_") + metric.name,
+                          "last_3", std::string_view(metric.name) == "nll" ? "nat" : "1",
+                          validation_value(on_validation[model], metric.metric));
+        }
+      }
+      text += csv_row(setting, "", "selected", "share", "1",
+                      [&](const LogSummary&) { return arm.selected == i ? 1.0 : 0.0; });
+    }
+  }
+  return text;
+}
+
+}  // namespace ivory
