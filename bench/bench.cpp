@@ -1,13 +1,14 @@
-// The project's benchmark: normals, IVON updates, matrix products, one round of the MNIST setting against its matrix products
-// alone, the second thread's gain, many small clients, start-up, and the same round on a GPU. Random data of the right shapes:
-// no files needed. It checks results before it times them, prints a table, and with --json one JSON object that
-// docs/performance.md quotes.
+// The project's benchmark: convolutions against a library's, normals, IVON updates, matrix products, one round of the MNIST setting
+// against its matrix products alone, the second thread's gain, many small clients, start-up, and the same round on a GPU. Random
+// data of the right shapes: no files needed. It checks results before it times them, prints a table, and with --json one JSON
+// object that docs/performance.md quotes.
 #include <omp.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <numeric>
 
+#include "bench/convolution.hpp"
 #include "bench/federation.hpp"
 #include "bench/gpu.hpp"
 #include "bench/measure.hpp"
@@ -148,26 +149,31 @@ void start_up(Report& report, int repetitions) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  bool json = false, quick = false;
+  bool json = false, quick = false, convolutions_alone = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
     if (flag == "--json") {
       json = true;
     } else if (flag == "--quick") {
       quick = true;
+    } else if (flag == "--convolutions") {
+      convolutions_alone = true;
     } else {
-      fmt::print(stderr, "usage: ivory_bench [--json] [--quick]\n");
+      fmt::print(stderr, "usage: ivory_bench [--json] [--quick] [--convolutions]\n");
       return 2;
     }
   }
   const int threads = omp_get_max_threads();
   Report report;
   fmt::print("{}, {} threads\n", make_cpu_device()->describe(), threads);
-  parts(report, quick ? 3 : 15);
-  round_of_mnist(report, threads, quick ? 1 : 5);
-  many_clients(report, threads, quick ? 1 : 5);
-  start_up(report, quick ? 1 : 5);
-  gpu(report, quick ? 2 : 7);
+  convolution(report, quick ? 3 : 15);
+  if (!convolutions_alone) {
+    parts(report, quick ? 3 : 15);
+    round_of_mnist(report, threads, quick ? 1 : 5);
+    many_clients(report, threads, quick ? 1 : 5);
+    start_up(report, quick ? 1 : 5);
+    gpu(report, quick ? 2 : 7);
+  }
   if (json) fmt::print("{{{}}}\n", report.json);
   return 0;
 }

@@ -1,5 +1,5 @@
-// What normalising layers share: sums over the places of a channel or of a group of channels, and what an example's sums per
-// channel add to the gradient of a parameter per channel.
+// Sums over the places of a channel or of a group of channels, and what an example's sums per channel add to the gradient of a
+// parameter per channel: normalising layers, biases of convolutions and pooling of whole images share them.
 #pragma once
 #include <type_traits>
 #include <utility>
@@ -125,6 +125,16 @@ void sum_runs_per_client(Device& device, std::size_t clients, std::size_t most, 
     return Share<detail::LanesOfRun<F>>{share.count, {share.functor, lanes + b * stride}};
   });
 }
+
+/// Runs that lie one after the other, as they are.
+template <class Real>
+struct PlainRun {
+  const Real* IVORY_RESTRICT from;
+  Real* IVORY_RESTRICT sum;
+  std::size_t length;
+  IVORY_HD Real operator()(std::size_t run, std::size_t k) const { return from[run * length + k]; }
+  IVORY_HD void store(std::size_t run, Real total) const { sum[run] = total; }
+};
 
 template <class Real>
 struct ChannelOfRows {

@@ -55,15 +55,6 @@ struct Normalise {
 };
 
 template <class Real>
-struct GradientOfBias {
-  const Real* IVORY_RESTRICT gradient;
-  Real* IVORY_RESTRICT sum;
-  std::size_t places;
-  IVORY_HD Real operator()(std::size_t run, std::size_t k) const { return gradient[run * places + k]; }
-  IVORY_HD void store(std::size_t run, Real total) const { sum[run] = total; }
-};
-
-template <class Real>
 struct GradientOfWeight {
   const Real* IVORY_RESTRICT gradient;
   const Real* IVORY_RESTRICT input;
@@ -233,9 +224,8 @@ class GroupNorm final : public Layer<Real> {
                        const Parts& parts) const {
     const std::size_t stride = shape.rows * inputs(), runs = shape.rows * channels_;
     sum_runs_per_client(device, shape.clients, runs, places_, parts.lanes, parts.stride, [&](std::size_t b) {
-      return Share{
-          shape.work_rows(b) * channels_,
-          GradientOfBias<Real>{output_gradient + b * stride, parts.bias_gradients + b * parts.stride, places_}};
+      return Share{shape.work_rows(b) * channels_,
+                   PlainRun<Real>{output_gradient + b * stride, parts.bias_gradients + b * parts.stride, places_}};
     });
     sum_runs_per_client(device, shape.clients, runs, places_, parts.lanes, parts.stride, [&](std::size_t b) {
       return Share{

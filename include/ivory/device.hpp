@@ -1,11 +1,14 @@
-// The narrow waist: a device knows memory, matrix products and running a functor over n indices (elementwise.hpp). It names
-// no layer, optimizer or algorithm. One Device object is one lane of work: it is used by one host thread at a time.
+// The narrow waist: a device knows memory, matrix products and running a functor over n indices (elementwise.hpp), and on the CPU
+// convolutions, which lose too much as products there. It names no layer, optimizer or algorithm. One Device object is one lane of
+// work: it is used by one host thread at a time.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+
+#include "ivory/convolution.hpp"
 
 namespace ivory {
 
@@ -55,6 +58,10 @@ class Device {
 
   virtual void multiply(const MatrixProduct<float>& product) = 0;
   virtual void multiply(const MatrixProduct<double>& product) = 0;
+
+  /// Runs a convolution where the device has them; false: it has none, and products must do.
+  virtual bool convolve(const Convolution<float>& /*convolution*/) { return false; }
+  virtual bool convolve(const Convolution<double>& /*convolution*/) { return false; }
 
   /// Puts the lower Cholesky factor L of a symmetric matrix [n x n], row-major, into its lower triangle; above the diagonal
   /// anything may be left. False where the matrix is not positive definite (or not finite). Waits; not for repeated steps.

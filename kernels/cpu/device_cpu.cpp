@@ -60,6 +60,14 @@ class CpuDevice final : public Device {
   void copy(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void multiply(const MatrixProduct<float>& product) override { IVORY_DISPATCH(multiply(product)); }
   void multiply(const MatrixProduct<double>& product) override { IVORY_DISPATCH(multiply(product)); }
+  bool convolve(const Convolution<float>& convolution) override {
+    IVORY_DISPATCH(convolve(convolution));
+    return true;
+  }
+  bool convolve(const Convolution<double>& convolution) override {
+    IVORY_DISPATCH(convolve(convolution));
+    return true;
+  }
   bool cholesky(double* matrix, std::size_t n) override { return IVORY_DISPATCH(cholesky(matrix, n)); }
   void solve_triangular(const double* factor, bool transpose, double* x, std::size_t n, std::size_t columns) override {
     IVORY_DISPATCH(solve_triangular(factor, transpose, x, n, columns));

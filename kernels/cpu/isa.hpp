@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ivory/convolution.hpp"
 #include "ivory/device.hpp"
 #include "ivory/rng.hpp"
 #include "ivory/simd.hpp"
@@ -14,6 +15,8 @@
   void multiply(const MatrixProduct<double>& product);                                                        \
   bool cholesky(double* matrix, std::size_t n);                                                               \
   void solve_triangular(const double* factor, bool transpose, double* x, std::size_t n, std::size_t columns); \
+  void convolve(const Convolution<float>& convolution);                                                       \
+  void convolve(const Convolution<double>& convolution);                                                      \
   }
 
 IVORY_DECLARE_ISA(baseline)

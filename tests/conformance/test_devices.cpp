@@ -29,9 +29,41 @@ using Texts = std::vector<std::string>;
 
 std::unique_ptr<Device> lane() { return lane_makers(1).front()(ProductPrecision::float32); }
 
-std::unique_ptr<Layer<float>> layer_of(const LayerPlugin& plugin, std::size_t inputs) {
-  return make_layer<float>(
-      plugin.name, plugin.name == "dense" ? OptionValues{{"outputs", std::int64_t{6}}} : OptionValues{}, inputs);
+/// A layer and what it is given. The longest of its sums has `terms` terms of magnitude below `size`.
+struct LayerCase {
+  OptionValues options;
+  Shape input = {6}, skip = {};
+  double terms = 7, size = 1.3;  // rows of a gradient, inputs below 1.1
+};
+
+std::vector<LayerCase> cases_of(const LayerPlugin& plugin) {
+  const auto whole = [](int n) { return std::int64_t{n}; };
+  if (plugin.name == "add") {
+    return {{{}, {6}, {6}}, {{{"shortcut", "pad"}}, {4, 3, 2}, {2, 5, 4}}};
+  }
+  if (plugin.name == "avg_pool2d") {
+    return {{{{"kernel", whole(2)}}, {2, 4, 6}},
+            {{{"kernel", whole(3)}, {"stride", whole(2)}, {"padding", whole(1)}}, {3, 5, 4}},
+            {{{"kernel", whole(0)}}, {3, 7, 5}, {}, 35}};
+  }
+  if (plugin.name == "conv2d") {  // the last in more than one part on an accelerator
+    return {
+        {{{"channels", whole(3)}, {"kernel", whole(3)}, {"padding", whole(1)}}, {2, 5, 4}, {}, 7 * 20},
+        {{{"channels", whole(4)}, {"kernel", whole(2)}, {"stride", whole(2)}, {"bias", false}}, {3, 7, 6}, {}, 7 * 9},
+        {{{"channels", whole(16)}, {"kernel", whole(3)}}, {6, 34, 32}, {}, 7 * 960}};
+  }
+  if (plugin.name == "dense") return {{{{"outputs", whole(6)}}}};
+  if (plugin.name == "group_norm") return {{{{"groups", whole(2)}}, {4, 3, 2}, {}, 7 * 6, 4}};
+  if (plugin.name == "filter_response_norm") return {{{}, {4, 3, 2}, {}, 7 * 6, 4}};
+  if (plugin.name == "max_pool2d") {
+    return {{{{"kernel", whole(2)}}, {2, 4, 6}},
+            {{{"kernel", whole(3)}, {"stride", whole(2)}, {"padding", whole(1)}}, {3, 5, 4}, {}, 9}};
+  }
+  return {{}};
+}
+
+std::unique_ptr<Layer<float>> layer_of(const LayerPlugin& plugin, const LayerCase& c) {
+  return make_layer<float>(plugin.name, c.options, LayerInputs(c.input, c.skip));
 }
 
 // A pass through a layer on `device`; rows that are not live have no gradient, as the loss leaves them.
@@ -162,52 +194,61 @@ void check_same_run(const std::vector<RoundRecord>& a, const std::vector<RoundRe
   if (std::isfinite(a.back().bayes.metrics.nll)) BOOST_TEST(a.back().bayes.metrics.nll == b.back().bayes.metrics.nll);
 }
 
+void check_layer(Device& device, const LayerPlugin& plugin, const LayerCase& c) {
+  constexpr std::size_t rows = 7;
+  LayerPass<float> cpu(layer_of(plugin, c), {7, 3, 1, 6}, rows, 5);
+  const PassOnDevice block(device, cpu, 0, 4);
+  cpu.forward();
+  cpu.backward();
+  std::vector<float> squares(cpu.parameters.size(), 0.0F);
+  cpu.add_squares(squares);
+  // A sum in another order: each addition rounds by at most 2^-24 of a partial sum. Activations: exponentials within 2 units in
+  // the last place. Squares: each of 7 rows' g^2 moves by 2 |g| times that, and the largest |g| add up to sqrt(7 sum g^2).
+  const double bound = c.terms * c.terms * c.size * 0x1p-24;
+  const double bound_of_squares = bound * (1 + 2 * std::sqrt(7 * largest_magnitude(squares)));
+  const std::size_t inputs = cpu.layer->inputs(), outputs = cpu.layer->outputs(), stride = cpu.shape.parameter_stride;
+  for (std::size_t b = 0; b < 4; ++b) {
+    const auto live = static_cast<std::size_t>(cpu.live[b]);
+    const auto close = [&](const std::vector<float>& x, const std::vector<float>& y, std::size_t from,
+                           std::size_t count, double most, const char* what) {
+      double worst = 0;
+      for (std::size_t i = from; i < from + count; ++i)
+        worst = std::max(worst, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
+      BOOST_TEST(worst <= most, what << " of client " << b << " differs by " << worst);
+    };
+    close(block.output, cpu.output, b * rows * outputs, live * outputs, bound, "output");
+    close(block.input_gradient, cpu.input_gradient, b * rows * inputs, live * inputs, bound, "input gradient");
+    close(block.parameter_gradient, cpu.parameter_gradient, b * stride, stride, bound, "parameter gradient");
+    close(block.squared_gradients, squares, b * stride, stride, bound_of_squares, "squared gradients");
+    const std::size_t skipped = cpu.layer->skip_inputs();
+    close(block.skip_gradient, cpu.skip_gradient, b * rows * skipped, live * skipped, bound, "skip gradient");
+    // Rows without an example get no gradient, and a client alone gets the bits it has in a block.
+    const auto is_zero = [](float x) { return x == 0.0F; };
+    const auto row = [&](std::size_t r) {
+      return block.input_gradient.begin() + static_cast<std::ptrdiff_t>((b * rows + r) * inputs);
+    };
+    BOOST_TEST(std::all_of(row(live), row(rows), is_zero));
+    LayerPass<float> fresh(layer_of(plugin, c), {7, 3, 1, 6}, rows, 5);
+    const PassOnDevice alone(device, fresh, b, 1);
+    const auto same = [&](const std::vector<float>& whole, const std::vector<float>& own) {
+      return std::equal(own.begin(), own.end(), whole.begin() + static_cast<std::ptrdiff_t>(b * own.size()));
+    };
+    BOOST_TEST(same(block.output, alone.output));
+    BOOST_TEST(same(block.input_gradient, alone.input_gradient));
+    BOOST_TEST(same(block.parameter_gradient, alone.parameter_gradient));
+    BOOST_TEST(same(block.skip_gradient, alone.skip_gradient));
+    BOOST_TEST(same(block.squared_gradients, alone.squared_gradients));
+  }
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(every_layer) {
   const auto device = lane();
   for (const LayerPlugin& plugin : layer_plugins()) {
-    BOOST_TEST_CONTEXT("layer " << plugin.name) {
-      constexpr std::size_t inputs = 6, rows = 7;
-      LayerPass<float> cpu(layer_of(plugin, inputs), {7, 3, 1, 6}, rows, 5);
-      const PassOnDevice block(*device, cpu, 0, 4);
-      cpu.forward();
-      cpu.backward();
-      std::vector<float> squares(cpu.parameters.size(), 0.0F);
-      cpu.add_squares(squares);
-      // Sums of at most 7 products of magnitude below 1.1^2, in another order: each addition rounds by at most 2^-24 of a
-      // partial sum below 9. Activations: exponentials within 2 units in the last place.
-      constexpr double bound = 7 * 9 * 0x1p-24;
-      const std::size_t outputs = cpu.layer->outputs(), stride = cpu.shape.parameter_stride;
-      for (std::size_t b = 0; b < 4; ++b) {
-        const auto live = static_cast<std::size_t>(cpu.live[b]);
-        const auto close = [&](const std::vector<float>& a, const std::vector<float>& c, std::size_t from,
-                               std::size_t count, const char* what) {
-          double worst = 0;
-          for (std::size_t i = from; i < from + count; ++i)
-            worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(c[i])));
-          BOOST_TEST(worst <= bound, what << " of client " << b << " differs by " << worst);
-        };
-        close(block.output, cpu.output, b * rows * outputs, live * outputs, "output");
-        close(block.input_gradient, cpu.input_gradient, b * rows * inputs, live * inputs, "input gradient");
-        close(block.parameter_gradient, cpu.parameter_gradient, b * stride, stride, "parameter gradient");
-        close(block.squared_gradients, squares, b * stride, stride, "squared gradients");
-        const std::size_t skipped = cpu.layer->skip_inputs();
-        close(block.skip_gradient, cpu.skip_gradient, b * rows * skipped, live * skipped, "skip gradient");
-        // Rows without an example get no gradient, and a client alone gets the bits it has in a block.
-        for (std::size_t i = (b * rows + live) * inputs; i < (b + 1) * rows * inputs; ++i)
-          BOOST_TEST(block.input_gradient[i] == 0.0F);
-        LayerPass<float> fresh(layer_of(plugin, inputs), {7, 3, 1, 6}, rows, 5);
-        const PassOnDevice alone(*device, fresh, b, 1);
-        const auto same = [&](const std::vector<float>& whole, const std::vector<float>& own) {
-          return std::equal(own.begin(), own.end(), whole.begin() + static_cast<std::ptrdiff_t>(b * own.size()));
-        };
-        BOOST_TEST(same(block.output, alone.output));
-        BOOST_TEST(same(block.input_gradient, alone.input_gradient));
-        BOOST_TEST(same(block.parameter_gradient, alone.parameter_gradient));
-        BOOST_TEST(same(block.skip_gradient, alone.skip_gradient));
-        BOOST_TEST(same(block.squared_gradients, alone.squared_gradients));
-      }
+    int number = 0;
+    for (const LayerCase& c : cases_of(plugin)) {
+      BOOST_TEST_CONTEXT("layer " << plugin.name << ", case " << number++) { check_layer(*device, plugin, c); }
     }
   }
 }
