@@ -144,8 +144,7 @@ void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, co
     const bool sgd = scenario.optimizer_name == "sgd";
     problems.push_back(fmt::format(
         "[scenario] {} needs clients.optimizer.name = \"sgd\" with momentum = 0 (its control variates are mean "
-        "gradients, "
-        "read off the way that a client has gone), got {}{}",
+        "gradients, read off the way that a client has gone), got {}{}",
         used,
         sgd ? fmt::format("momentum = {}", shown(scenario.optimizer.real("momentum"))) : shown(scenario.optimizer_name),
         where(sgd ? scenario.optimizer.place("momentum") : algorithm_place)));

@@ -54,6 +54,19 @@ BOOST_AUTO_TEST_CASE(exact_clients_hold_their_negative_gradient_and_the_fixed_po
   }
 }
 
+BOOST_AUTO_TEST_CASE(with_everyone_it_keeps_the_server_of_fedadmm) {
+  const auto device = make_cpu_device();
+  const auto dyn = make_algorithm<double>("feddyn", {{"alpha", 0.3}}),
+             admm = make_algorithm<double>("fedadmm", {{"rho", 0.3}});
+  Federation<double> a(*device, *dyn, start, examples), b(*device, *admm, start, examples);
+  for (std::uint64_t round = 0; round < 20; ++round) {
+    const auto train = [&](std::uint32_t k, const LocalTerms<double>&) { return anywhere(3, 10 * round + k); };
+    a.round(train);
+    b.round(train);
+    BOOST_TEST(largest_difference(a.mean(), b.mean()) < 1e-12);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_large_weight_freezes_the_server) {
   const auto device = make_cpu_device();
   const PointClients clients = four_point_clients();
