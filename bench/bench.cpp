@@ -1,5 +1,5 @@
 // The project's benchmark: convolutions against a library's, normals, IVON updates, matrix products, one round of the MNIST setting
-// against its matrix products alone, the second thread's gain, many small clients, start-up, and the same round on a GPU. Random
+// against its matrix products alone, the server's step against a copy, the second thread's gain, many small clients, start-up, and the same round on a GPU. Random
 // data of the right shapes: no files needed. It checks results before it times them, prints a table, and with --json one JSON
 // object that docs/performance.md quotes.
 #include <omp.h>
@@ -12,6 +12,7 @@
 #include "bench/federation.hpp"
 #include "bench/gpu.hpp"
 #include "bench/measure.hpp"
+#include "bench/server.hpp"
 
 namespace ivory::bench {
 namespace {
@@ -149,7 +150,7 @@ void start_up(Report& report, int repetitions) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  bool json = false, quick = false, convolutions_alone = false;
+  bool json = false, quick = false, convolutions_alone = false, server_alone = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
     if (flag == "--json") {
@@ -158,16 +159,19 @@ int run(int argc, char** argv) {
       quick = true;
     } else if (flag == "--convolutions") {
       convolutions_alone = true;
+    } else if (flag == "--server") {
+      server_alone = true;
     } else {
-      fmt::print(stderr, "usage: ivory_bench [--json] [--quick] [--convolutions]\n");
+      fmt::print(stderr, "usage: ivory_bench [--json] [--quick] [--convolutions] [--server]\n");
       return 2;
     }
   }
   const int threads = omp_get_max_threads();
   Report report;
   fmt::print("{}, {} threads\n", make_cpu_device()->describe(), threads);
-  convolution(report, quick ? 3 : 15);
-  if (!convolutions_alone) {
+  if (!server_alone) convolution(report, quick ? 3 : 15);
+  if (!convolutions_alone) server(report, quick ? 1 : 5);
+  if (!convolutions_alone && !server_alone) {
     parts(report, quick ? 3 : 15);
     round_of_mnist(report, threads, quick ? 1 : 5);
     many_clients(report, threads, quick ? 1 : 5);
