@@ -41,7 +41,8 @@ class Network {
   std::size_t outputs() const { return layers_.back()->outputs(); }
   /// Numbers that `predict` writes per example: the probability of each class, or the mean of each target.
   std::size_t predicted() const;
-  const Loss& trained_with() const { return loss_; }
+  /// Numbers per example in Targets::values: none for classes.
+  std::size_t target_values() const { return loss_.kind == Loss::Kind::gaussian ? outputs() : 0; }
   std::span<const std::unique_ptr<Layer<Real>>> layers() const { return layers_; }
   /// Whether a layer takes random numbers in training (BatchShape::noise).
   bool draws() const;

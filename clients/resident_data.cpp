@@ -11,10 +11,10 @@ struct GatherRows {
   const float* IVORY_RESTRICT from;
   const std::uint32_t* IVORY_RESTRICT examples;
   Real* IVORY_RESTRICT to;
-  std::size_t features, live;
+  std::size_t columns, live;
   IVORY_HD void operator()(std::size_t r, std::size_t c) const {
-    to[r * features + c] =
-        r < live ? static_cast<Real>(from[static_cast<std::size_t>(examples[r]) * features + c]) : Real(0);
+    to[r * columns + c] =
+        r < live ? static_cast<Real>(from[static_cast<std::size_t>(examples[r]) * columns + c]) : Real(0);
   }
 };
 
@@ -38,22 +38,30 @@ struct CopyRows {
 }  // namespace
 
 ResidentData::ResidentData(Device& device, const Dataset& data)
-    : x_(data.x.data()), labels_(data.labels.data()), features_(data.features) {
+    : x_(data.x.data()), labels_(data.labels.data()), values_(data.outputs > 0 ? data.targets.data() : nullptr),
+      features_(data.features), outputs_(data.outputs) {
   if (device.shares_host_memory()) return;
   x_copy_ = Buffer<float>(device, data.x);
   labels_copy_ = Buffer<std::int32_t>(device, data.labels);
   x_ = x_copy_.data();
   labels_ = labels_copy_.data();
+  if (outputs_ == 0) return;
+  values_copy_ = Buffer<float>(device, data.targets);
+  values_ = values_copy_.data();
 }
 
 template <class Real>
-void ResidentData::gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels,
+void ResidentData::gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels, Real* values,
                           const std::function<Gathered(std::size_t)>& minibatch) const {
-  for_each_client_place(device, shape.clients, shape.rows, features_, [&](std::size_t b) {
-    const Gathered batch = minibatch(b);
-    return Share{batch.rows,
-                 GatherRows<Real>{x_, batch.examples, x + b * shape.rows * features_, features_, shape.live_rows(b)}};
-  });
+  const auto gather_rows = [&](const float* from, Real* to, std::size_t columns) {
+    for_each_client_place(device, shape.clients, shape.rows, columns, [&](std::size_t b) {
+      const Gathered batch = minibatch(b);
+      return Share{batch.rows,
+                   GatherRows<Real>{from, batch.examples, to + b * shape.rows * columns, columns, shape.live_rows(b)}};
+    });
+  };
+  gather_rows(x_, x, features_);
+  if (outputs_ > 0) gather_rows(values_, values, outputs_);
   for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
     const Gathered batch = minibatch(b);
     return Share{batch.rows, GatherLabels{labels_, batch.examples, labels + b * shape.rows, shape.live_rows(b)}};
@@ -67,9 +75,9 @@ void ResidentData::copy_rows(Device& device, std::size_t first, const BatchShape
   });
 }
 
-template void ResidentData::gather(Device&, const BatchShape&, float*, std::int32_t*,
+template void ResidentData::gather(Device&, const BatchShape&, float*, std::int32_t*, float*,
                                    const std::function<Gathered(std::size_t)>&) const;
-template void ResidentData::gather(Device&, const BatchShape&, double*, std::int32_t*,
+template void ResidentData::gather(Device&, const BatchShape&, double*, std::int32_t*, double*,
                                    const std::function<Gathered(std::size_t)>&) const;
 
 }  // namespace ivory

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "clients/loss.hpp"
 #include "ivory/buffer.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/layer.hpp"
@@ -20,22 +21,25 @@ class ResidentData {
  public:
   ResidentData(Device& device, const Dataset& data);
 
-  const std::int32_t* labels() const { return labels_; }
+  /// What the rows from `first` on are compared with.
+  Targets<float> targets(std::size_t first) const { return Targets<float>(labels_, values_).from(first, outputs_); }
 
-  /// Minibatches of a block: x [clients x rows x features], labels [clients x rows]; rows beyond the live ones become zeros.
+  /// Minibatches of a block: x [clients x rows x features], labels [clients x rows], and for regression the target values
+  /// [clients x rows x outputs]; rows beyond the live ones become zeros.
   template <class Real>
-  void gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels,
+  void gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels, Real* values,
               const std::function<Gathered(std::size_t client)>& minibatch) const;
 
   /// The rows from `first` on, the same for every client of the block.
   void copy_rows(Device& device, std::size_t first, const BatchShape& shape, float* x) const;
 
  private:
-  Buffer<float> x_copy_;
+  Buffer<float> x_copy_, values_copy_;
   Buffer<std::int32_t> labels_copy_;
   const float* x_;
   const std::int32_t* labels_;
-  std::size_t features_;
+  const float* values_;  // null where there are none
+  std::size_t features_, outputs_;
 };
 
 }  // namespace ivory

@@ -86,7 +86,8 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
       step_gradient_(network.layout().size(), plan.clip_norm),
       workspace_(network.make_workspace(device, block_size, plan.batch, plan.curvature != Curvature::none)),
       x_(device, block_size * plan.batch * data.features), labels_(device, block_size * plan.batch),
-      row_losses_(device, block_size * plan.batch), final_losses_(device, block_size * plan.batch),
+      values_(device, block_size * plan.batch * data.outputs), row_losses_(device, block_size * plan.batch),
+      final_losses_(device, block_size * plan.batch),
       window_(device.shares_host_memory() ? 1 : steps_drawn(block_size * plan.batch)),
       drawn_(block_size * window_ * plan.batch), live_(block_size, 0), drawn_live_(block_size * window_, 0) {
   if (!device.shares_host_memory()) drawn_on_device_ = Buffer<std::uint32_t>(device, drawn_.size());
@@ -99,7 +100,7 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
 template <class Real>
 std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const Optimizer<Real>& optimizer,
                                             const VisitPlan& plan) {
-  // Beside point and activations (counted by the network): gradient, mean and slots; labels, row losses, drawn rows.
+  // Beside point and activations (counted by the network): gradient, mean and slots; targets, row losses, drawn rows.
   const bool diagonal = plan.curvature != Curvature::none;
   const std::size_t vectors = 2 + optimizer.vectors() + (plan.start_gradients ? 1 : 0) + (diagonal ? 1 : 0);
   const std::size_t size = network.layout().size();
@@ -108,7 +109,8 @@ std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const 
                                                                 CurvatureMatrix<Real>::bytes(network);
   return network.bytes_at_work(plan.batch, diagonal) + vectors * network.layout().stride() * sizeof(Real) + hessians +
          StepGradient<Real>::bytes_per_client() +
-         plan.batch * (sizeof(std::int32_t) + 2 * sizeof(double) + most_steps_drawn * sizeof(std::uint32_t));
+         plan.batch * (sizeof(std::int32_t) + network.target_values() * sizeof(Real) + 2 * sizeof(double) +
+                       most_steps_drawn * sizeof(std::uint32_t));
 }
 
 // The next `count` minibatches of client b; a new epoch is shuffled by its own key, so no state survives a visit.
@@ -151,12 +153,12 @@ BatchShape Trainer<Real>::training_shape(std::span<const Visit<Real>> visits, st
   return out;
 }
 
-// Puts the minibatches drawn at `place` into x and labels. A client whose visit is over keeps its last one.
+// Puts the minibatches drawn at `place` into x and targets. A client whose visit is over keeps its last one.
 template <class Real>
 void Trainer<Real>::gather(std::size_t place) {
   const std::uint32_t* const drawn = device_.shares_host_memory() ? drawn_.data() : drawn_on_device_.data();
   const BatchShape now = shape();
-  data_.gather(device_, now, x_.data(), labels_.data(), [&](std::size_t b) {
+  data_.gather(device_, now, x_.data(), labels_.data(), values_.data(), [&](std::size_t b) {
     return Gathered{block_.clients[b].active ? now.work_rows(b) : 0, drawn + (b * window_ + place) * plan_.batch};
   });
 }
@@ -221,8 +223,8 @@ void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
                                                   block_.row(block_.point, b)}};
   });
   go_through_examples(visits, [&] {
-    network_.gradient(device_, shape(), block_.point.data(), x_.data(), labels_.data(), workspace_,
-                      block_.gradient.data(), nullptr);
+    network_.gradient(device_, shape(), block_.point.data(), x_.data(), targets(), workspace_, block_.gradient.data(),
+                      nullptr);
     for_each_client(device_, block_.clients.size(), block_.stride, [&](std::size_t b) {
       const auto& client = block_.clients[b];
       return Share{block_.work(b),
@@ -329,7 +331,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
           results[b].rate_sum += client.learning_rate;
         }
         for (int sample = 0; sample < samples; ++sample) {
-          network_.gradient(device_, training_shape(visits, t, sample), block_.point.data(), x_.data(), labels_.data(),
+          network_.gradient(device_, training_shape(visits, t, sample), block_.point.data(), x_.data(), targets(),
                             workspace_, block_.gradient.data(), row_losses_.data());
           if (curvature_matrix_ != nullptr) take_hessians();
           step_gradient_.apply(block_);
@@ -346,7 +348,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   for (std::size_t b = 0; b < live_.size(); ++b) {
     live_[b] = b < count && steps[b] > 0 ? static_cast<int>(block_.clients[b].batch) : 0;
   }
-  network_.loss(device_, shape(), block_.mean.data(), x_.data(), labels_.data(), workspace_, final_losses_.data());
+  network_.loss(device_, shape(), block_.mean.data(), x_.data(), targets(), workspace_, final_losses_.data());
 
   if (plan_.curvature != Curvature::none) take_curvatures(visits);
 

@@ -94,6 +94,7 @@ class Trainer {
   struct Order;  // the shuffled examples of one client and the place in them
   void draw_minibatches(std::size_t b, Order& order, const Visit<Real>& visit, std::size_t count);
   void gather(std::size_t place);
+  Targets<Real> targets() const { return {labels_.data(), values_.data()}; }
   BatchShape shape() const;
   BatchShape training_shape(std::span<const Visit<Real>> visits, std::uint64_t step, int sample);
   void repeat_steps(std::span<const std::uint64_t> steps,
@@ -118,6 +119,7 @@ class Trainer {
   Workspace<Real> workspace_;
   Buffer<Real> x_;                            // [block x batch x features]
   Buffer<std::int32_t> labels_;               // [block x batch]
+  Buffer<Real> values_;                       // [block x batch x outputs], regression only
   Buffer<double> row_losses_, final_losses_;  // [block x batch]
   std::size_t window_;                        // steps whose minibatches are drawn at a time
   std::vector<std::uint32_t> drawn_;          // [block x window x batch] rows of the data set

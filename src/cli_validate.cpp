@@ -14,6 +14,7 @@
 #include "src/cli_common.hpp"
 #include "src/content_hash.hpp"
 #include "src/data_sets.hpp"
+#include "src/loss_options.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
 
@@ -97,13 +98,14 @@ class Checker {
 
 /// "64-32-10 relu", "resnet20 3x32x32-10"; the ends are "?" without data.
 std::string model_text(const Scenario& arm, const LoadedData& data) {
+  const std::size_t outputs = data.split ? outputs_for(loss_for(arm.model, data.split->train), data.split->train) : 0;
   if (const std::string& kind = arm.model.text("kind"); kind != "mlp") {
     if (!data.split) return kind;
-    return fmt::format("{} {}-{}", kind, fmt::join(data.split->train.example_shape(), "x"), data.split->train.classes);
+    return fmt::format("{} {}-{}", kind, fmt::join(data.split->train.example_shape(), "x"), outputs);
   }
   std::string text = data.split ? fmt::format("{}", data.split->train.features) : "?";
   for (const double width : arm.model.reals("hidden")) text += fmt::format("-{:.0f}", width);
-  text += data.split ? fmt::format("-{}", data.split->train.classes) : "-?";
+  text += data.split ? fmt::format("-{}", outputs) : "-?";
   return text + " " + arm.model.text("activation");
 }
 

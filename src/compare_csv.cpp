@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <string_view>
 #include <vector>
 
 #include "src/compare_differences.hpp"
@@ -47,6 +46,7 @@ std::string comparison_csv(std::span<const LogSummary> logs, const std::string& 
   if (logs.empty()) return text;
   const std::vector<ArmGroup> arms = group_by_arm(logs);
   const ArmGroup& reference = baseline_of(arms, baseline);
+  const Shown shown(arms);
   for (const ArmGroup& arm : arms) {
     const LogSummary& first = *arm.logs.front();
     const auto line = [&](const char* model, const char* metric, const char* summary, const char* unit,
@@ -56,30 +56,35 @@ std::string comparison_csv(std::span<const LogSummary> logs, const std::string& 
     };
     for (const PickModel model : models) {
       const char* const name = model == models[0] ? "mean" : "posterior_average";
-      for (const MetricRow& metric : metrics) {
-        const char* const unit = std::string_view(metric.name) == "nll" ? "nat" : "1";
+      for (const MetricRow& metric : shown.metrics) {
         const auto of = [&](PickModel which, double MetricSummary::*summary) {
           return [=](const LogSummary& log) { return log.*which.*metric.metric.*summary; };
         };
-        line(name, metric.name, "best", unit, of(model, &MetricSummary::best));
-        line(name, metric.name, "final", unit, of(model, &MetricSummary::final));
-        line(name, metric.name, "last_3", unit, of(model, &MetricSummary::last));
+        line(name, metric.name, "best", metric.unit, of(model, &MetricSummary::best));
+        line(name, metric.name, "final", metric.unit, of(model, &MetricSummary::final));
+        line(name, metric.name, "last_3", metric.unit, of(model, &MetricSummary::last));
         if (&arm == &reference || (model == models[1] && !has_average(arm))) continue;
         const auto difference = [&](const char* summary, double MetricSummary::*of_summary) {
           text += csv_row(
-              first, name, metric.name, summary, unit,
+              first, name, metric.name, summary, metric.unit,
               paired_difference(arm, of(model, of_summary), reference, of(counterpart(reference, model), of_summary)),
               reference.title);
         };
         difference("final", &MetricSummary::final);
         difference("last_3", &MetricSummary::last);
       }
-      line(name, "accuracy", "rounds_to_target", "rounds",
-           [=](const LogSummary& log) { return (log.*model).rounds_to_target; });
-      line(name, "accuracy", "bytes_to_target", "bytes",
-           [=](const LogSummary& log) { return (log.*model).bytes_to_target; });
-      line(name, "accuracy", "worst_tenth_of_clients", "1",
-           [=](const LogSummary& log) { return (log.*model).worst_clients; });
+      const auto of_model = [&](const char* metric, const char* summary, const char* unit,
+                                double QualitySummary::*value) {
+        line(name, metric, summary, unit, [=](const LogSummary& log) { return log.*model.*value; });
+      };
+      if (shown.classification) {
+        of_model("accuracy", "rounds_to_target", "rounds", &QualitySummary::rounds_to_target);
+        of_model("accuracy", "bytes_to_target", "bytes", &QualitySummary::bytes_to_target);
+        of_model("accuracy", "worst_tenth_of_clients", "1", &QualitySummary::worst_clients);
+      }
+      if (shown.regression) {
+        of_model("rmse", "worst_tenth_of_clients", "unit of the targets", &QualitySummary::worst_clients_rmse);
+      }
     }
     line("", "seconds", "total", "s", [](const LogSummary& log) { return log.seconds; });
     line("", "bytes", "total", "bytes", [](const LogSummary& log) { return log.bytes; });

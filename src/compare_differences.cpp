@@ -103,10 +103,11 @@ std::string difference_block(const std::vector<ArmGroup>& arms, const ArmGroup& 
   if (averages && !has_average(baseline)) {
     text += fmt::format("{} has no posterior average: its mean model stands against both\n", baseline.title);
   }
+  const Shown shown(arms);
   TextTable table(2);
   std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}};
   std::vector<std::string> columns = {"arm", "model"};
-  for (const MetricRow& metric : metrics) {
+  for (const MetricRow& metric : shown.metrics) {
     heading.push_back({metric.heading, 2});
     columns.insert(columns.end(), {"difference", "95 % interval"});
   }
@@ -119,7 +120,7 @@ std::string difference_block(const std::vector<ArmGroup>& arms, const ArmGroup& 
       if (model == models[1] && !has_average(arm)) continue;
       std::vector<std::string> cells = {model == models[0] ? arm.title : "", name_of(model)};
       std::size_t seeds = 0;
-      for (const MetricRow& metric : metrics) {
+      for (const MetricRow& metric : shown.metrics) {
         const auto last = [&](PickModel of) {
           return [of, &metric](const LogSummary& log) { return (log.*of.*metric.metric).last; };
         };

@@ -35,17 +35,18 @@ MetricSummary summarise(const std::vector<double>& column, const std::vector<std
   return summary;
 }
 
-/// Mean accuracy of the worst tenth of the clients, in the last round that evaluated them.
-double worst_clients(const LogReader& log, const std::string& suffix) {
+/// Mean of a metric over the worst tenth of the clients, in the last round that evaluated them.
+double worst_clients(const LogReader& log, const std::string& suffix, double Metrics::*metric, bool more_is_better) {
   for (std::size_t row = log.client_evaluation_rounds().size(); row-- > 0;) {
-    std::vector<double> accuracy;
+    std::vector<double> values;
     for (const Metrics& client : log.client_metrics(row, suffix)) {
-      if (!std::isnan(client.accuracy)) accuracy.push_back(client.accuracy);
+      if (!std::isnan(client.*metric)) values.push_back(client.*metric);
     }
-    if (accuracy.empty()) continue;
-    std::sort(accuracy.begin(), accuracy.end());
-    const std::size_t worst = std::max<std::size_t>(1, accuracy.size() / 10);
-    return std::accumulate(accuracy.begin(), accuracy.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
+    if (values.empty()) continue;
+    std::sort(values.begin(), values.end());
+    if (!more_is_better) std::reverse(values.begin(), values.end());
+    const std::size_t worst = std::max<std::size_t>(1, values.size() / 10);
+    return std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
            static_cast<double>(worst);
   }
   return no_value;
@@ -60,14 +61,19 @@ std::vector<std::size_t> evaluated_rounds(const std::vector<double>& column) {
   return evaluated;
 }
 
-/// The four metrics of the columns PREFIXaccuracySUFFIX and so on; without values where the log lacks them.
+/// The metrics of the columns PREFIXaccuracySUFFIX and so on; without values where the log lacks them.
 QualitySummary metrics_of(const LogReader& log, const std::string& prefix, const std::string& suffix) {
   QualitySummary quality;
-  if (!log.has_column(prefix + "accuracy" + suffix)) return quality;
-  const std::vector<std::size_t> evaluated = evaluated_rounds(log.column(prefix + "accuracy" + suffix));
-  for (const MetricRow& row : metrics) {
+  const auto column = [&](const char* name) {
+    const std::string path = prefix + name + suffix;
+    return log.has_column(path) ? log.column(path) : std::vector<double>();
+  };
+  std::vector<std::size_t> evaluated = evaluated_rounds(column("accuracy"));
+  if (evaluated.empty()) evaluated = evaluated_rounds(column("rmse"));
+  for (const MetricRow& row : all_metrics) {
     const bool more_is_better = row.metric == &QualitySummary::accuracy;
-    quality.*row.metric = summarise(log.column(prefix + row.name + suffix), evaluated, more_is_better);
+    const std::vector<double> values = column(row.name);
+    if (!values.empty()) quality.*row.metric = summarise(values, evaluated, more_is_better);
   }
   return quality;
 }
@@ -77,7 +83,8 @@ QualitySummary quality_of(const LogReader& log, const std::string& suffix, const
   QualitySummary quality = metrics_of(log, "", suffix);
   const std::vector<double> accuracy = log.column("accuracy" + suffix);
   const std::vector<std::size_t> evaluated = evaluated_rounds(accuracy);
-  quality.worst_clients = worst_clients(log, suffix);
+  quality.worst_clients = worst_clients(log, suffix, &Metrics::accuracy, true);
+  quality.worst_clients_rmse = worst_clients(log, suffix, &Metrics::rmse, false);
   const auto reached =
       std::find_if(evaluated.begin(), evaluated.end(), [&](std::size_t round) { return accuracy[round] >= target; });
   if (reached != evaluated.end()) {
@@ -138,8 +145,22 @@ std::string show(const Spread& spread, double factor, int decimals) {
 }
 
 bool has_average(const ArmGroup& arm) {
-  return std::any_of(arm.logs.begin(), arm.logs.end(),
-                     [](const LogSummary* log) { return !std::isnan(log->bayes.accuracy.final); });
+  return std::any_of(arm.logs.begin(), arm.logs.end(), [](const LogSummary* log) {
+    return !std::isnan(log->bayes.accuracy.final) || !std::isnan(log->bayes.rmse.final);
+  });
+}
+
+Shown::Shown(const std::vector<ArmGroup>& arms) {
+  for (const ArmGroup& arm : arms) {
+    for (const LogSummary* log : arm.logs) {
+      if (!std::isnan(log->mean.rmse.final)) regression = true;
+      if (!std::isnan(log->mean.accuracy.final)) classification = true;
+    }
+  }
+  classification = classification || !regression;
+  for (const MetricRow& metric : all_metrics) {
+    if ((metric.classification && classification) || (metric.regression && regression)) metrics.push_back(metric);
+  }
 }
 
 std::vector<std::string> settings_of(const std::string& scenario) {

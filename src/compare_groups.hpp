@@ -31,13 +31,17 @@ struct MetricRow {
   const char* name;
   const char* heading;
   MetricSummary QualitySummary::*metric;
+  const char* unit;  // in CSV
   double factor;
   int decimals;
+  bool classification, regression;  // which has it
 };
-inline constexpr MetricRow metrics[] = {{"accuracy", "accuracy [%]", &QualitySummary::accuracy, 100, 2},
-                                        {"nll", "NLL [nat]", &QualitySummary::nll, 1, 4},
-                                        {"ece", "ECE [%]", &QualitySummary::ece, 100, 2},
-                                        {"brier", "Brier", &QualitySummary::brier, 1, 4}};
+inline constexpr MetricRow all_metrics[] = {
+    {"accuracy", "accuracy [%]", &QualitySummary::accuracy, "1", 100, 2, true, false},
+    {"rmse", "RMSE", &QualitySummary::rmse, "unit of the targets", 1, 4, false, true},
+    {"nll", "NLL [nat]", &QualitySummary::nll, "nat", 1, 4, true, true},
+    {"ece", "ECE [%]", &QualitySummary::ece, "1", 100, 2, true, false},
+    {"brier", "Brier", &QualitySummary::brier, "1", 1, 4, true, false}};
 
 /// "94.06 ±0.12"; without the deviation for one seed; with "(2/3)" where not every seed has a value.
 std::string show(const Spread& spread, double factor, int decimals);
@@ -56,6 +60,14 @@ struct ArmGroup {
 
 inline bool unfinished(const LogSummary* log) { return log->rounds_complete < log->rounds; }
 inline bool failed(const LogSummary* log) { return !log->failure.empty(); }
+
+/// What the logs are about, and the metrics of that. Without any evaluated round they count as classification.
+struct Shown {
+  explicit Shown(const std::vector<ArmGroup>& arms);
+  bool classification = false, regression = false;
+  std::vector<MetricRow> metrics;
+};
+
 /// Does some log of the arm have a posterior average?
 bool has_average(const ArmGroup& arm);
 

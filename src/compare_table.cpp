@@ -28,11 +28,11 @@ void for_each_line(const std::vector<ArmGroup>& arms, const Row& row) {
   }
 }
 
-std::string quality_block(const std::vector<ArmGroup>& arms) {
+std::string quality_block(const std::vector<ArmGroup>& arms, const Shown& shown) {
   TextTable table(2);
   std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}};
   std::vector<std::string> columns = {"arm", "model"};
-  for (const MetricRow& metric : metrics) {
+  for (const MetricRow& metric : shown.metrics) {
     heading.push_back({metric.heading, 2});
     columns.insert(columns.end(), {"final", "last 3"});
   }
@@ -40,7 +40,7 @@ std::string quality_block(const std::vector<ArmGroup>& arms) {
   table.row(columns);
   for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model) {
     std::vector<std::string> cells = {title, name_of(model)};
-    for (const MetricRow& metric : metrics) {
+    for (const MetricRow& metric : shown.metrics) {
       for (const auto summary : {&MetricSummary::final, &MetricSummary::last}) {
         const Spread spread = arm.spread([&](const LogSummary& log) { return log.*model.*metric.metric.*summary; });
         cells.push_back(show(spread, metric.factor, metric.decimals));
@@ -99,28 +99,36 @@ std::string show_seeds(const ArmGroup& arm) {
                                                            : fmt::format("{}/{}", good, arm.logs.size());
 }
 
-std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogSummary> logs) {
+std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogSummary> logs, const Shown& shown) {
   const ByteUnit unit = unit_for(arms);
   TextTable table(2);
-  table.heading({{"", 1}, {"", 1}, {"best over rounds", 4}, {targets_text(logs), 2}, {"worst clients", 1}});
+  std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}, {"best over rounds", shown.metrics.size()}};
+  if (shown.classification) heading.push_back({targets_text(logs), 2});
+  heading.push_back({"worst clients", std::size_t{shown.classification} + std::size_t{shown.regression}});
+  table.heading(std::move(heading));
   std::vector<std::string> columns = {"arm", "model"};
-  for (const MetricRow& metric : metrics) columns.emplace_back(metric.heading);
-  for (const std::string& column :
-       {std::string("rounds"), fmt::format("sent [{}]", unit.name), std::string("accuracy [%]"),
-        std::string("time [s]"), std::string("rounds run"), std::string("seeds")}) {
-    columns.push_back(column);
+  for (const MetricRow& metric : shown.metrics) columns.emplace_back(metric.heading);
+  if (shown.classification) {
+    columns.insert(columns.end(), {"rounds", fmt::format("sent [{}]", unit.name), "accuracy [%]"});
   }
+  if (shown.regression) columns.emplace_back("RMSE");
+  columns.insert(columns.end(), {"time [s]", "rounds run", "seeds"});
   table.row(columns);
   for_each_line(arms, [&](const ArmGroup& arm, const std::string& title, PickModel model) {
     std::vector<std::string> cells = {title, name_of(model)};
-    for (const MetricRow& metric : metrics) {
+    for (const MetricRow& metric : shown.metrics) {
       const Spread spread = arm.spread([&](const LogSummary& log) { return (log.*model.*metric.metric).best; });
       cells.push_back(show(spread, metric.factor, metric.decimals));
     }
-    cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).rounds_to_target; }), 1, 1));
-    cells.push_back(
-        show(arm.spread([&](const LogSummary& log) { return (log.*model).bytes_to_target; }), 1 / unit.bytes, 1));
-    cells.push_back(show(arm.spread([&](const LogSummary& log) { return (log.*model).worst_clients; }), 100, 2));
+    const auto add = [&](double QualitySummary::*value, double factor, int decimals) {
+      cells.push_back(show(arm.spread([&](const LogSummary& log) { return log.*model.*value; }), factor, decimals));
+    };
+    if (shown.classification) {
+      add(&QualitySummary::rounds_to_target, 1, 1);
+      add(&QualitySummary::bytes_to_target, 1 / unit.bytes, 1);
+      add(&QualitySummary::worst_clients, 100, 2);
+    }
+    if (shown.regression) add(&QualitySummary::worst_clients_rmse, 1, 4);
     if (!title.empty()) {
       cells.push_back(show(arm.spread([](const LogSummary& log) { return log.seconds; }), 1, 1));
       cells.push_back(show_rounds(arm));
@@ -141,11 +149,13 @@ std::string comparison_table(std::span<const LogSummary> logs, const std::string
   for (const std::string& warning : comparison_warnings(logs, arms)) text += "warning: " + warning + '\n';
   if (!text.empty()) text += '\n';
   const bool several = std::any_of(arms.begin(), arms.end(), [](const ArmGroup& arm) { return arm.logs.size() > 1; });
+  const Shown shown(arms);
   text += fmt::format(
       "{}: {}; last 3: mean over the last three evaluated rounds\n"
-      "worst clients: the tenth of them that is least accurate on its own examples\n\n",
-      common_name(logs), several ? "mean ±standard deviation over seeds" : "one seed");
-  text += quality_block(arms) + '\n' + course_block(arms, logs);
+      "worst clients: the tenth of them that {} on its own examples\n\n",
+      common_name(logs), several ? "mean ±standard deviation over seeds" : "one seed",
+      shown.classification ? "is least accurate" : "has the largest RMSE");
+  text += quality_block(arms, shown) + '\n' + course_block(arms, logs, shown);
   // One seed has no deviation, and its difference is seen above.
   if (several && arms.size() > 1) text += '\n' + difference_block(arms, reference);
   std::string notes = failure_notes(arms);

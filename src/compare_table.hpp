@@ -19,10 +19,11 @@ struct MetricSummary {
 
 /// One set of predictions: of the mean model or of the posterior average.
 struct QualitySummary {
-  MetricSummary accuracy, nll, ece, brier;
-  double rounds_to_target = no_value;  // first evaluated round with at least the target accuracy; NaN: never
-  double bytes_to_target = no_value;   // sent until then, both directions
-  double worst_clients = no_value;     // mean accuracy of the tenth of the clients (at least one) where it is lowest
+  MetricSummary accuracy, nll, ece, brier, rmse;
+  double rounds_to_target = no_value;    // first evaluated round with at least the target accuracy; NaN: never
+  double bytes_to_target = no_value;     // sent until then, both directions
+  double worst_clients = no_value;       // mean accuracy of the tenth of the clients (at least one) where it is lowest
+  double worst_clients_rmse = no_value;  // mean RMSE of the tenth where it is largest
 };
 
 /// One log, reduced to what the table shows.

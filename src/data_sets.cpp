@@ -31,6 +31,7 @@ DataSplit read_kind(const Scenario& scenario) {
   if (kind == "hdf5") return load_hdf5(scenario);
   if (kind == "synthetic") return make_synthetic(scenario.data, data_seed(scenario));
   if (kind == "blobs") return make_blobs(scenario.data, data_seed(scenario));
+  if (kind == "linear") return make_linear(scenario.data, data_seed(scenario));
   throw std::logic_error("unknown kind of data: " + kind);
 }
 
@@ -182,8 +183,8 @@ OptionSpec seed_option(std::string help) {
 }  // namespace
 
 std::span<const Kind> dataset_kinds() {
-  static const std::vector<Kind> kinds = {idx_kind(), cifar10_kind(), cifar100_kind(),  leaf_kind(),
-                                          csv_kind(), hdf5_kind(),    synthetic_kind(), blobs_kind()};
+  static const std::vector<Kind> kinds = {idx_kind(),  cifar10_kind(),   cifar100_kind(), leaf_kind(),  csv_kind(),
+                                          hdf5_kind(), synthetic_kind(), blobs_kind(),    linear_kind()};
   return kinds;
 }
 

@@ -295,4 +295,71 @@ DataSplit make_blobs(const Options& options, std::uint64_t seed) {
   return data;
 }
 
+const Kind& linear_kind() {
+  const auto count = [](const char* name, std::int64_t value, double low, double high, const char* unit,
+                        const char* help) {
+    return OptionSpec{.name = name, .default_value = value, .help = help, .unit = unit, .low = low, .high = high};
+  };
+  const auto deviation = [](const char* name, double value, const char* help) {
+    return OptionSpec{.name = name, .default_value = value, .help = help, .unit = "1", .low = 0, .high = 1e6};
+  };
+  static const Kind kind = {
+      "linear",
+      "linear regression: target values y = W_k x + noise, each client its own W_k; the examples know their client",
+      {count("clients", 10, 1, 1 << 24, "clients", "clients"),
+       count("features", 8, 1, 1 << 20, "features", "inputs of an example, standard normal"),
+       count("outputs", 1, 1, 4096, "values", "target values of an example"),
+       count("train", 100, 1, 0x1p31, "examples", "training examples of each client"),
+       count("test", 50, 1, 0x1p31, "examples", "examples of each client that go to the common test set"),
+       deviation("noise", 0.5, "standard deviation of the noise on every target value"),
+       deviation("shift", 0.0, "standard deviation over clients of each entry of W_k; 0: one W for all")}};
+  return kind;
+}
+
+DataSplit make_linear(const Options& options, std::uint64_t seed) {
+  const auto size = [&](const char* name) { return static_cast<std::size_t>(options.integer(name)); };
+  const std::size_t clients = size("clients"), features = size("features"), outputs = size("outputs");
+  const double noise = options.real("noise"), shift = options.real("shift");
+  check_memory(static_cast<double>(clients) * static_cast<double>(size("train") + size("test")) *
+                   static_cast<double>(features + outputs),
+               "clients x (train + test) examples of features + outputs values; lower one of them");
+  check_memory(4 * static_cast<double>(outputs) * static_cast<double>(features),
+               "outputs x features weights of a client; lower one of them");
+
+  const auto weights = [&](StreamReader reader) {
+    std::vector<double> drawn(outputs * features);
+    for (double& weight : drawn) weight = reader.normal();
+    return drawn;
+  };
+  const std::vector<double> common = weights(StreamReader(seed, key(DataDraw::client_model, 0, 1)));
+  DataSplit data;
+  for (Dataset* part : {&data.train, &data.test}) {
+    reserve(*part, clients * size(part == &data.train ? "train" : "test"), features, 1, true);
+    part->outputs = outputs;
+  }
+  for (std::size_t k = 0; k < clients; ++k) {
+    const std::vector<double> own = weights(StreamReader(seed, key(DataDraw::client_model, k)));
+    Normals inputs(make_stream(seed, key(DataDraw::features, k))),
+        errors(make_stream(seed, key(DataDraw::features, k, 1)));
+    for (std::size_t i = 0; i < size("train") + size("test"); ++i) {
+      Dataset& part = i < size("train") ? data.train : data.test;
+      for (std::size_t j = 0; j < features; ++j) part.x.push_back(inputs.next());
+      const float* const x = part.x.data() + part.x.size() - features;
+      for (std::size_t o = 0; o < outputs; ++o) {
+        double y = noise * static_cast<double>(errors.next());
+        for (std::size_t j = 0; j < features; ++j) {
+          const std::size_t at = o * features + j;
+          y += (common[at] + shift * own[at]) * static_cast<double>(x[j]);
+        }
+        part.targets.push_back(static_cast<float>(y));
+      }
+      part.labels.push_back(0);
+      part.client.push_back(static_cast<std::int32_t>(k));
+    }
+  }
+  data.description =
+      fmt::format("linear regression, {} clients, noise {}, shift {}, seed {}", clients, noise, shift, seed);
+  return data;
+}
+
 }  // namespace ivory

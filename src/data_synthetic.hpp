@@ -1,4 +1,4 @@
-// Generated data: the synthetic(alpha, beta) clients of FedProx and LEAF, and Gaussian blobs.
+// Generated data: the synthetic(alpha, beta) clients of FedProx and LEAF, Gaussian blobs, and linear regression.
 #pragma once
 #include <cstdint>
 
@@ -23,5 +23,10 @@ DataSplit make_synthetic(const Options& options, std::uint64_t seed);
 /// Phi(-separation / (2 spread)) at best.
 const Kind& blobs_kind();
 DataSplit make_blobs(const Options& options, std::uint64_t seed);
+
+/// [data] kind = "linear": x ~ N(0, I), y = W_k x + noise N(0, I), W_k = W + shift N(0, I) entry by entry, W ~ N(0, I): regression
+/// whose best RMSE is known, `noise` for a client's own W_k, sqrt(noise^2 + shift^2 features) for the common W.
+const Kind& linear_kind();
+DataSplit make_linear(const Options& options, std::uint64_t seed);
 
 }  // namespace ivory

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "ivory/gaussian.hpp"
@@ -22,6 +23,39 @@ double jackknife_error(std::span<const double> values) {
   for (const double x : values) mean += x / groups;
   for (const double x : values) squares += (x - mean) * (x - mean);
   return std::sqrt((groups - 1.0) / groups * squares);
+}
+
+// log sum exp of numbers that come one by one. NaN stays NaN; the sum of none is -infinity.
+class LogSum {
+ public:
+  LogSum() = default;
+  void add(double x) { add({x, 1.0}); }
+  void add(const LogSum& other) {
+    if (other.largest_ > largest_) {
+      scaled_ = scaled_ * std::exp(largest_ - other.largest_) + other.scaled_;
+      largest_ = other.largest_;
+    } else {  // equal ones may both be infinite
+      scaled_ += other.largest_ == largest_ ? other.scaled_ : other.scaled_ * std::exp(other.largest_ - largest_);
+    }
+  }
+  double value() const { return largest_ + std::log(scaled_); }
+
+ private:
+  LogSum(double largest, double scaled) : largest_(largest), scaled_(scaled) {}
+  double largest_ = -std::numeric_limits<double>::infinity(), scaled_ = 0;
+};
+
+// Of averaged predictions; `log_likelihood` is for regression, the averaged probability knows the label's own.
+Evaluation evaluate_average(const std::vector<double>& average, const Dataset& data, std::size_t bins,
+                            const std::vector<double>& log_likelihood) {
+  if (data.outputs == 0) {
+    return evaluate_probabilities(average.data(), data.labels.data(), data.size(),
+                                  static_cast<std::size_t>(data.classes), bins);
+  }
+  Evaluation evaluation;
+  evaluation.metrics =
+      evaluate_means(average.data(), data.targets.data(), data.size(), data.outputs, log_likelihood.data());
+  return evaluation;
 }
 
 }  // namespace
@@ -56,7 +90,8 @@ void Predictor::run(const float* parameters, std::size_t networks, const Dataset
 }
 
 void Predictor::run_on_cpu(const float* parameters, const Dataset& data, Predictions& out) const {
-  const std::size_t n = data.size(), classes = network_.predicted();
+  const std::size_t n = data.size(), width = network_.predicted();
+  const ResidentData resident(*device_, data);
   const auto chunks = static_cast<std::ptrdiff_t>((n + chunk_rows - 1) / chunk_rows);
 #pragma omp parallel for num_threads(static_cast <int>(lanes_.size())) schedule(dynamic)
   for (std::ptrdiff_t chunk = 0; chunk < chunks; ++chunk) {
@@ -64,21 +99,21 @@ void Predictor::run_on_cpu(const float* parameters, const Dataset& data, Predict
     const std::size_t first = static_cast<std::size_t>(chunk) * chunk_rows;
     const std::size_t rows = std::min(chunk_rows, n - first);
     const BatchShape shape{.clients = 1, .rows = rows, .parameter_stride = network_.layout().stride()};
-    const float* const logits = network_.forward(*lane.device, shape, parameters, data.row(first), lane.workspace);
-    network_.predict(*lane.device, shape, logits, data.labels.data() + first, out.probability.data() + first * classes,
-                     0, out.log_likelihood.data() + first, 0);
+    const float* const outputs = network_.forward(*lane.device, shape, parameters, data.row(first), lane.workspace);
+    network_.predict(*lane.device, shape, outputs, resident.targets(first), out.values.data() + first * width, 0,
+                     out.log_likelihood.data() + first, 0);
   }
 }
 
 // All networks see the same chunk in one pass; a chunk's empty rows are zeros, so that every product has its nominal shape.
 void Predictor::run_on_accelerator(const float* parameters, std::size_t networks, const Dataset& data,
                                    std::span<Predictions> out) const {
-  const std::size_t n = data.size(), classes = network_.predicted();
+  const std::size_t n = data.size(), width = network_.predicted();
   std::optional<ResidentData> sent;
   const auto found = kept_.find(&data);
   const ResidentData& resident = found != kept_.end() ? found->second : sent.emplace(*device_, data);
   Workspace<float> workspace = network_.make_workspace(*device_, networks, chunk_rows);
-  Buffer<float> x(*device_, networks * chunk_rows * data.features), probability(*device_, networks * n * classes);
+  Buffer<float> x(*device_, networks * chunk_rows * data.features), values(*device_, networks * n * width);
   Buffer<double> log_likelihood(*device_, networks * n);
   for (std::size_t first = 0; first < n; first += chunk_rows) {
     const int rows = static_cast<int>(std::min(chunk_rows, n - first));
@@ -89,13 +124,13 @@ void Predictor::run_on_accelerator(const float* parameters, std::size_t networks
                            .parameter_stride = network_.layout().stride(),
                            .nominal = true};
     resident.copy_rows(*device_, first, shape, x.data());
-    const float* const logits = network_.forward(*device_, shape, parameters, x.data(), workspace);
-    network_.predict(*device_, shape, logits, resident.labels() + first, probability.data() + first * classes,
-                     n * classes, log_likelihood.data() + first, n);
+    const float* const outputs = network_.forward(*device_, shape, parameters, x.data(), workspace);
+    network_.predict(*device_, shape, outputs, resident.targets(first), values.data() + first * width, n * width,
+                     log_likelihood.data() + first, n);
   }
   for (std::size_t i = 0; i < networks; ++i) {
     auto& to = out[i];
-    device_->download(to.probability.data(), probability.data() + i * n * classes, n * classes * sizeof(float));
+    device_->download(to.values.data(), values.data() + i * n * width, n * width * sizeof(float));
     device_->download(to.log_likelihood.data(), log_likelihood.data() + i * n, n * sizeof(double));
   }
 }
@@ -109,7 +144,7 @@ std::size_t Predictor::networks_at_a_time(const Dataset& data, std::size_t wante
 }
 
 Predictions Predictor::room_for(const Dataset& data) const {
-  return {.probability = std::vector<float>(data.size() * network_.predicted()),
+  return {.values = std::vector<float>(data.size() * network_.predicted()),
           .log_likelihood = std::vector<double>(data.size())};
 }
 
@@ -142,15 +177,21 @@ Predictions Predictor::predict(const float* parameters, const Dataset& data) con
 Predictions Predictor::average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,
                                            std::uint64_t seed, std::uint64_t round) const {
   Predictions average = room_for(data);
-  std::vector<double> total(average.probability.size(), 0.0);
+  const std::size_t n = data.size(), width = network_.predicted();
+  std::vector<double> total(average.values.size(), 0.0);
+  std::vector<LogSum> density(data.outputs > 0 ? n : 0);
   sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
          [&](int, const Predictions& predictions) {
-           for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.probability[i]);
+           for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.values[i]);
+           for (std::size_t r = 0; r < density.size(); ++r) density[r].add(predictions.log_likelihood[r]);
          });
-  const std::size_t classes = network_.predicted();
-  for (std::size_t i = 0; i < total.size(); ++i) average.probability[i] = static_cast<float>(total[i] / samples);
-  for (std::size_t r = 0; r < data.size(); ++r) {
-    const double likelihood = total[r * classes + static_cast<std::size_t>(data.labels[r])] / samples;
+  for (std::size_t i = 0; i < total.size(); ++i) average.values[i] = static_cast<float>(total[i] / samples);
+  for (std::size_t r = 0; r < n; ++r) {
+    if (data.outputs > 0) {
+      average.log_likelihood[r] = density[r].value() - std::log(samples);
+      continue;
+    }
+    const double likelihood = total[r * width + static_cast<std::size_t>(data.labels[r])] / samples;
     average.log_likelihood[r] = std::log(std::max(likelihood, smallest_probability));
   }
   return average;
@@ -159,10 +200,23 @@ Predictions Predictor::average_predictions(const float* mean, const float* preci
 PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data,
                                               int samples, std::size_t bins, std::uint64_t seed, std::uint64_t round,
                                               const AverageWishes& wishes) const {
-  const std::size_t n = data.size(), classes = network_.predicted(), values = n * classes;
-  const int groups = std::min(samples, jackknife_groups);
-  std::vector<std::vector<float>> group_sum(static_cast<std::size_t>(groups), std::vector<float>(values, 0.0F));
-  std::vector<double> group_size(static_cast<std::size_t>(groups), 0.0);
+  const std::size_t n = data.size(), values = n * network_.predicted();
+  const auto groups = static_cast<std::size_t>(std::min(samples, jackknife_groups));
+  std::vector<std::vector<float>> group_sum(groups, std::vector<float>(values, 0.0F));
+  std::vector<std::vector<LogSum>> group_density(groups, std::vector<LogSum>(data.outputs > 0 ? n : 0));
+  std::vector<double> group_size(groups, 0.0);
+  // Log of the mean density of `count` samples, those of all groups but one (`groups`: of all); empty for classes.
+  const auto log_densities = [&](std::size_t left_out, double count) {
+    std::vector<double> logs(group_density.front().size());
+    for (std::size_t r = 0; r < logs.size(); ++r) {
+      LogSum sum;
+      for (std::size_t g = 0; g < groups; ++g) {
+        if (g != left_out) sum.add(group_density[g][r]);
+      }
+      logs[r] = sum.value() - std::log(count);
+    }
+    return logs;
+  };
   std::vector<double> total(values), average(values);
   const auto evaluate_first = [&](int count) {
     std::fill(total.begin(), total.end(), 0.0);
@@ -170,26 +224,29 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
       for (std::size_t i = 0; i < values; ++i) total[i] += static_cast<double>(group[i]);
     }
     for (std::size_t i = 0; i < values; ++i) average[i] = total[i] / count;
-    return evaluate_probabilities(average.data(), data.labels.data(), n, classes, bins);
+    return evaluate_average(average, data, bins, log_densities(groups, count));
   };
   PosteriorAverage result;
   sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
          [&](int t, const Predictions& predictions) {
-           const auto g = static_cast<std::size_t>(t % groups);
-           for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += predictions.probability[i];
+           const std::size_t g = static_cast<std::size_t>(t) % groups;
+           for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += predictions.values[i];
+           for (std::size_t r = 0; r < group_density[g].size(); ++r) {
+             group_density[g][r].add(predictions.log_likelihood[r]);
+           }
            group_size[g] += 1;
            if (wishes.curve) result.curve.push_back(evaluate_first(t + 1).metrics);
          });
   result.evaluation = evaluate_first(samples);
 
-  std::vector<Metrics> without(static_cast<std::size_t>(groups));
+  std::vector<Metrics> without(groups);
 #pragma omp parallel for num_threads(threads_) schedule(dynamic)
-  for (std::ptrdiff_t left_out = 0; left_out < (groups > 1 ? groups : 0); ++left_out) {
+  for (std::ptrdiff_t left_out = 0; left_out < static_cast<std::ptrdiff_t>(groups > 1 ? groups : 0); ++left_out) {
     const auto g = static_cast<std::size_t>(left_out);
     std::vector<double> rest(values);
     const double size = static_cast<double>(samples) - group_size[g];
     for (std::size_t i = 0; i < values; ++i) rest[i] = (total[i] - static_cast<double>(group_sum[g][i])) / size;
-    without[g] = evaluate_probabilities(rest.data(), data.labels.data(), n, classes, bins).metrics;
+    without[g] = evaluate_average(rest, data, bins, log_densities(g, size)).metrics;
   }
   const auto error_of = [&](double Metrics::*field) {
     std::vector<double> column;
@@ -200,7 +257,8 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
                   .nll = error_of(&Metrics::nll),
                   .ece = error_of(&Metrics::ece),
                   .brier = error_of(&Metrics::brier),
-                  .entropy = error_of(&Metrics::entropy)};
+                  .entropy = error_of(&Metrics::entropy),
+                  .rmse = error_of(&Metrics::rmse)};
   return result;
 }
 

@@ -27,13 +27,21 @@ double predictive_entropy(const Real* p, std::size_t classes);
 /// ECE = sum_b (n_b/n) |accuracy_b - confidence_b| from bins; bins of disjoint sets may be added first. NaN without examples.
 double calibration_error(const CalibrationBins& bins);
 
+/// Regression: nll and rmse of predicted means [n x outputs]; `log_likelihood` [n] is log p(targets). NaN with n = 0.
+template <class Real>
+Metrics evaluate_means(const Real* mean, const float* targets, std::size_t n, std::size_t outputs,
+                       const double* log_likelihood);
+
 inline constexpr std::size_t chunk_rows = 256;  // of a prediction, fixed: the shape of a product decides its bits
 inline constexpr double smallest_probability = 1e-12;  // of the label, where the NLL is taken from a probability
 
 struct Predictions {
-  std::vector<float> probability;      // [n x classes]
-  std::vector<double> log_likelihood;  // [n], log p(label) by log-sum-exp
+  std::vector<float> values;           // [n x predicted]: the probability of each class, or the mean of each target
+  std::vector<double> log_likelihood;  // [n], log p(label) by log-sum-exp, or log p(targets)
 };
+
+/// All metrics of a prediction of `data`.
+Evaluation evaluate(const Predictions& predictions, const Dataset& data, std::size_t bins);
 
 /// Metrics of the examples `rows` of a prediction, for one client.
 Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std::span<const std::uint32_t> rows,
@@ -72,12 +80,13 @@ class Predictor {
   /// `parameters` is [stride].
   Predictions predict(const float* parameters, const Dataset& data) const;
 
-  /// p(y|x) = mean over `samples` draws theta ~ N(mean, 1/precision) of softmax f(x; theta); draws keyed by (seed, round).
+  /// p(y|x) = mean over `samples` draws theta ~ N(mean, 1/precision) of p(y | f(x; theta)); draws keyed by (seed, round). For
+  /// regression its mean gives the rmse, and the mean of the densities the nll.
   PosteriorAverage posterior_average(const float* mean, const float* precision, const Dataset& data, int samples,
                                      std::size_t bins, std::uint64_t seed, std::uint64_t round,
                                      const AverageWishes& wishes = {}) const;
 
-  /// The average's probabilities themselves, of the same draws; log p(label) is of the averaged probability.
+  /// The average's predictions themselves, of the same draws; log p is of the averaged probability or density.
   Predictions average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,
                                   std::uint64_t seed, std::uint64_t round) const;
 

@@ -238,6 +238,7 @@ class Run {
   }
 
   void evaluate(RoundRecord& record) {
+    record.regression = parts_.data.train.outputs > 0;
     const Options& options = scenario_.evaluation;
     const bool last = record.round == scenario_.rounds;
     const auto due = [&](const char* key) { return last || record.round % options.integer(key) == 0; };
@@ -251,10 +252,10 @@ class Run {
     const float* const mean = evaluated_mean();
     if (record.evaluated) {
       const Predictions predictions = predictor_.predict(mean, parts_.data.test);
-      record.mean = evaluation_of(predictions, parts_.data.test, bins);
+      record.mean = ivory::evaluate(predictions, parts_.data.test, bins);
       if (parts_.data.validation.size() > 0) {
         record.validation =
-            evaluation_of(predictor_.predict(mean, parts_.data.validation), parts_.data.validation, bins).metrics;
+            ivory::evaluate(predictor_.predict(mean, parts_.data.validation), parts_.data.validation, bins).metrics;
       }
       evaluate_posterior(record, bins);
     }
@@ -290,9 +291,9 @@ class Run {
       record.bayes_error = average.error;
       record.bayes_curve = std::move(average.curve);
       if (const Dataset& validation = parts_.data.validation; validation.size() > 0) {
-        record.validation_bayes = evaluation_of(predictor_.average_predictions(mean, precision, validation, samples,
-                                                                               scenario_.seed, state_.round),
-                                                validation, bins)
+        record.validation_bayes = ivory::evaluate(predictor_.average_predictions(mean, precision, validation, samples,
+                                                                                 scenario_.seed, state_.round),
+                                                  validation, bins)
                                       .metrics;
       }
     }
@@ -323,7 +324,7 @@ class Run {
     for (std::uint32_t k = 0; k < clients; ++k) {
       const float* const own = personal_mean(k);
       const auto evaluation_on = [&](const Dataset& data) {
-        return evaluation_of(predictor_.predict(own, data), data, bins);
+        return ivory::evaluate(predictor_.predict(own, data), data, bins);
       };
       if (record.evaluated) {
         sum_into(test, evaluation_on(parts_.data.test));
@@ -345,11 +346,6 @@ class Run {
     throw std::logic_error("no algorithm with full covariances is personal");
   }
 
-  static Evaluation evaluation_of(const Predictions& predictions, const Dataset& data, std::size_t bins) {
-    return evaluate_probabilities(predictions.probability.data(), data.labels.data(), data.size(),
-                                  static_cast<std::size_t>(data.classes), bins, predictions.log_likelihood.data());
-  }
-
   const Examples& client_examples() const {
     const std::string& choice = scenario_.evaluation.text("clients");
     const bool has_holdout = !parts_.partition.holdout.empty();
@@ -360,6 +356,7 @@ class Run {
   static void combine(Evaluation& into, const Evaluation& from, const Combine& f) {
     const auto metrics = [&](Metrics& a, const Metrics& b) {
       f(a.accuracy, b.accuracy), f(a.nll, b.nll), f(a.ece, b.ece), f(a.brier, b.brier), f(a.entropy, b.entropy);
+      f(a.rmse, b.rmse);
     };
     const auto column = [&](std::vector<double>& a, const std::vector<double>& b) {
       for (std::size_t i = 0; i < a.size(); ++i) f(a[i], b[i]);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "src/hdf5_file.hpp"
 #include "src/log_reader.hpp"
@@ -72,11 +73,15 @@ std::string state_text(const LogReader& log) {
   return fmt::format("{} of {} finished; the run goes on or was interrupted", header.rounds_complete, header.rounds);
 }
 
-/// Evaluated rounds: all, or some spread evenly with the first and the last.
-std::vector<std::size_t> shown_rounds(const std::vector<double>& accuracy) {
+bool has_values(const std::vector<double>& column) {
+  return std::any_of(column.begin(), column.end(), [](double value) { return !std::isnan(value); });
+}
+
+/// Evaluated rounds, those with a value: all, or some spread evenly with the first and the last.
+std::vector<std::size_t> shown_rounds(const std::vector<double>& column) {
   std::vector<std::size_t> evaluated, shown;
-  for (std::size_t r = 0; r < accuracy.size(); ++r) {
-    if (!std::isnan(accuracy[r])) evaluated.push_back(r);
+  for (std::size_t r = 0; r < column.size(); ++r) {
+    if (!std::isnan(column[r])) evaluated.push_back(r);
   }
   if (evaluated.size() <= most_rows) return evaluated;
   for (std::size_t i = 0; i < most_rows; ++i) {
@@ -85,18 +90,25 @@ std::vector<std::size_t> shown_rounds(const std::vector<double>& accuracy) {
   return shown;
 }
 
-constexpr struct {
+struct MetricText {
   const char *name, *heading;
   double factor;
   int decimals;
-} shown_metrics[] = {
+};
+constexpr MetricText of_classification[] = {
     {"accuracy", "accuracy [%]", 100, 2}, {"nll", "NLL", 1, 4}, {"ece", "ECE [%]", 100, 2}, {"brier", "Brier", 1, 4}};
+constexpr MetricText of_regression[] = {{"rmse", "RMSE", 1, 4}, {"nll", "NLL", 1, 4}};
+
+std::span<const MetricText> metrics_of(const LogReader& log) {
+  const bool regression = log.has_column("rmse") && has_values(log.column("rmse"));
+  return regression ? std::span<const MetricText>(of_regression) : std::span<const MetricText>(of_classification);
+}
 
 std::string rounds_table(const LogReader& log) {
-  const std::vector<std::size_t> rows = shown_rounds(log.column("accuracy"));
+  const std::span<const MetricText> shown_metrics = metrics_of(log);
+  const std::vector<std::size_t> rows = shown_rounds(log.column(shown_metrics[0].name));
   if (rows.empty()) return "";
-  const std::vector<double> average = log.column("accuracy_bayes");
-  const bool averages = std::any_of(average.begin(), average.end(), [](double value) { return !std::isnan(value); });
+  const bool averages = has_values(log.column(fmt::format("{}_bayes", shown_metrics[0].name)));
   std::vector<std::vector<std::string>> cells(rows.size() + 1);
   const auto add = [&](const std::string& heading, const std::vector<double>& values, double factor, int decimals) {
     cells[0].push_back(heading);
@@ -112,8 +124,8 @@ std::string rounds_table(const LogReader& log) {
   add("train loss", log.column("train_loss"), 1, 4);
   add("seconds", log.column("seconds"), 1, 2);
   TextTable table(0);
-  std::vector<TextTable::Span> heading = {{"", 1}, {"mean model", 4}};
-  if (averages) heading.push_back({"posterior average", 4});
+  std::vector<TextTable::Span> heading = {{"", 1}, {"mean model", shown_metrics.size()}};
+  if (averages) heading.push_back({"posterior average", shown_metrics.size()});
   table.heading(std::move(heading));
   for (const auto& row : cells) table.row(row);
   return '\n' + table.text();
@@ -131,7 +143,7 @@ std::string curve_table(const LogReader& log) {
   std::vector<std::vector<std::string>> cells(shown.size() + 1);
   cells[0].emplace_back("samples");
   for (std::size_t i = 0; i < shown.size(); ++i) cells[i + 1].push_back(std::to_string(shown[i]));
-  for (const auto& column : shown_metrics) {
+  for (const auto& column : metrics_of(log)) {
     const std::vector<double> values = file.read<double>(std::string("/curve/") + column.name).values;
     if (std::isnan(values.at(samples - 1))) return "";
     cells[0].emplace_back(column.heading);
@@ -178,9 +190,9 @@ std::string inspect_log(const std::string& path) {
        fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));
   text += rounds_table(log) + curve_table(log);
   text += fmt::format(
-      "\nThe attribute \"scenario\" holds the whole scenario; /rounds/accuracy and all others are arrays, in Python:\n"
-      "  h5py.File(\"{}\")[\"rounds/accuracy\"][:{}]\n",
-      path, header.rounds_complete);
+      "\nThe attribute \"scenario\" holds the whole scenario; /rounds/{0} and all others are arrays, in Python:\n"
+      "  h5py.File(\"{1}\")[\"rounds/{0}\"][:{2}]\n",
+      metrics_of(log)[0].name, path, header.rounds_complete);
   return text;
 }
 

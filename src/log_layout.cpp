@@ -82,10 +82,15 @@ class Group {
   std::map<std::string, std::size_t> lengths_;
 };
 
+/// Whether a run has this metric at all.
+bool has(const LogPlan& plan, const MetricColumn& column) {
+  return plan.train->outputs > 0 ? column.regression : column.classification;
+}
+
 std::vector<double> as_reals(const std::vector<int>& values) { return {values.begin(), values.end()}; }
 
 void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
-  const bool bayes = plan.has_posterior;
+  const bool bayes = plan.has_posterior, classification = plan.train->outputs == 0;
   group.count_scale("round", "round, 1 is the first", shape.rounds, 1);
   group.count_scale("true_class", "class of the label", shape.classes);
   group.count_scale("predicted_class", "most probable class", shape.classes);
@@ -104,26 +109,30 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
   for (const auto& [suffix, model, kept] : predictions) {
     for (const MetricColumn& column : metric_columns) {
       group.data(std::string(column.name) + suffix, Hdf5Type::float64, {"round"}, column.units,
-                 fmt::format("{} on the test set, {}", column.meaning, model), missing, kept);
+                 fmt::format("{} on the test set, {}", column.meaning, model), missing, kept && has(plan, column));
     }
     group.data(std::string("confusion") + suffix, Hdf5Type::float32, {"round", "true_class", "predicted_class"},
-               "examples", fmt::format("test examples by true and predicted class, {}", model), missing, kept);
+               "examples", fmt::format("test examples by true and predicted class, {}", model), missing,
+               kept && classification);
     group.data(std::string("ece_bins") + suffix, Hdf5Type::float64, {"round", "bin", "bin_sum"}, "examples",
-               fmt::format("sums over the test examples of each confidence bin, {}", model), missing, kept);
+               fmt::format("sums over the test examples of each confidence bin, {}", model), missing,
+               kept && classification);
     for (const MetricColumn& column : metric_columns) {
+      if (!column.classification) continue;
       group.data(fmt::format("class_{}{}", column.name, suffix), Hdf5Type::float64, {"round", "true_class"},
                  column.units, fmt::format("{} on the test examples of one class, {}", column.meaning, model), missing,
-                 kept);
+                 kept && classification);
     }
   }
   for (const MetricColumn& column : metric_columns) {
     group.data(fmt::format("{}_bayes_se", column.name), Hdf5Type::float64, {"round"}, column.units,
-               fmt::format("Monte-Carlo standard error of {}_bayes", column.name), missing, bayes);
+               fmt::format("Monte-Carlo standard error of {}_bayes", column.name), missing, bayes && has(plan, column));
   }
   for (const auto& [suffix, model, kept] : predictions) {
     for (const MetricColumn& column : metric_columns) {
       group.data(fmt::format("validation_{}{}", column.name, suffix), Hdf5Type::float64, {"round"}, column.units,
-                 fmt::format("{} on the validation set, {}", column.meaning, model), missing, kept);
+                 fmt::format("{} on the validation set, {}", column.meaning, model), missing,
+                 kept && has(plan, column));
     }
   }
   const struct {
@@ -157,7 +166,7 @@ void add_curve(Group& group, const LogPlan& plan, const LogShape& shape) {
   for (const MetricColumn& column : metric_columns) {
     group.data(column.name, Hdf5Type::float64, {"samples"}, column.units,
                fmt::format("{} on the test set after the last round, average over so many samples", column.meaning),
-               missing, plan.has_posterior);
+               missing, plan.has_posterior && has(plan, column));
   }
 }
 
@@ -196,7 +205,7 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
       group.data(std::string(column.name) + suffix, Hdf5Type::float32, {"evaluation_round", "client"}, column.units,
                  fmt::format("{} of the {} on the client's own examples (evaluation.clients = \"{}\")", column.meaning,
                              model, on),
-                 missing, kept);
+                 missing, kept && has(plan, column));
     }
   }
   if (shape.site_rounds.empty()) return;

@@ -38,19 +38,21 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
 /// Attributes of the file itself and of /partition.
 void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& shape);
 
-/// The five metrics and their columns.
+/// The metrics and their columns.
 struct MetricColumn {
   const char* name;
   double Metrics::*value;
   const char* units;
   const char* meaning;
+  bool classification = true, regression = false;  // which has it
 };
 inline constexpr MetricColumn metric_columns[] = {
     {"accuracy", &Metrics::accuracy, "1", "accuracy"},
-    {"nll", &Metrics::nll, "nat", "negative log-likelihood per example"},
+    {"nll", &Metrics::nll, "nat", "negative log-likelihood per example", true, true},
     {"ece", &Metrics::ece, "1", "expected calibration error"},
     {"brier", &Metrics::brier, "1", "Brier score (0 to 2)"},
     {"entropy", &Metrics::entropy, "nat", "predictive entropy per example"},
+    {"rmse", &Metrics::rmse, "unit of the targets", "root of the mean squared error", false, true},
 };
 
 }  // namespace ivory

@@ -50,7 +50,9 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
   const auto kept_matrices = static_cast<std::size_t>(
       question.everyone_takes_part ? traits.matrices_per_client : traits.matrices_per_client_partial);
   const std::size_t precision = !traits.needs_posterior ? 0 : (traits.full_covariance ? matrix : vector);
-  const std::size_t features = question.network->inputs();
+  // Of one example: inputs, label, target values.
+  const std::size_t example =
+      (question.network->inputs() + question.network->target_values()) * sizeof(float) + sizeof(std::int32_t);
   MemoryPlan plan;
   plan.per_client = Trainer<Real>::bytes_per_client(*question.network, *question.optimizer, question.plan) + precision;
   // The start beside what the server keeps; sums are in double.
@@ -62,14 +64,13 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
   const std::size_t step_tables = (16 + 3 * question.network->layers().size()) * 96 + 512;
   plan.tables =
       (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_drawn)) + 8) * step_tables;
-  plan.evaluation = question.all_examples * (features * sizeof(float) + sizeof(std::int32_t)) +
-                    question.network->bytes_at_work(chunk_rows) +
+  plan.evaluation = question.all_examples * example + question.network->bytes_at_work(chunk_rows) +
                     question.all_examples * (question.network->predicted() * sizeof(float) + sizeof(double));
   plan.lane = std::size_t{1} << 20;
   plan.waiting =
       2 * ((1 + (traits.needs_start_gradient ? 1 : 0) + (traits.needs_curvature != Curvature::none ? 1 : 0)) * vector +
            precision);
-  plan.data = question.examples * (features * sizeof(float) + sizeof(std::int32_t));
+  plan.data = question.examples * example;
   return plan;
 }
 template MemoryPlan plan_memory(const MemoryQuestion<float>&);

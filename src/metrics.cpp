@@ -16,7 +16,29 @@ struct Totals {
   }
   Metrics metrics(double ece) const {
     if (n == 0) return {};
-    return {.accuracy = correct / n, .nll = nll / n, .ece = ece, .brier = brier / n, .entropy = entropy / n};
+    Metrics out;
+    out.accuracy = correct / n, out.nll = nll / n, out.ece = ece, out.brier = brier / n, out.entropy = entropy / n;
+    return out;
+  }
+};
+
+// Of regression.
+struct Errors {
+  double n = 0, nll = 0, squares = 0;
+
+  template <class Real>
+  void add(const Real* mean, const float* targets, std::size_t outputs, double log_likelihood) {
+    n += 1;
+    nll -= log_likelihood;
+    for (std::size_t j = 0; j < outputs; ++j) {
+      const double error = static_cast<double>(mean[j]) - static_cast<double>(targets[j]);
+      squares += error * error / static_cast<double>(outputs);
+    }
+  }
+  Metrics metrics() const {
+    Metrics out;
+    if (n > 0) out.nll = nll / n, out.rmse = std::sqrt(squares / n);
+    return out;
   }
 };
 
@@ -113,14 +135,42 @@ Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* l
   return result;
 }
 
+template <class Real>
+Metrics evaluate_means(const Real* mean, const float* targets, std::size_t n, std::size_t outputs,
+                       const double* log_likelihood) {
+  Errors all;
+  for (std::size_t i = 0; i < n; ++i) all.add(mean + i * outputs, targets + i * outputs, outputs, log_likelihood[i]);
+  return all.metrics();
+}
+
+Evaluation evaluate(const Predictions& predictions, const Dataset& data, std::size_t bins) {
+  const double* const log_likelihood = predictions.log_likelihood.data();
+  if (data.outputs == 0) {
+    return evaluate_probabilities(predictions.values.data(), data.labels.data(), data.size(),
+                                  static_cast<std::size_t>(data.classes), bins, log_likelihood);
+  }
+  Evaluation evaluation;
+  evaluation.metrics =
+      evaluate_means(predictions.values.data(), data.targets.data(), data.size(), data.outputs, log_likelihood);
+  return evaluation;
+}
+
 Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std::span<const std::uint32_t> rows,
                         std::size_t bins) {
+  if (data.outputs > 0) {
+    Errors own;
+    for (const std::uint32_t i : rows) {
+      const std::size_t at = i * data.outputs;
+      own.add(predictions.values.data() + at, data.targets.data() + at, data.outputs, predictions.log_likelihood[i]);
+    }
+    return own.metrics();
+  }
   const auto classes = static_cast<std::size_t>(data.classes);
   Totals all;
   CalibrationBins reliability = empty_bins(bins);
   for (const std::uint32_t i : rows) {
-    const Row row = score(predictions.probability.data() + i * classes, classes,
-                          static_cast<std::size_t>(data.labels[i]), predictions.log_likelihood.data() + i);
+    const Row row = score(predictions.values.data() + i * classes, classes, static_cast<std::size_t>(data.labels[i]),
+                          predictions.log_likelihood.data() + i);
     all.add(row.totals);
     put(reliability, row);
   }
@@ -133,5 +183,8 @@ template Evaluation evaluate_probabilities(const float*, const std::int32_t*, st
                                            const double*);
 template Evaluation evaluate_probabilities(const double*, const std::int32_t*, std::size_t, std::size_t, std::size_t,
                                            const double*);
+
+template Metrics evaluate_means(const float*, const float*, std::size_t, std::size_t, const double*);
+template Metrics evaluate_means(const double*, const float*, std::size_t, std::size_t, const double*);
 
 }  // namespace ivory

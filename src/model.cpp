@@ -7,6 +7,7 @@
 #include "src/data_common.hpp"
 #include "src/data_files.hpp"
 #include "src/hdf5_file.hpp"
+#include "src/loss_options.hpp"
 #include "src/model_layers.hpp"
 #include "src/models.hpp"
 
@@ -39,7 +40,8 @@ std::vector<LayerChoice> layers_of(const Options& model) {
 
 template <class Real>
 Network<Real> make_network(const Scenario& scenario, const Dataset& data) {
-  return build_network<Real>(layers_of(scenario.model), data.example_shape(), static_cast<std::size_t>(data.classes));
+  const Loss loss = loss_for(scenario.model, data);
+  return build_network<Real>(layers_of(scenario.model), data.example_shape(), outputs_for(loss, data), loss);
 }
 template Network<float> make_network(const Scenario&, const Dataset&);
 template Network<double> make_network(const Scenario&, const Dataset&);

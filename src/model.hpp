@@ -11,7 +11,7 @@ namespace ivory {
 /// The layers that [model] asks for, from its resolved options.
 std::vector<LayerChoice> layers_of(const Options& model);
 
-/// The network of a scenario for these data. Throws InputError where the layers do not fit.
+/// The network of a scenario for these data. Throws InputError where the layers or the loss do not fit.
 template <class Real>
 Network<Real> make_network(const Scenario& scenario, const Dataset& data);
 

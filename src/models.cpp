@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ivory/registry.hpp"
+#include "src/loss_options.hpp"
 
 namespace ivory {
 namespace {
@@ -185,11 +186,15 @@ const Model* find_model(std::string_view name) {
 }
 
 const std::vector<OptionSpec>& common_model_options() {
-  static const std::vector<OptionSpec> options = {
-      {.name = "init",
-       .default_value = std::string(),
-       .help = "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; empty: "
-               "PyTorch's default initialisation from the seed"}};
+  static const std::vector<OptionSpec> options = [] {
+    std::vector<OptionSpec> all = loss_options();
+    all.push_back(
+        {.name = "init",
+         .default_value = std::string(),
+         .help = "HDF5 file with the start weights, data sets \"0.weight\", \"0.bias\" ... in PyTorch's layout; empty: "
+                 "PyTorch's default initialisation from the seed"});
+    return all;
+  }();
   return options;
 }
 

@@ -25,7 +25,7 @@ void put(std::FILE* stream, const std::string& text) {
 }
 
 std::string show_percent(double share) { return std::isnan(share) ? "-" : fmt::format("{:.2f} %", 100 * share); }
-std::string show_nll(double nll) { return std::isnan(nll) ? "-" : fmt::format("{:.4f}", nll); }
+std::string show_number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.4f}", value); }
 
 /// The first text that leaves the last column free, where some terminals would wrap; else the last text.
 std::string widest_fitting(const std::vector<std::string>& texts) {
@@ -98,7 +98,7 @@ void Progress::start(const ProgressTitle& title) {
   title_ = title;
   began_ = std::chrono::steady_clock::now();
   rounds_done_ = 0;
-  accuracy_ = nll_ = accuracy_bayes_ = nll_bayes_ = no_value;
+  mean_ = bayes_ = {};
   refused_ = clamped_ = 0;
   if (style_ == ProgressStyle::live && !view_.brief) {
     redraw(fmt::format("{}  round 0/{}  preparing", label(title_), title_.rounds));
@@ -115,11 +115,10 @@ void Progress::round(const RoundRecord& record) {
   ++rounds_done_;
   refused_ += record.refused;
   clamped_ += record.clamped;
+  regression_ = record.regression;
   if (record.evaluated) {
-    const Metrics& mean = view_.validation ? record.validation : record.mean.metrics;
-    const Metrics& bayes = view_.validation ? record.validation_bayes : record.bayes.metrics;
-    accuracy_ = mean.accuracy, nll_ = mean.nll;
-    accuracy_bayes_ = bayes.accuracy, nll_bayes_ = bayes.nll;
+    mean_ = view_.validation ? record.validation : record.mean.metrics;
+    bayes_ = view_.validation ? record.validation_bayes : record.bayes.metrics;
   }
   if (style_ == ProgressStyle::json) {
     put(stdout, round_as_json(title_, record.round, columns_of(record), record.state_hash) + "\n");
@@ -134,24 +133,28 @@ void Progress::round(const RoundRecord& record) {
   const std::string name = label(title_);
   if (style_ == ProgressStyle::lines) {
     // Here a round without evaluation says "-"; the live line keeps the last numbers.
-    const std::string quality = record.evaluated ? quality_text() : "accuracy -  NLL -";
+    const std::string quality = record.evaluated ? quality_text(mean_, bayes_) : quality_text({}, {});
     put(stdout, fmt::format("{}  round {}  {}{}{}\n", name, counter, quality, time, left));
     return;
   }
-  const std::string accuracy = show_percent(accuracy_), nll = show_nll(nll_);
+  const std::string quality = main_metric(mean_), nll = show_number(mean_.nll);
   redraw(widest_fitting({
-      fmt::format("{}  round {}  {}{}{}", name, counter, quality_text(), time, left),
-      fmt::format("{}  round {}  accuracy {}  NLL {}{}{}", name, counter, accuracy, nll, time, left),
-      fmt::format("{}  {}  {}  NLL {}{}{}", name, counter, accuracy, nll, time, left),
-      fmt::format("{}  {}  {}{}", name, counter, accuracy, left),
+      fmt::format("{}  round {}  {}{}{}", name, counter, quality_text(mean_, bayes_), time, left),
+      fmt::format("{}  round {}  {}{}{}", name, counter, quality_text(mean_, {}), time, left),
+      fmt::format("{}  {}  {}  NLL {}{}{}", name, counter, quality, nll, time, left),
+      fmt::format("{}  {}  {}{}", name, counter, quality, left),
   }));
 }
 
-std::string Progress::quality_text() const {
-  std::string text = fmt::format("{}accuracy {}  NLL {}", view_.validation ? "validation " : "",
-                                 show_percent(accuracy_), show_nll(nll_));
-  if (!std::isnan(nll_bayes_)) {
-    text += fmt::format("  posterior average {} {}", show_percent(accuracy_bayes_), show_nll(nll_bayes_));
+std::string Progress::main_metric(const Metrics& metrics) const {
+  return regression_ ? show_number(metrics.rmse) : show_percent(metrics.accuracy);
+}
+
+std::string Progress::quality_text(const Metrics& mean, const Metrics& bayes) const {
+  std::string text = fmt::format("{}{} {}  NLL {}", view_.validation ? "validation " : "",
+                                 regression_ ? "RMSE" : "accuracy", main_metric(mean), show_number(mean.nll));
+  if (!std::isnan(bayes.nll)) {
+    text += fmt::format("  posterior average {} {}", main_metric(bayes), show_number(bayes.nll));
   }
   return text;
 }
@@ -161,14 +164,13 @@ void Progress::finish() {
   const std::string rounds = show_count(rounds_done_, "round"), time = show_duration(spent.count());
   const bool shown = style_ == ProgressStyle::live || style_ == ProgressStyle::lines;
   if (view_.brief && shown) {
-    note(fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(), time));
+    note(fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(mean_, bayes_), time));
   } else if (style_ == ProgressStyle::live) {
     redraw(widest_fitting({
-        fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(), time),
-        fmt::format("{}  {}  accuracy {}  NLL {}  {}", label(title_), rounds, show_percent(accuracy_), show_nll(nll_),
-                    time),
-        fmt::format("{}  {}  NLL {}  {}", label(title_), show_percent(accuracy_), show_nll(nll_), time),
-        fmt::format("{}  {}  {}", label(title_), show_percent(accuracy_), time),
+        fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(mean_, bayes_), time),
+        fmt::format("{}  {}  {}  {}", label(title_), rounds, quality_text(mean_, {}), time),
+        fmt::format("{}  {}  NLL {}  {}", label(title_), main_metric(mean_), show_number(mean_.nll), time),
+        fmt::format("{}  {}  {}", label(title_), main_metric(mean_), time),
     }));
     close_line();
   }
@@ -215,6 +217,7 @@ RoundColumns columns_of(const RoundRecord& record) {
     columns.emplace_back(before + "ece" + after, metrics.ece);
     columns.emplace_back(before + "brier" + after, metrics.brier);
     columns.emplace_back(before + "entropy" + after, metrics.entropy);
+    columns.emplace_back(before + "rmse" + after, metrics.rmse);
   };
   add("", record.mean.metrics, "");
   add("", record.bayes.metrics, "_bayes");

@@ -53,7 +53,8 @@ class Progress {
   void note(const std::string& text);
 
  private:
-  std::string quality_text() const;
+  std::string quality_text(const Metrics& mean, const Metrics& bayes) const;
+  std::string main_metric(const Metrics& metrics) const;
   void redraw(const std::string& text);
   void close_line();
   double eta() const;  // seconds
@@ -63,7 +64,8 @@ class Progress {
   ProgressTitle title_;
   std::chrono::steady_clock::time_point began_;
   int rounds_done_ = 0;
-  double accuracy_ = no_value, nll_ = no_value, accuracy_bayes_ = no_value, nll_bayes_ = no_value;  // last evaluated
+  Metrics mean_, bayes_;  // last evaluated
+  bool regression_ = false;
   double refused_ = 0, clamped_ = 0;
   std::size_t drawn_ = 0;  // columns that the live line covers now
 };

@@ -9,6 +9,7 @@
 #include "ivory/error.hpp"
 #include "ivory/registry.hpp"
 #include "src/hdf5_file.hpp"
+#include "src/loss_options.hpp"
 #include "src/option_messages.hpp"
 #include "src/scenario_schema.hpp"
 
@@ -187,6 +188,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_schedule(scenario.clients, problems);
   check_cohort(scenario.clients, scenario.partition, problems);
   check_model(scenario.model, problems);
+  check_loss(scenario.model, problems);
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);

@@ -8,9 +8,11 @@ namespace ivory {
 
 inline constexpr double no_value = std::numeric_limits<double>::quiet_NaN();
 
-/// Quality of predicted probabilities against labels (methods.md section 12). Natural logarithms; Brier in 0..2.
+/// Quality of predictions (methods.md section 12). Natural logarithms; Brier in 0..2. Classification has no rmse, regression has
+/// nll and rmse alone.
 struct Metrics {
   double accuracy = no_value, nll = no_value, ece = no_value, brier = no_value, entropy = no_value;
+  double rmse = no_value;  // root of the mean squared error over examples and targets
 };
 
 /// One row per class or per client.
@@ -24,7 +26,7 @@ struct CalibrationBins {
   std::vector<double> count, confidence, correct;
 };
 
-/// Everything computed from one set of predictions.
+/// Everything computed from one set of predictions; tables, confusion and bins are empty for regression.
 struct Evaluation {
   Metrics metrics;
   MetricsTable classes;           // by true class
@@ -56,9 +58,10 @@ struct ClientRecord {
 struct RoundRecord {
   int round = 0;           // 1-based: the first finished round is 1
   bool evaluated = false;  // the metrics below are NaN when not
-  Evaluation mean;         // at the server's mean
-  Evaluation bayes;        // posterior average; empty vectors and NaN without a posterior
-  Metrics bayes_error;     // Monte-Carlo standard errors of `bayes.metrics`
+  bool regression = false;
+  Evaluation mean;      // at the server's mean
+  Evaluation bayes;     // posterior average; empty vectors and NaN without a posterior
+  Metrics bayes_error;  // Monte-Carlo standard errors of `bayes.metrics`
   std::vector<Metrics>
       bayes_curve;           // [samples], the average over the first t = 1, 2, ... samples; empty when not wanted
   Metrics validation;        // mean model on the validation split

@@ -18,7 +18,8 @@ except ImportError as error:
     print(f'skipped: {error}')
     sys.exit(77)
 
-METRICS = ('accuracy', 'nll', 'ece', 'brier', 'entropy')
+CLASS_METRICS = ('accuracy', 'nll', 'ece', 'brier', 'entropy')
+METRICS = (*CLASS_METRICS, 'rmse')
 SITES = ('mean', 'precision', 'site_mean', 'site_precision')
 TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 'optimizer', 'device', 'data_checksum',
          'data_description', 'start_hash', 'partition_hash')
@@ -31,6 +32,7 @@ def expected_datasets(with_sites, with_noise, with_curve):
     for suffix in ('', '_bayes'):
         for metric in METRICS:
             rounds[metric + suffix] = (per_round, 'f')
+        for metric in CLASS_METRICS:
             rounds[f'class_{metric}{suffix}'] = (('round', 'true_class'), 'f')
         rounds['confusion' + suffix] = (('round', 'true_class', 'predicted_class'), 'f')
         rounds['ece_bins' + suffix] = (('round', 'bin', 'bin_sum'), 'f')

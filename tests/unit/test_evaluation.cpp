@@ -228,13 +228,13 @@ BOOST_AUTO_TEST_CASE(predictions_are_the_networks_softmax_for_any_number_of_thre
   const Regression r;
   const Predictions one = Predictor(r.network, 1).predict(r.mean.data(), r.data);
   const Vector exact = r.softmax(Vector(r.mean.begin(), r.mean.begin() + 16));
-  BOOST_TEST(largest_difference(one.probability, exact) < 1e-6);  // float
+  BOOST_TEST(largest_difference(one.values, exact) < 1e-6);  // float
   for (std::size_t i = 0; i < r.data.size(); ++i)
     BOOST_TEST(std::fabs(one.log_likelihood[i] - std::log(exact[i * 4 + static_cast<std::size_t>(r.data.labels[i])])) <
                2e-6);
   for (const int threads : {2, 3}) {
     const Predictions more = Predictor(r.network, threads).predict(r.mean.data(), r.data);
-    BOOST_TEST(more.probability == one.probability, boost::test_tools::per_element());
+    BOOST_TEST(more.values == one.values, boost::test_tools::per_element());
     BOOST_TEST(more.log_likelihood == one.log_likelihood, boost::test_tools::per_element());
   }
   // The metrics of some rows are those of a data set of these rows.
@@ -243,7 +243,7 @@ BOOST_AUTO_TEST_CASE(predictions_are_the_networks_softmax_for_any_number_of_thre
   std::vector<std::int32_t> labels;
   Vector log_likelihood;
   for (const std::uint32_t i : rows) {
-    probability.insert(probability.end(), one.probability.begin() + 4 * i, one.probability.begin() + 4 * i + 4);
+    probability.insert(probability.end(), one.values.begin() + 4 * i, one.values.begin() + 4 * i + 4);
     labels.push_back(r.data.labels[i]);
     log_likelihood.push_back(one.log_likelihood[i]);
   }
@@ -317,8 +317,8 @@ BOOST_AUTO_TEST_CASE(a_sharp_posterior_is_the_mean_model) {
   const Predictor predictor(r.network, 2);
   const std::vector<float> sharp(r.mean.size(), 1e14F);
   const Predictions at_mean = predictor.predict(r.mean.data(), r.data);
-  const Metrics expected = evaluate_probabilities(at_mean.probability.data(), r.data.labels.data(), r.data.size(), 4,
-                                                  bins, at_mean.log_likelihood.data())
+  const Metrics expected = evaluate_probabilities(at_mean.values.data(), r.data.labels.data(), r.data.size(), 4, bins,
+                                                  at_mean.log_likelihood.data())
                                .metrics;
   const PosteriorAverage average = predictor.posterior_average(r.mean.data(), sharp.data(), r.data, 4, bins, 1, 0);
   check_equal(average.evaluation.metrics, expected, 1e-5);  // noise of 1e-7 in the weights, float probabilities
