@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "src/compare_detection.hpp"
 #include "src/compare_differences.hpp"
 #include "src/compare_table.hpp"
 
@@ -72,6 +73,13 @@ std::string comparison_csv(std::span<const LogSummary> logs, const std::string& 
         };
         difference("final", &MetricSummary::final);
         difference("last_3", &MetricSummary::last);
+      }
+      for (const DetectionScore& score : detection_scores) {
+        for (const DetectionColumn& column : detection_columns) {
+          if (!has_detection(arms)) continue;
+          line(name, (score.prefix + std::string(column.name)).c_str(), "final", "1",
+               [&](const LogSummary& log) { return (log.*model).ood.*score.score.*column.value; });
+        }
       }
       const auto of_model = [&](const char* metric, const char* summary, const char* unit,
                                 double QualitySummary::*value) {

@@ -85,6 +85,7 @@ QualitySummary quality_of(const LogReader& log, const std::string& suffix, const
   const std::vector<std::size_t> evaluated = evaluated_rounds(accuracy);
   quality.worst_clients = worst_clients(log, suffix, &Metrics::accuracy, true);
   quality.worst_clients_rmse = worst_clients(log, suffix, &Metrics::rmse, false);
+  if (!evaluated.empty()) quality.ood = log.detection(evaluated.back(), suffix);
   const auto reached =
       std::find_if(evaluated.begin(), evaluated.end(), [&](std::size_t round) { return accuracy[round] >= target; });
   if (reached != evaluated.end()) {

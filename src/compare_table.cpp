@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 
+#include "src/compare_detection.hpp"
 #include "src/compare_differences.hpp"
 #include "src/compare_groups.hpp"
 #include "src/text_table.hpp"
@@ -156,6 +157,7 @@ std::string comparison_table(std::span<const LogSummary> logs, const std::string
       common_name(logs), several ? "mean ±standard deviation over seeds" : "one seed",
       shown.classification ? "is least accurate" : "has the largest RMSE");
   text += quality_block(arms, shown) + '\n' + course_block(arms, logs, shown);
+  if (has_detection(arms)) text += '\n' + detection_block(arms);
   // One seed has no deviation, and its difference is seen above.
   if (several && arms.size() > 1) text += '\n' + difference_block(arms, reference);
   std::string notes = failure_notes(arms);

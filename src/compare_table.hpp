@@ -20,6 +20,7 @@ struct MetricSummary {
 /// One set of predictions: of the mean model or of the posterior average.
 struct QualitySummary {
   MetricSummary accuracy, nll, ece, brier, rmse;
+  OodDetection ood;                      // last evaluated round; NaN without out-of-distribution data
   double rounds_to_target = no_value;    // first evaluated round with at least the target accuracy; NaN: never
   double bytes_to_target = no_value;     // sent until then, both directions
   double worst_clients = no_value;       // mean accuracy of the tenth of the clients (at least one) where it is lowest

@@ -63,6 +63,12 @@ Dataset load_ood(const Scenario& scenario, const Dataset& train, std::string& de
     return fmt::format("[evaluation.ood]{}{}", message.starts_with(' ') ? "" : " ", message);
   };
   try {
+    if (train.outputs > 0) {
+      throw InputError(fmt::format(
+          "[data] out-of-distribution inputs are told by the probabilities of classes, so the data must have "
+          "classes, got regression targets{}; drop the table",
+          written_at(other.data, "kind")));
+    }
     DataSplit data = read_kind(other);
     check_sizes(data);
     limit(data.test, other.data.integer("limit_test"));
@@ -76,7 +82,6 @@ Dataset load_ood(const Scenario& scenario, const Dataset& train, std::string& de
     out.x = std::move(data.test.x);
     // Their own classes are not the network's: nothing may index its outputs with them.
     out.labels.assign(data.test.size(), 0);
-    if (out.outputs > 0) out.targets.assign(out.size() * out.outputs, 0.0F);
     make_scaling(other.data, train, scenario.data.real("divide_by")).apply(out, "scaled out-of-distribution set");
     description += fmt::format("; out of distribution: {} examples of {}", out.size(), data.description);
     return out;

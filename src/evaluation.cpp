@@ -227,6 +227,7 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
     return evaluate_average(average, data, bins, log_densities(groups, count));
   };
   PosteriorAverage result;
+  std::vector<double> exact(wishes.probability ? values : 0, 0.0);  // the groups' sums are rounded to float
   sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
          [&](int t, const Predictions& predictions) {
            const std::size_t g = static_cast<std::size_t>(t) % groups;
@@ -234,10 +235,12 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
            for (std::size_t r = 0; r < group_density[g].size(); ++r) {
              group_density[g][r].add(predictions.log_likelihood[r]);
            }
+           for (std::size_t i = 0; i < exact.size(); ++i) exact[i] += static_cast<double>(predictions.values[i]);
            group_size[g] += 1;
            if (wishes.curve) result.curve.push_back(evaluate_first(t + 1).metrics);
          });
   result.evaluation = evaluate_first(samples);
+  for (const double sum : exact) result.probability.push_back(static_cast<float>(sum / samples));
 
   std::vector<Metrics> without(groups);
 #pragma omp parallel for num_threads(threads_) schedule(dynamic)

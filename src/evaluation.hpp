@@ -49,13 +49,15 @@ Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std
 
 /// What a posterior average is asked for beside its metrics.
 struct AverageWishes {
-  bool curve = false;  // the metrics of every shorter average
+  bool curve = false;        // the metrics of every shorter average
+  bool probability = false;  // the averaged probabilities
 };
 
 struct PosteriorAverage {
   Evaluation evaluation;
   Metrics
       error;  // Monte-Carlo standard errors: jackknife over at most 8 groups of samples; NaN for fewer than 2 samples
+  std::vector<float> probability;  // [n x classes], those of average_predictions; empty unless wished for
   std::vector<Metrics>
       curve;  // [samples], of the average over the first t = 1, 2, ... samples; empty unless wished for
 };

@@ -16,6 +16,7 @@
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
 #include "src/model.hpp"
+#include "src/ood_metrics.hpp"
 #include "src/run_log.hpp"
 #include "src/run_parts.hpp"
 #include "src/state_hash.hpp"
@@ -56,7 +57,7 @@ class Run {
     start_hash_ = hash_weights(start);
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
-    for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation}) {
+    for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation, &parts_.data.ood}) {
       if (data->size() > 0) predictor_.keep(*data);
     }
     make_runner(settings);
@@ -74,6 +75,7 @@ class Run {
             .data_description = parts_.data.description,
             .classes = parts_.data.train.classes,
             .has_posterior = parts_.traits.gives_posterior,
+            .has_ood = has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = algorithm_has_sites()};
   }
@@ -251,8 +253,7 @@ class Run {
     }
     const float* const mean = evaluated_mean();
     if (record.evaluated) {
-      const Predictions predictions = predictor_.predict(mean, parts_.data.test);
-      record.mean = ivory::evaluate(predictions, parts_.data.test, bins);
+      record.mean = evaluate_test(mean, bins);
       if (parts_.data.validation.size() > 0) {
         record.validation =
             ivory::evaluate(predictor_.predict(mean, parts_.data.validation), parts_.data.validation, bins).metrics;
@@ -260,6 +261,22 @@ class Run {
       evaluate_posterior(record, bins);
     }
     if (clients_due) evaluate_clients(record, bins);
+  }
+
+  // Its scores are those of probabilities.
+  bool has_ood() const { return parts_.data.ood.size() > 0 && parts_.data.test.outputs == 0; }
+
+  OodDetection told_apart(const std::vector<float>& test, const Predictions& others) const {
+    return ood_detection<float>(test, others.values, static_cast<std::size_t>(parts_.data.test.classes));
+  }
+
+  Evaluation evaluate_test(const float* parameters, std::size_t bins) const {
+    const Predictions predictions = predictor_.predict(parameters, parts_.data.test);
+    Evaluation evaluation = ivory::evaluate(predictions, parts_.data.test, bins);
+    if (has_ood()) {
+      evaluation.ood = told_apart(predictions.values, predictor_.predict(parameters, parts_.data.ood));
+    }
+    return evaluation;
   }
 
   void evaluate_clients(RoundRecord& record, std::size_t bins) {
@@ -286,8 +303,13 @@ class Run {
       const bool last = record.round == scenario_.rounds;
       PosteriorAverage average =
           predictor_.posterior_average(mean, precision, parts_.data.test, samples, bins, scenario_.seed, state_.round,
-                                       {.curve = last && options.boolean("curve")});
+                                       {.curve = last && options.boolean("curve"), .probability = has_ood()});
       record.bayes = std::move(average.evaluation);
+      if (has_ood()) {
+        record.bayes.ood = told_apart(
+            average.probability,
+            predictor_.average_predictions(mean, precision, parts_.data.ood, samples, scenario_.seed, state_.round));
+      }
       record.bayes_error = average.error;
       record.bayes_curve = std::move(average.curve);
       if (const Dataset& validation = parts_.data.validation; validation.size() > 0) {
@@ -327,7 +349,7 @@ class Run {
         return ivory::evaluate(predictor_.predict(own, data), data, bins);
       };
       if (record.evaluated) {
-        sum_into(test, evaluation_on(parts_.data.test));
+        sum_into(test, evaluate_test(own, bins));
         if (parts_.data.validation.size() > 0) sum_into(validation, evaluation_on(parts_.data.validation));
       }
       if (clients_due) {
@@ -361,7 +383,12 @@ class Run {
     const auto column = [&](std::vector<double>& a, const std::vector<double>& b) {
       for (std::size_t i = 0; i < a.size(); ++i) f(a[i], b[i]);
     };
+    const auto detection = [&](Detection& a, const Detection& b) {
+      f(a.auroc, b.auroc), f(a.aupr_in, b.aupr_in), f(a.aupr_out, b.aupr_out), f(a.fpr95, b.fpr95), f(a.error, b.error);
+    };
     metrics(into.metrics, from.metrics);
+    detection(into.ood.confidence, from.ood.confidence);
+    detection(into.ood.entropy, from.ood.entropy);
     for (std::size_t c = 0; c < into.classes.rows.size(); ++c) metrics(into.classes.rows[c], from.classes.rows[c]);
     column(into.classes.examples, from.classes.examples);
     column(into.confusion, from.confusion);

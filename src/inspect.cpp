@@ -8,6 +8,7 @@
 #include <span>
 
 #include "src/hdf5_file.hpp"
+#include "src/log_layout.hpp"
 #include "src/log_reader.hpp"
 #include "src/text_table.hpp"
 
@@ -131,6 +132,31 @@ std::string rounds_table(const LogReader& log) {
   return '\n' + table.text();
 }
 
+/// Detection of out-of-distribution inputs in the last evaluated round; empty where there is none.
+std::string detection_table(const LogReader& log) {
+  const std::vector<std::size_t> rounds = shown_rounds(log.column("accuracy"));
+  if (rounds.empty()) return "";
+  TextTable table(2);
+  std::vector<std::string> headings = {"model", "score"};
+  for (const DetectionColumn& column : detection_columns) headings.emplace_back(column.heading);
+  table.row(headings);
+  bool any = false;
+  for (const auto& [suffix, model] : {std::pair{"", "mean model"}, {"_bayes", "posterior average"}}) {
+    const OodDetection detection = log.detection(rounds.back(), suffix);
+    for (const DetectionScore& score : detection_scores) {
+      if (std::isnan((detection.*score.score).auroc)) continue;
+      std::vector<std::string> cells = {model, score.meaning};
+      for (const DetectionColumn& column : detection_columns)
+        cells.push_back(show(100 * (detection.*score.score.*column.value), 2));
+      table.row(cells);
+      any = true;
+    }
+  }
+  if (!any) return "";
+  return fmt::format("\nout-of-distribution inputs told from the test set, round {}:\n", rounds.back() + 1) +
+         table.text();
+}
+
 /// The posterior average over its first 1, 2, 4, ... and all samples, after the last round; empty where there is none.
 std::string curve_table(const LogReader& log) {
   const Hdf5File& file = log.file();
@@ -188,7 +214,7 @@ std::string inspect_log(const std::string& path) {
   }
   line("written by",
        fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));
-  text += rounds_table(log) + curve_table(log);
+  text += rounds_table(log) + detection_table(log) + curve_table(log);
   text += fmt::format(
       "\nThe attribute \"scenario\" holds the whole scenario; /rounds/{0} and all others are arrays, in Python:\n"
       "  h5py.File(\"{1}\")[\"rounds/{0}\"][:{2}]\n",

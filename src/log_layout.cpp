@@ -135,6 +135,16 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
                  kept && has(plan, column));
     }
   }
+  for (const auto& [suffix, model, kept] : predictions) {
+    for (const DetectionScore& score : detection_scores) {
+      for (const DetectionColumn& column : detection_columns) {
+        group.data(fmt::format("{}{}{}", score.prefix, column.name, suffix), Hdf5Type::float64, {"round"}, "1",
+                   fmt::format("out-of-distribution inputs told from the test set by the {}, {}: {}", score.meaning,
+                               model, column.meaning),
+                   missing, kept && plan.has_ood);
+      }
+    }
+  }
   const struct {
     const char *name, *units, *long_name;
   } columns[] = {

@@ -55,4 +55,28 @@ inline constexpr MetricColumn metric_columns[] = {
     {"rmse", &Metrics::rmse, "unit of the targets", "root of the mean squared error", false, true},
 };
 
+/// Detection of out-of-distribution inputs: columns for each of two scores.
+struct DetectionScore {
+  const char* prefix;
+  Detection OodDetection::*score;
+  const char* meaning;
+};
+inline constexpr DetectionScore detection_scores[] = {
+    {"ood_", &OodDetection::confidence, "largest probability"},
+    {"ood_entropy_", &OodDetection::entropy, "negative entropy"},
+};
+struct DetectionColumn {
+  const char* name;
+  const char* heading;
+  double Detection::*value;
+  const char* meaning;
+};
+inline constexpr DetectionColumn detection_columns[] = {
+    {"auroc", "AUROC [%]", &Detection::auroc, "area under the ROC curve"},
+    {"aupr_in", "AUPR in [%]", &Detection::aupr_in, "average precision, test examples as positives"},
+    {"aupr_out", "AUPR out [%]", &Detection::aupr_out, "average precision, out-of-distribution inputs as positives"},
+    {"fpr95", "FPR at 95 % [%]", &Detection::fpr95, "false positive rate at a true positive rate of at least 0.95"},
+    {"detection_error", "detection error [%]", &Detection::error, "smallest mean of the two error rates"},
+};
+
 }  // namespace ivory

@@ -93,6 +93,17 @@ std::vector<double> LogReader::column(std::string_view name) const {
 
 bool LogReader::has_column(std::string_view name) const { return file_->has_dataset(fmt::format("/rounds/{}", name)); }
 
+OodDetection LogReader::detection(std::size_t row, std::string_view suffix) const {
+  OodDetection detection;
+  for (const DetectionScore& score : detection_scores) {
+    for (const DetectionColumn& column : detection_columns) {
+      const std::string name = fmt::format("{}{}{}", score.prefix, column.name, suffix);
+      if (has_column(name)) detection.*score.score.*column.value = this->column(name).at(row);
+    }
+  }
+  return detection;
+}
+
 std::vector<std::uint64_t> LogReader::state_hashes() const {
   return file_->read_rows<std::uint64_t>("/rounds/state_hash", 0, static_cast<std::size_t>(header_.rounds_complete))
       .values;

@@ -45,6 +45,8 @@ class LogReader {
   std::vector<double> column(std::string_view name) const;
   /// False for a column that the version which wrote the log did not have.
   bool has_column(std::string_view name) const;
+  /// Detection of out-of-distribution inputs after the finished round `row` + 1; NaN where there is none. `suffix` as below.
+  OodDetection detection(std::size_t row, std::string_view suffix = "") const;
   std::vector<std::uint64_t> state_hashes() const;
 
   /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond

@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
+
+#include "src/log_layout.hpp"
 
 namespace ivory {
 namespace {
@@ -224,6 +227,14 @@ RoundColumns columns_of(const RoundRecord& record) {
   add("", record.bayes_error, "_bayes_se");
   add("validation_", record.validation, "");
   add("validation_", record.validation_bayes, "_bayes");
+  for (const auto& [suffix, detection] : {std::pair{"", &record.mean.ood}, {"_bayes", &record.bayes.ood}}) {
+    for (const DetectionScore& score : detection_scores) {
+      for (const DetectionColumn& column : detection_columns) {
+        columns.emplace_back(fmt::format("{}{}{}", score.prefix, column.name, suffix),
+                             detection->*score.score.*column.value);
+      }
+    }
+  }
   columns.emplace_back("negative_elbo", record.negative_elbo);
   columns.emplace_back("negative_elbo_se", record.negative_elbo_error);
   columns.emplace_back("train_loss", record.train_loss);

@@ -199,6 +199,12 @@ struct RunLog::Impl {
       bins.insert(bins.end(), {evaluation.bins.count[b], evaluation.bins.confidence[b], evaluation.bins.correct[b]});
     }
     write_row("/rounds/ece_bins" + suffix, row, bins);
+    for (const DetectionScore& score : detection_scores) {
+      for (const DetectionColumn& column : detection_columns) {
+        write_value(fmt::format("/rounds/{}{}{}", score.prefix, column.name, suffix), row,
+                    evaluation.ood.*score.score.*column.value);
+      }
+    }
   }
   void write_visits(std::size_t row, const std::vector<ClientRecord>& clients) {
     std::vector<double> status, loss, steps;

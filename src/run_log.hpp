@@ -26,6 +26,7 @@ struct LogPlan {
   std::string data_description;
   int classes = 0;
   bool has_posterior = false;  // the server has a precision
+  bool has_ood = false;        // there is an out-of-distribution set
   bool clients_have_posterior = false;
   bool has_sites = false;  // clients have (v, V)
 };

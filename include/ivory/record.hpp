@@ -26,14 +26,6 @@ struct CalibrationBins {
   std::vector<double> count, confidence, correct;
 };
 
-/// Everything computed from one set of predictions; tables, confusion and bins are empty for regression.
-struct Evaluation {
-  Metrics metrics;
-  MetricsTable classes;           // by true class
-  std::vector<double> confusion;  // [true x predicted], counts
-  CalibrationBins bins;
-};
-
 /// How well a score tells in-distribution examples, the positives, from others (methods.md section 12).
 struct Detection {
   double auroc = no_value, aupr_in = no_value, aupr_out = no_value;  // areas under ROC and precision-recall curves
@@ -46,6 +38,15 @@ struct OodDetection {
   Detection confidence, entropy;
 };
 
+/// Everything computed from one set of predictions; tables, confusion and bins are empty for regression.
+struct Evaluation {
+  Metrics metrics;
+  MetricsTable classes;           // by true class
+  std::vector<double> confusion;  // [true x predicted], counts
+  CalibrationBins bins;
+  OodDetection ood;  // of the test set; NaN without out-of-distribution data
+};
+
 enum class ClientStatus : std::int8_t { absent = 0, trained = 1, refused = 2 };
 
 /// One client's visit.
@@ -56,16 +57,15 @@ struct ClientRecord {
 };
 
 struct RoundRecord {
-  int round = 0;           // 1-based: the first finished round is 1
-  bool evaluated = false;  // the metrics below are NaN when not
-  bool regression = false;
-  Evaluation mean;      // at the server's mean
-  Evaluation bayes;     // posterior average; empty vectors and NaN without a posterior
-  Metrics bayes_error;  // Monte-Carlo standard errors of `bayes.metrics`
-  std::vector<Metrics>
-      bayes_curve;           // [samples], the average over the first t = 1, 2, ... samples; empty when not wanted
-  Metrics validation;        // mean model on the validation split
-  Metrics validation_bayes;  // posterior average on it
+  int round = 0;                     // 1-based: the first finished round is 1
+  bool evaluated = false;            // the metrics below are NaN when not
+  bool regression = false;           // the run predicts numbers, not classes
+  Evaluation mean;                   // at the server's mean
+  Evaluation bayes;                  // posterior average; empty vectors and NaN without a posterior
+  Metrics bayes_error;               // Monte-Carlo standard errors of `bayes.metrics`
+  std::vector<Metrics> bayes_curve;  // of the average over its first t samples, t = 1, 2, ...; empty when not wanted
+  Metrics validation;                // mean model on the validation split
+  Metrics validation_bayes;          // posterior average on it
   double negative_elbo = no_value, negative_elbo_error = no_value;
   std::vector<Metrics> client_metrics;        // mean model on each client's own examples; empty when not evaluated
   std::vector<Metrics> client_metrics_bayes;  // the same of the posterior average

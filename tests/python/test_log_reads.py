@@ -20,6 +20,7 @@ except ImportError as error:
 
 CLASS_METRICS = ('accuracy', 'nll', 'ece', 'brier', 'entropy')
 METRICS = (*CLASS_METRICS, 'rmse')
+DETECTION = ('auroc', 'aupr_in', 'aupr_out', 'fpr95', 'detection_error')
 SITES = ('mean', 'precision', 'site_mean', 'site_precision')
 TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 'optimizer', 'device', 'data_checksum',
          'data_description', 'start_hash', 'partition_hash')
@@ -34,6 +35,7 @@ def expected_datasets(with_sites, with_noise, with_curve):
             rounds[metric + suffix] = (per_round, 'f')
         for metric in CLASS_METRICS:
             rounds[f'class_{metric}{suffix}'] = (('round', 'true_class'), 'f')
+        rounds |= {score + metric + suffix: (per_round, 'f') for score in ('ood_', 'ood_entropy_') for metric in DETECTION}
         rounds['confusion' + suffix] = (('round', 'true_class', 'predicted_class'), 'f')
         rounds['ece_bins' + suffix] = (('round', 'bin', 'bin_sum'), 'f')
     for metric in METRICS:

@@ -17,8 +17,9 @@ struct Course {
   std::uint64_t seed = 1;
   std::vector<double> accuracy, nll, accuracy_bayes;
   std::vector<double> validation = {}, validation_nll = {}, validation_bayes = {};  // accuracy, NLL; posterior average
-  std::vector<double> clients;                                                      // accuracies at the end
-  int rounds = 5;                                                                   // planned
+  std::vector<double> auroc = {}, auroc_bayes = {};  // of out-of-distribution inputs, by the largest probability
+  std::vector<double> clients;                       // accuracies at the end
+  int rounds = 5;                                    // planned
   std::uint64_t checksum = 1;
   double target = 0.75;
   std::string name = "sample";
@@ -32,6 +33,7 @@ inline std::string write_course(const TemporaryFolder& folder, const Course& cou
   run.scenario.arm = course.arm;
   run.scenario.seed = course.seed;
   run.plan.data_checksum = course.checksum;
+  run.plan.has_ood = !course.auroc.empty();
   run.partition = {};
   run.partition.train.assign(std::max<std::size_t>(1, course.clients.size()), {0});
   SampleRun::set(run.scenario.evaluation, "target_accuracy", course.target);
@@ -51,6 +53,9 @@ inline std::string write_course(const TemporaryFolder& folder, const Course& cou
     if (!course.validation_nll.empty()) record.validation.nll = course.validation_nll[r];
     if (!course.validation_bayes.empty())
       record.validation_bayes = {.accuracy = course.validation_bayes[r], .nll = 0.5};
+    if (!course.auroc.empty()) record.mean.ood.confidence = {.auroc = course.auroc[r], .fpr95 = 0.5};
+    if (!course.auroc.empty()) record.mean.ood.entropy = {.auroc = course.auroc[r] / 2};
+    if (!course.auroc_bayes.empty()) record.bayes.ood.confidence = {.auroc = course.auroc_bayes[r]};
     record.bytes_up = 1000;
     record.bytes_down = 500;
     record.seconds = 2;

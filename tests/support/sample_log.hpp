@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "src/log_layout.hpp"
 #include "src/run_log.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -54,6 +55,7 @@ struct SampleRun {
     plan.data_checksum = 0x0123456789abcdefU;
     plan.data_description = "made up";
     plan.classes = classes;
+    plan.has_ood = true;
     plan.has_posterior = plan.clients_have_posterior = plan.has_sites = posterior;
   }
   SampleRun(const SampleRun&) = delete;
@@ -80,9 +82,19 @@ inline Metrics sample_metrics(int round, int kind, int index = 0) {
           mark(round, kind + 3, index), mark(round, kind + 4, index)};
 }
 
+inline OodDetection sample_detection(int round, int kind) {
+  OodDetection detection;
+  for (int i = 0; i < 5; ++i) {
+    detection.confidence.*detection_columns[i].value = mark(round, kind, i);
+    detection.entropy.*detection_columns[i].value = mark(round, kind, i + 5);
+  }
+  return detection;
+}
+
 inline Evaluation sample_evaluation(int round, int kind) {
   Evaluation evaluation;
   evaluation.metrics = sample_metrics(round, kind);
+  evaluation.ood = sample_detection(round, kind + 9);
   for (int c = 0; c < SampleRun::classes; ++c) evaluation.classes.rows.push_back(sample_metrics(round, kind, c + 1));
   for (int i = 0; i < SampleRun::classes * SampleRun::classes; ++i)
     evaluation.confusion.push_back(mark(round, kind + 5, i));

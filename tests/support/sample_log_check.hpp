@@ -51,6 +51,13 @@ inline std::vector<std::pair<std::string, double>> sample_columns(const RoundRec
     columns.emplace_back("validation_" + name, record.validation.*column.value);
     columns.emplace_back("validation_" + name + "_bayes", record.validation_bayes.*column.value);
   }
+  for (const DetectionScore& score : detection_scores) {
+    for (const DetectionColumn& column : detection_columns) {
+      const std::string name = std::string(score.prefix) + column.name;
+      columns.emplace_back(name, record.mean.ood.*score.score.*column.value);
+      columns.emplace_back(name + "_bayes", record.bayes.ood.*score.score.*column.value);
+    }
+  }
   return columns;
 }
 

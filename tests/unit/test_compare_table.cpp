@@ -178,6 +178,44 @@ BOOST_AUTO_TEST_CASE(arms_stand_below_each_other) {
   BOOST_TEST(table == expected);
 }
 
+BOOST_AUTO_TEST_CASE(detection_of_out_of_distribution_inputs_is_shown_where_there_is_some) {
+  TemporaryFolder folder;
+  Course one = first_seed(), two = second_seed(), other = first_seed();
+  one.auroc = {.1, .2, never, .9, .8};
+  two.auroc = {.1, .2, never, .9, .7};
+  two.accuracy_bayes = {.5, .6, never, .8, .9};
+  two.auroc_bayes = {.1, .2, never, .9, .95};
+  other.arm = "without";
+  const std::vector<std::string> paths = {write_course(folder, one), write_course(folder, two),
+                                          write_course(folder, other)};
+  const std::vector<LogSummary> logs = read_summaries(paths);
+  BOOST_TEST(logs[0].mean.ood.confidence.auroc == .8);
+  BOOST_TEST(logs[1].bayes.ood.confidence.auroc == .95);
+  BOOST_TEST(std::isnan(logs[1].bayes.ood.entropy.auroc));
+  BOOST_TEST(std::isnan(logs[2].mean.ood.confidence.auroc));
+  const std::string table = comparison_table(logs);
+  BOOST_TEST(
+      contains(table,
+               "\nout-of-distribution inputs told from the test set, last evaluated round\n"
+               "arm      model              score                  AUROC [%]  AUPR in [%]  AUPR out [%]  FPR at 95 % "
+               "[%]  detection error [%]\n"
+               "avg      mean model         largest probability  75.00 ±7.07            -             -      50.00 "
+               "±0.00                    -\n"
+               "         mean model         negative entropy     37.50 ±3.54            -             -               "
+               "-                    -\n"
+               "         posterior average  largest probability  95.00 (1/2)            -             -               "
+               "-                    -\n"),
+      table);
+  const std::string csv = comparison_csv(logs);
+  BOOST_TEST(contains(csv_line(csv, "sample,avg,vb_admm,mean,ood_auroc,final"), "1,0.75,"), csv);
+  BOOST_TEST(csv_line(csv, "sample,avg,vb_admm,posterior_average,ood_auroc,final") == "1,0.95,,1,1:;2:0.95,,");
+  BOOST_TEST(contains(csv_line(csv, "sample,avg,vb_admm,mean,ood_entropy_auroc,final"), ",2,1:0.4;2:0.35,"));
+  // Without such data nothing is said of it.
+  const std::vector<LogSummary> plain = read_summaries(std::vector<std::string>{paths[2]});
+  BOOST_TEST(!contains(comparison_table(plain), "out-of-distribution"));
+  BOOST_TEST(!contains(comparison_csv(plain), "ood_"));
+}
+
 BOOST_AUTO_TEST_CASE(an_unfinished_run_is_marked_and_kept) {
   TemporaryFolder folder;
   Course cut = second_seed();

@@ -149,6 +149,10 @@ BOOST_AUTO_TEST_CASE(regression_has_targets_and_no_labels) {
   expect(task({{"label", std::string("u")}, {"targets", std::string("v")}}), {"got both", "test.toml:7:3"});
   expect(task({{"targets", std::string("v")}, {"classes", std::int64_t{3}}}), {"classes belongs to a label"});
   expect(task({{"targets", std::string("v")}, {"label_noise", 0.1}}), {"label_noise", "regression"});
+  // Out-of-distribution inputs are found by class probabilities.
+  Scenario scenario = data_scenario("csv", {{"file", files.put(text)}, {"targets", std::string("v")}});
+  scenario.ood = ood_options("blobs", {{"features", std::int64_t{2}}});
+  expect(input_error([&] { load_data(scenario); }), {"[evaluation.ood] ", "must have classes, got regression targets"});
 }
 
 BOOST_AUTO_TEST_CASE(test_sets_come_from_a_file_or_a_fraction) {

@@ -6,7 +6,13 @@
 #include <set>
 #include "tests/support/boost_test.hpp"
 
+#include "src/data_sets.hpp"
+#include "src/evaluation.hpp"
 #include "src/experiment.hpp"
+#include "src/log_layout.hpp"
+#include "src/log_reader.hpp"
+#include "src/model.hpp"
+#include "src/ood_metrics.hpp"
 #include "src/scenario_reader.hpp"
 #include "tests/support/quickstart.hpp"
 
@@ -92,6 +98,58 @@ BOOST_AUTO_TEST_CASE(the_last_round_has_a_curve_over_samples_on_request) {
   BOOST_TEST(records[1].bayes_curve.front().nll != records[1].bayes.metrics.nll);
   BOOST_TEST(run("fedavg", wanted)[1].bayes_curve.empty());  // nothing to draw from
   BOOST_TEST(run("vb-admm", {"rounds=2", "evaluation.samples=6"})[1].bayes.metrics.nll == records[1].bayes.metrics.nll);
+}
+
+BOOST_AUTO_TEST_CASE(out_of_distribution_inputs_are_told_from_the_test_set_in_evaluated_rounds) {
+  const Texts other = {"rounds=3", "evaluation.every=2", "evaluation.samples=5",
+                       "evaluation.ood={kind=\"blobs\", features=64, test=120}"};
+  const Texts only = {"vb-admm"};
+  const Scenario scenario = read_scenario(quickstart, other, only).front();
+  const test::TemporaryFolder folder;
+  std::vector<RoundRecord> records;
+  run_experiment(scenario, {.threads = 2, .log_file = folder / "a.h5", .on_round = [&](const RoundRecord& record) {
+                              records.push_back(record);
+                            }});
+  BOOST_TEST(std::isnan(records[0].mean.ood.confidence.auroc));  // not evaluated
+  BOOST_TEST(std::isfinite(records[1].bayes.ood.entropy.auroc));
+
+  // From the posterior in the log, the same numbers again.
+  const DataSplit data = load_data(scenario);
+  BOOST_REQUIRE(data.ood.size() == 120U);
+  const auto network = make_network<float>(scenario, data.train);
+  const Predictor predictor(network, 1);
+  const LogReader log(folder / "a.h5");
+  const auto padded = [&](std::vector<float> values, float fill) {
+    values.resize(network.layout().stride(), fill);
+    return values;
+  };
+  const auto mean = padded(log.posterior_mean(0), 0.0F), precision = padded(log.posterior_precision(0), 1.0F);
+  const auto told = [&](const Predictions& in, const Predictions& out) {
+    return ood_detection<float>(in.probability, out.probability, 10);
+  };
+  const auto average = [&](const Dataset& inputs) {
+    return predictor.average_predictions(mean.data(), precision.data(), inputs, 5, scenario.seed, 3);
+  };
+  const OodDetection at_mean =
+      told(predictor.predict(mean.data(), data.test), predictor.predict(mean.data(), data.ood));
+  const OodDetection of_average = told(average(data.test), average(data.ood));
+  for (const auto& [got, wanted, suffix] :
+       {std::tuple{records[2].mean.ood, at_mean, ""}, {records[2].bayes.ood, of_average, "_bayes"}}) {
+    for (const DetectionScore& score : detection_scores) {
+      for (const DetectionColumn& column : detection_columns) {
+        const double value = got.*score.score.*column.value;
+        BOOST_TEST(value == wanted.*score.score.*column.value, score.prefix << column.name << suffix);
+        BOOST_TEST(log.column(std::string(score.prefix) + column.name + suffix)[2] == value);
+        BOOST_TEST((value >= 0 && value <= 1));
+      }
+    }
+  }
+  BOOST_TEST(at_mean.confidence.auroc != of_average.confidence.auroc);
+
+  // Models of their own: the mean over clients. Without such data nothing is said.
+  const auto local = run("fedavg", {"rounds=1", "server.algorithm=local", other.back()});
+  BOOST_TEST((local[0].mean.ood.confidence.auroc > 0 && local[0].mean.ood.confidence.auroc < 1));
+  BOOST_TEST(std::isnan(run("fedavg", {"rounds=1"})[0].mean.ood.confidence.auroc));
 }
 
 BOOST_AUTO_TEST_CASE(partial_participation_draws_the_asked_share) {

@@ -205,6 +205,23 @@ BOOST_AUTO_TEST_CASE(a_round_without_evaluation_stays_missing) {
   BOOST_TEST(reader.column("train_loss").at(0) == record.train_loss);
 }
 
+BOOST_AUTO_TEST_CASE(without_out_of_distribution_data_their_columns_take_no_space) {
+  TemporaryFolder folder;
+  SampleRun run;
+  run.plan.has_ood = false;
+  write_log(folder / "a.h5", run, 6);
+  const LogReader reader(folder / "a.h5");
+  std::size_t columns = 0;
+  for (const LogDataset& dataset : log_datasets(run.wired(), shape_of(run.plan))) {
+    if (!contains(dataset.layout.path, "/rounds/ood_")) continue;
+    ++columns;
+    BOOST_TEST(!dataset.layout.allocated, dataset.layout.path);
+    for (const double value : reader.column(dataset.layout.path.substr(8))) BOOST_TEST(std::isnan(value));
+  }
+  BOOST_TEST(columns == 20U);
+  BOOST_TEST(!contains(inspect_log(folder / "a.h5"), "out-of-distribution"));
+}
+
 BOOST_AUTO_TEST_CASE(the_file_is_of_the_old_plain_kind) {
   TemporaryFolder folder;
   SampleRun run(6, "every", false);
@@ -225,9 +242,9 @@ BOOST_AUTO_TEST_CASE(the_file_is_of_the_old_plain_kind) {
     const bool has_space = H5Dget_offset(id) != HADDR_UNDEF;
     BOOST_TEST(has_space == dataset.layout.allocated, path);
     // What a method without a posterior, or a classification, never writes takes no space.
-    const bool never = contains(path, "rmse") || contains(path, "_bayes") || contains(path, "/site_mean") || contains(path, "/site_precision") ||
-                       path == "/clients/precision" || path == "/posterior/precision" ||
-                       (contains(path, "/curve/") && !dataset.is_scale);
+    const bool never = contains(path, "rmse") || contains(path, "_bayes") || contains(path, "/site_mean") ||
+                       contains(path, "/site_precision") || path == "/clients/precision" ||
+                       path == "/posterior/precision" || (contains(path, "/curve/") && !dataset.is_scale);
     BOOST_TEST(has_space == !never, path);
     H5Pclose(properties);
     H5Dclose(id);
@@ -397,6 +414,13 @@ BOOST_AUTO_TEST_CASE(inspect_tells_what_there_is) {
                            "recorded after round 4", "5 client updates", "posterior average", "32000.00"}) {
     BOOST_TEST(contains(text, part), part << " is not in\n" << text);
   }
+  BOOST_TEST(
+      contains(text,
+               "\nout-of-distribution inputs told from the test set, round 5:\n"
+               "model              score                AUROC [%]  AUPR in [%]  AUPR out [%]  FPR at 95 % [%]  "
+               "detection error [%]\n"
+               "mean model         largest probability   32900.00     32903.12      32906.25         32909.38     "
+               "        32912.50\n"));
   BOOST_TEST(!contains(text, "by the number of its samples"));  // that comes with the last round
   write_log(folder / "a.h5", run, 6);
   BOOST_TEST(contains(inspect_log(folder / "a.h5"),
