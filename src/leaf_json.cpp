@@ -105,7 +105,7 @@ class LeafEvents : public Json::json_sax_t {
   bool number_float(number_float_t value, const string_t&) override {
     feed_.told();
     if (in(Part::example)) return add_number(value);
-    return plain("a number with a fraction");
+    return plain("a number that is not whole, or beyond 64 bits");
   }
   bool string(string_t& value) override {
     feed_.told();

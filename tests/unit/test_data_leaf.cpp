@@ -164,7 +164,7 @@ BOOST_AUTO_TEST_CASE(files_of_another_make_are_refused_with_their_place) {
   expect(files.error("{\"users\": [], \"num_samples\": []}"), {"got no user_data"});
   expect(files.error("{\"users\": {}}"), {"are lists, got an object"});
   expect(files.error("{\"users\": [1]}"), {"list of texts, got a number"});
-  expect(files.error("{\"num_samples\": [1.5]}"), {"whole numbers, got a number with a fraction"});
+  expect(files.error("{\"num_samples\": [1.5]}"), {"whole numbers, got a number that is not whole"});
   expect(files.error("{\"num_samples\": 3}"), {"are lists"});
   expect(files.error("{\"user_data\": []}"), {"an entry per user, got a list"});
   expect(files.error("{\"user_data\": {\"u\": [1]}}"), {"a user is an object", "user \"u\""});
@@ -188,12 +188,13 @@ BOOST_AUTO_TEST_CASE(files_of_another_make_are_refused_with_their_place) {
   expect(files.error(data("[[1], \"a\"]", "[0, 1]")), {"all lists of numbers or all texts, got a text"});
   expect(files.error(data("[\"a\", [1]]", "[\"a\"]")), {"a text, as the first one is, got a list"});
   expect(files.error(data("[[1]]", "[0, 1]")), {"equally long, got 1 and 2"});
-  expect(files.error(data("[[1]]", "[1.5]")), {"class number, got a number with a fraction", "y 0"});
+  expect(files.error(data("[[1]]", "[1.5]")), {"class number, got a number that is not whole", "y 0"});
   expect(files.error(data("[[1]]", "[\"a\"]")), {"lists of numbers or all texts"});
   expect(files.error(data("[[1]]", "[[0]]")), {"class number, got a list"});
   expect(files.error(data("[[1]]", "[-1]")), {"from 0 to 65535, got -1"});
   expect(files.error(data("[[1]]", "[65536]")), {"got 65536"});
-  expect(files.error(data("[[1]]", "[18446744073709551615]")), {"class number"});
+  expect(files.error(data("[[1]]", "[18446744073709551615]")), {"class number", "beyond 64 bits"});
+  expect(files.error(leaf({{"u", "[[1]]", "[0]", (std::size_t{1} << 63) - 1}})), {"got 9223372036854775807 for 1"});
   expect(files.error(leaf({{"u", "[[1], [2]]", "[0, 1]", 3}})), {"number of a user's examples, got 3 for 2 of \"u\""});
   expect(files.error("{\"users\": [\"v\"], \"num_samples\": [1], \"user_data\": {\"u\": {\"x\": [[1]], \"y\": [0]}}}"),
          {"every user has data, got none for \"v\""});
