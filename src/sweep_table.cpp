@@ -145,6 +145,7 @@ std::string settings_table(const std::vector<SweptArm>& arms, const Selection& s
   table.row(columns);
   std::vector<ArmGroup> titled;  // for the notes
   for (const SweptArm& arm : arms) {
+    const Shown shown(arm.settings);
     for (std::size_t i = 0; i < arm.settings.size(); ++i) {
       const ArmGroup& setting = arm.settings[i];
       std::vector<std::string> cells = {i == 0 ? arm.name : "", setting.title};
@@ -171,14 +172,14 @@ std::string settings_table(const std::vector<SweptArm>& arms, const Selection& s
 std::string settings_csv(const std::vector<SweptArm>& arms) {
   std::string text;
   for (const SweptArm& arm : arms) {
+    const Shown shown(arm.settings);
     for (std::size_t i = 0; i < arm.settings.size(); ++i) {
       const ArmGroup& setting = arm.settings[i];
       if (setting.logs.empty()) continue;
       for (int model = 0; model < 2; ++model) {
-        for (const MetricRow& metric : metrics) {
+        for (const MetricRow& metric : shown.metrics) {
           text += csv_row(setting, model == 0 ? "mean" : "posterior_average", std::string("validation_") + metric.name,
-                          "last_3", std::string_view(metric.name) == "nll" ? "nat" : "1",
-                          validation_value(on_validation[model], metric.metric));
+                          "last_3", metric.unit, validation_value(on_validation[model], metric.metric));
         }
       }
       text += csv_row(setting, "", "selected", "share", "1",
