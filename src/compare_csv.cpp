@@ -7,6 +7,7 @@
 #include "src/compare_detection.hpp"
 #include "src/compare_differences.hpp"
 #include "src/compare_table.hpp"
+#include "src/log_layout.hpp"
 
 namespace ivory {
 namespace {
