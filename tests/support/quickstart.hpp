@@ -9,6 +9,15 @@
 
 namespace ivory::test {
 
+/// [model] layers for the digits: convolutions, a normalisation, a residual addition, pooling and dropout.
+inline const std::string small_cnn =
+    "[{ layer = \"conv2d\", channels = 4, kernel = 3, padding = 1 }, { layer = \"group_norm\", groups = 2, name = "
+    "\"a\" }, "
+    "{ layer = \"relu\" }, { layer = \"conv2d\", channels = 8, kernel = 3, stride = 2, padding = 1, bias = false }, "
+    "{ layer = \"filter_response_norm\" }, { layer = \"add\", from = \"a\", shortcut = \"pad\" }, "
+    "{ layer = \"max_pool2d\", kernel = 2 }, { layer = \"flatten\" }, { layer = \"dropout\", p = 0.25 }, "
+    "{ layer = \"dense\" }]";
+
 /// Runs one arm; `file` is the scenario. The settings' log and callbacks are set here.
 inline std::vector<RoundRecord> run_arm(const std::string& file, const std::string& arm,
                                         const std::vector<std::string>& overrides, RunSettings settings) {

@@ -146,7 +146,8 @@ BOOST_AUTO_TEST_CASE(layers_that_do_not_fit_are_refused) {
              std::string::npos);
   layers = chosen_layers({{"dense", {{"outputs", whole(4)}}, "", ""}, {"relu", {}, "", ""}});
   BOOST_TEST(refusal([&] { build_network<float>(layers, {5}, 3); }) ==
-             "[model] the last layer must have as many outputs as the data have classes, 3, got [4] of layer 1 (relu); "
+             "[model] the last layer must have as many outputs as the data have classes or targets, 3, got [4] of "
+             "layer 1 (relu); "
              "end with a dense layer and leave its outputs out");
   BOOST_TEST(refusal([&] { build_network<float>(layers, {5}, 4); }).empty());
   layers = chosen_layers({{"dense", {}, "", ""}, {"relu", {}, "", ""}});
