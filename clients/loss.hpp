@@ -61,6 +61,16 @@ struct SoftmaxCrossEntropy {
     const Sum sum = softmax(f, p);
     return static_cast<double>(f[targets.labels[r]] - sum.largest) - math::log(static_cast<double>(sum.total));
   }
+  IVORY_HD void probabilities(const Real* f, Real* p) const { softmax(f, p); }
+  /// weight * d CE(soft, softmax f)/df for a distribution `soft`, exactly 0 where soft is what `probabilities` gives for f. All
+  /// zeros are no label.
+  IVORY_HD void train_soft(const Real* f, const Real* soft, Real weight, Real* gradient) const {
+    Real total = 0;
+    for (std::size_t c = 0; c < outputs; ++c) total += soft[c];
+    softmax(f, gradient);
+    const Real used = total == Real(0) ? Real(0) : weight;
+    for (std::size_t c = 0; c < outputs; ++c) gradient[c] = (gradient[c] - soft[c]) * used;
+  }
   IVORY_HD void seed(const Real* f, std::size_t c, Real* u) const {
     softmax(f, u);
     const Real root = math::sqrt(u[c]);

@@ -26,12 +26,13 @@ struct GatherLabels {
   IVORY_HD void operator()(std::size_t r) const { to[r] = r < live ? from[examples[r]] : 0; }
 };
 
+template <class Real>
 struct CopyRows {
   const float* IVORY_RESTRICT from;
-  float* IVORY_RESTRICT to;
+  Real* IVORY_RESTRICT to;
   std::size_t features, live;
   IVORY_HD void operator()(std::size_t r, std::size_t c) const {
-    to[r * features + c] = r < live ? from[r * features + c] : 0.0F;
+    to[r * features + c] = r < live ? static_cast<Real>(from[r * features + c]) : Real(0);
   }
 };
 
@@ -68,10 +69,11 @@ void ResidentData::gather(Device& device, const BatchShape& shape, Real* x, std:
   });
 }
 
-void ResidentData::copy_rows(Device& device, std::size_t first, const BatchShape& shape, float* x) const {
+template <class Real>
+void ResidentData::copy_rows(Device& device, std::size_t first, const BatchShape& shape, Real* x) const {
   for_each_client_place(device, shape.clients, shape.rows, features_, [&](std::size_t b) {
     return Share{shape.work_rows(b),
-                 CopyRows{x_ + first * features_, x + b * shape.rows * features_, features_, shape.live_rows(b)}};
+                 CopyRows<Real>{x_ + first * features_, x + b * shape.rows * features_, features_, shape.live_rows(b)}};
   });
 }
 
@@ -79,5 +81,7 @@ template void ResidentData::gather(Device&, const BatchShape&, float*, std::int3
                                    const std::function<Gathered(std::size_t)>&) const;
 template void ResidentData::gather(Device&, const BatchShape&, double*, std::int32_t*, double*,
                                    const std::function<Gathered(std::size_t)>&) const;
+template void ResidentData::copy_rows(Device&, std::size_t, const BatchShape&, float*) const;
+template void ResidentData::copy_rows(Device&, std::size_t, const BatchShape&, double*) const;
 
 }  // namespace ivory

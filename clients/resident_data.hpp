@@ -31,7 +31,8 @@ class ResidentData {
               const std::function<Gathered(std::size_t client)>& minibatch) const;
 
   /// The rows from `first` on, the same for every client of the block.
-  void copy_rows(Device& device, std::size_t first, const BatchShape& shape, float* x) const;
+  template <class Real>
+  void copy_rows(Device& device, std::size_t first, const BatchShape& shape, Real* x) const;
 
  private:
   Buffer<float> x_copy_, values_copy_;

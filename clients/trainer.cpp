@@ -95,6 +95,9 @@ Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optim
   if (plan.start_gradients) start_gradient_ = Buffer<Real>(device, block_size * block_.stride);
   if (plan.curvature != Curvature::none) curvature_ = Buffer<Real>(device, block_size * block_.stride);
   if (optimizer.needs_hessian()) curvature_matrix_ = std::make_unique<CurvatureMatrix<Real>>(device, network);
+  if (plan.public_pool == nullptr || plan.public_pool->size() == 0) return;
+  pool_ = std::make_unique<PublicPool<Real>>(device, network, *plan.public_pool, block_size);
+  public_predictions_ = Buffer<Real>(device, block_size * pool_->examples() * pool_->classes());
 }
 
 template <class Real>
@@ -107,8 +110,11 @@ std::size_t Trainer<Real>::bytes_per_client(const Network<Real>& network, const 
   const std::size_t hessians = !optimizer.needs_hessian() ? 0
                                                           : (optimizer.matrices() + 1) * size * size * sizeof(Real) +
                                                                 CurvatureMatrix<Real>::bytes(network);
+  const std::size_t pool = plan.public_pool == nullptr ? 0 : plan.public_pool->size();
+  const std::size_t predictions =
+      pool == 0 ? 0 : PublicPool<Real>::bytes_per_client(network, pool) + pool * network.outputs() * sizeof(Real);
   return network.bytes_at_work(plan.batch, diagonal) + vectors * network.layout().stride() * sizeof(Real) + hessians +
-         StepGradient<Real>::bytes_per_client() +
+         predictions + StepGradient<Real>::bytes_per_client() +
          plan.batch * (sizeof(std::int32_t) + network.target_values() * sizeof(Real) + 2 * sizeof(double) +
                        most_steps_drawn * sizeof(std::uint32_t));
 }
@@ -277,6 +283,30 @@ void Trainer<Real>::take_hessians() {
 }
 
 template <class Real>
+void Trainer<Real>::begin_soft_labels(std::span<const Visit<Real>> visits) {
+  soft_labels_.clear();
+  if (pool_ == nullptr) return;
+  const auto labelled = [](const Visit<Real>& visit) { return visit.task.terms.public_labels != nullptr; };
+  if (std::none_of(visits.begin(), visits.end(), labelled)) return;
+  soft_labels_.resize(block_.clients.size());
+  now_ = soft_labels_;
+  for (std::size_t b = 0; b < visits.size(); ++b) {
+    const LocalTerms<Real>& terms = visits[b].task.terms;
+    soft_labels_[b] = {terms.public_labels, static_cast<Real>(terms.public_weight), terms.public_share};
+  }
+}
+
+// Beside the minibatch's gradient, at the same points: the term has all of its examples in every step.
+template <class Real>
+void Trainer<Real>::add_soft_label_gradients() {
+  if (soft_labels_.empty()) return;
+  for (std::size_t b = 0; b < now_.size(); ++b) {
+    now_[b] = block_.clients[b].active ? soft_labels_[b] : SoftLabels<Real>{};
+  }
+  pool_->add_gradients(block_.point.data(), now_, block_.gradient.data());
+}
+
+template <class Real>
 std::vector<double> Trainer<Real>::losses(const Buffer<double>& row_losses) const {
   return losses_of_rows(row_losses.to_host(), plan_.batch);
 }
@@ -319,6 +349,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   if (plan_.start_gradients) take_start_gradients(visits);
   optimizer_.begin(block_);
   step_gradient_.begin(block_, !optimizer_.gives_posterior());
+  begin_soft_labels(visits);
 
   const int samples = optimizer_.samples();
   repeat_steps(
@@ -334,6 +365,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
           network_.gradient(device_, training_shape(visits, t, sample), block_.point.data(), x_.data(), targets(),
                             workspace_, block_.gradient.data(), row_losses_.data());
           if (curvature_matrix_ != nullptr) take_hessians();
+          add_soft_label_gradients();
           step_gradient_.apply(block_);
           const bool step_ends = sample + 1 == samples;
           for (std::size_t b = 0; b < count; ++b) {
@@ -351,6 +383,11 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   network_.loss(device_, shape(), block_.mean.data(), x_.data(), targets(), workspace_, final_losses_.data());
 
   if (plan_.curvature != Curvature::none) take_curvatures(visits);
+  if (pool_ != nullptr) {
+    std::vector<PoolShare> shares;
+    for (const auto& visit : visits) shares.push_back(visit.task.terms.public_share);
+    pool_->predict(block_.mean.data(), shares, public_predictions_.data());
+  }
 
   const std::vector<double> sums = losses(row_losses_), last = losses(final_losses_);
   for (std::size_t b = 0; b < count; ++b) {
@@ -370,12 +407,14 @@ std::vector<double> Trainer<Real>::unusable(std::size_t count, const Real* preci
                  NotUsable<Real>{mean(b), precisions != nullptr && !matrices ? precisions + b * block_.stride : nullptr,
                                  start_gradient(b), curvature(b)}};
   });
-  if (precisions == nullptr || !matrices) return unusable;
-  const std::size_t entries = block_.parameters * block_.parameters;
-  const std::vector<double> in_matrices = sum_per_client(device_, count, [&](std::size_t b) {
-    return Share{entries, NotUsable<Real>{precisions + b * entries, nullptr, nullptr, nullptr}};
-  });
-  for (std::size_t b = 0; b < count; ++b) unusable[b] += in_matrices[b];
+  const auto count_in = [&](const Real* arrays, std::size_t entries) {  // [count x entries]
+    const std::vector<double> more = sum_per_client(device_, count, [&](std::size_t b) {
+      return Share{entries, NotUsable<Real>{arrays + b * entries, nullptr, nullptr, nullptr}};
+    });
+    for (std::size_t b = 0; b < count; ++b) unusable[b] += more[b];
+  };
+  if (precisions != nullptr && matrices) count_in(precisions, block_.parameters * block_.parameters);
+  if (pool_ != nullptr) count_in(public_predictions(0), pool_->examples() * pool_->classes());
   return unusable;
 }
 

@@ -8,6 +8,7 @@
 
 #include "clients/curvature.hpp"
 #include "clients/network.hpp"
+#include "clients/public_pool.hpp"
 #include "clients/resident_data.hpp"
 #include "clients/schedule.hpp"
 #include "clients/step_gradient.hpp"
@@ -31,6 +32,7 @@ struct VisitPlan {
   double clip_norm = 0;          // [clients] clip_norm: largest norm of a step's gradient; 0: any (StepGradient)
   bool start_gradients = false;  // what AlgorithmTraits::needs_start_gradient asks for
   Curvature curvature = Curvature::none;  // what AlgorithmTraits::needs_curvature asks for
+  const Dataset* public_pool = nullptr;   // what AlgorithmTraits::uses_public_pool asks for; outlives the trainers
 
   /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
   VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;
@@ -80,9 +82,16 @@ class Trainer {
   }
   /// Null unless the plan asks for it: [stride] diagonal curvature of visit b's SUM loss at its mean (clients/curvature.hpp).
   const Real* curvature(std::size_t b) const { return curvature_.empty() ? nullptr : block_.row(curvature_, b); }
+  /// Null unless the plan has a public pool: [examples of the pool x classes] probabilities at visit b's mean, zeros outside of
+  /// its share.
+  const Real* public_predictions(std::size_t b) const {
+    return public_predictions_.empty() ? nullptr
+                                       : public_predictions_.data() + b * pool_->examples() * pool_->classes();
+  }
   std::vector<Real> kept_state(std::size_t b) const;
-  /// Per visit of the first `count`: how many entries of its mean, start gradient or curvature are not finite, or of its precision
-  /// ([count x stride], null: none) not finite and above 0. Of a precision matrix ([count x P x P]) the entries need be finite.
+  /// Per visit of the first `count`: how many entries of its mean, start gradient, curvature or public predictions are not finite,
+  /// or of its precision ([count x stride], null: none) not finite and above 0. Of a precision matrix ([count x P x P]) the entries
+  /// need be finite.
   std::vector<double> unusable(std::size_t count, const Real* precisions) const;
   std::uint64_t optimizer_step(std::size_t b) const { return block_.clients[b].optimizer_step; }
 
@@ -104,6 +113,8 @@ class Trainer {
   void take_start_gradients(std::span<const Visit<Real>> visits);
   void take_curvatures(std::span<const Visit<Real>> visits);
   void take_hessians();
+  void begin_soft_labels(std::span<const Visit<Real>> visits);
+  void add_soft_label_gradients();
   std::vector<double> losses(const Buffer<double>& row_losses) const;
 
   Device& device_;
@@ -116,6 +127,9 @@ class Trainer {
   StepGradient<Real> step_gradient_;
   Buffer<Real> start_gradient_, curvature_;                  // [block x stride] where the plan asks for it
   std::unique_ptr<CurvatureMatrix<Real>> curvature_matrix_;  // where the optimizer needs Hessians
+  std::unique_ptr<PublicPool<Real>> pool_;                   // where the plan has one
+  Buffer<Real> public_predictions_;                          // [block x examples of the pool x classes]
+  std::vector<SoftLabels<Real>> soft_labels_, now_;  // [block] of the visits, of this step; empty: no visit has any
   Workspace<Real> workspace_;
   Buffer<Real> x_;                            // [block x batch x features]
   Buffer<std::int32_t> labels_;               // [block x batch]

@@ -72,8 +72,12 @@ double measure_step(const RunParts<Real>& parts, Device& device, std::size_t blo
     for (std::size_t i = 0; i < size; ++i) unit[i * size + i] = Real(1);
     anchor = Buffer<Real>(device, unit);
   }
+  // Rows of zeros are no labels, and take as long as others.
+  const Buffer<Real> no_labels(device,
+                               plan.public_pool != nullptr ? plan.public_pool->size() * parts.network.outputs() : 0);
   for (auto& visit : visits) {
     LocalTerms<Real>& terms = visit.task.terms;
+    terms.public_labels = no_labels.data();
     terms.start = terms.anchor_mean = start.data();
     if (anchor.empty()) continue;
     terms.anchor_precision = anchor.data();
@@ -138,13 +142,16 @@ bool plan_arm(const Scenario& arm, const Flags& flags, const DeviceChoice& devic
   const std::size_t size = parts.network.layout().size();
   const double messages =
       sizeof(Real) * static_cast<double>(parts.participants) * (arm.clients.boolean("pool") ? 0 : 1);
-  const auto P = static_cast<double>(size);
+  double up = 0;  // of a mean client
+  for (std::size_t k = 0; k < parts.examples.size(); ++k) {
+    up += parts.values_up(k) / static_cast<double>(parts.examples.size());
+  }
   fmt::print("{}\n", arm.arm.empty() ? arm.name : arm.arm);
   line("parameters", fmt::format("{}, {} per vector", size, bytes_text(static_cast<double>(size * sizeof(Real)))));
   line("clients per round", fmt::format("{} of {}", parts.participants, parts.examples.size()));
   line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps, parts.longest_visit()));
-  line("bytes per round", fmt::format("{} down, {} up", bytes_text(messages * parts.traits.values_down(P)),
-                                      bytes_text(messages * parts.traits.values_up(P))));
+  line("bytes per round",
+       fmt::format("{} down, {} up", bytes_text(messages * parts.values_down()), bytes_text(messages * up)));
   line("bytes per client",
        fmt::format("{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
                    bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.examples.size()))));

@@ -20,8 +20,8 @@ struct ClientRunner<Real>::Finished {
   bool on_cpu = true;
   std::vector<Finished*>* home = nullptr;  // the list of free ones it belongs to
   Buffer<Real> precision;                  // [block x stride]
-  Buffer<Real> mean, start_gradient,
-      curvature;  // the same; empty where the server reads them where training wrote them
+  // The same; empty where the server reads them where training wrote them. The last one is [block x pool x classes].
+  Buffer<Real> mean, start_gradient, curvature, public_predictions;
   std::vector<ClientUpdate<Real>> updates;
 };
 
@@ -101,6 +101,7 @@ ClientRunner<Real>::ClientRunner(const Network<Real>& network, const Optimizer<R
         slot->mean = Buffer<Real>(holder, block_ * stride);
         if (plan_.start_gradients) slot->start_gradient = Buffer<Real>(holder, block_ * stride);
         if (plan_.curvature != Curvature::none) slot->curvature = Buffer<Real>(holder, block_ * stride);
+        slot->public_predictions = Buffer<Real>(holder, block_ * predictions_size());
       }
       if (posterior) slot->precision = Buffer<Real>(holder, block_ * precision_size(stride));
       slots_.push_back(std::move(slot));
@@ -113,6 +114,12 @@ template <class Real>
 std::size_t ClientRunner<Real>::precision_size(std::size_t stride) const {
   const std::size_t size = network_.layout().size();
   return algorithm_.traits().full_covariance ? size * size : stride;
+}
+
+// Of a client on the whole public pool.
+template <class Real>
+std::size_t ClientRunner<Real>::predictions_size() const {
+  return plan_.public_pool == nullptr ? 0 : plan_.public_pool->size() * network_.outputs();
 }
 
 template <class Real>
@@ -137,6 +144,7 @@ LocalTerms<Real> ClientRunner<Real>::terms_on(Worker& worker, ServerState<Real>&
     const bool precision = array == &terms.anchor_precision || array == &terms.site_precision;
     *array = worker.fetch(server_, *array, precision ? precision_size(state.stride) : state.stride);
   }
+  terms.public_labels = worker.fetch(server_, terms.public_labels, predictions_size());
   return terms;
 }
 
@@ -164,6 +172,7 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
   const std::vector<double> unusable = trainer.unusable(clients.size(), precisions);
   const std::size_t bytes = clients.size() * stride * sizeof(Real);
   const bool curvature = plan_.curvature != Curvature::none;
+  const std::size_t predictions = predictions_size(), prediction_bytes = clients.size() * predictions * sizeof(Real);
   if (!worker.near_server) {
     device.transfer(server_, result.mean.data(), device, trainer.mean(0), bytes);
     if (posterior) {
@@ -173,11 +182,18 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
     if (plan_.start_gradients)
       device.transfer(server_, result.start_gradient.data(), device, trainer.start_gradient(0), bytes);
     if (curvature) device.transfer(server_, result.curvature.data(), device, trainer.curvature(0), bytes);
+    if (predictions > 0) {
+      device.transfer(server_, result.public_predictions.data(), device, trainer.public_predictions(0),
+                      prediction_bytes);
+    }
     device.synchronise();
   } else if (device.shares_host_memory()) {
     device.copy(result.mean.data(), trainer.mean(0), bytes);
     if (plan_.start_gradients) device.copy(result.start_gradient.data(), trainer.start_gradient(0), bytes);
     if (curvature) device.copy(result.curvature.data(), trainer.curvature(0), bytes);
+    if (predictions > 0) {
+      device.copy(result.public_predictions.data(), trainer.public_predictions(0), prediction_bytes);
+    }
   }
   const auto sent = [&](const Buffer<Real>& handed_over, const Real* made, std::size_t at) -> const Real* {
     if (made == nullptr) return nullptr;
@@ -186,18 +202,19 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
   result.updates.clear();
   for (std::size_t b = 0; b < clients.size(); ++b) {
     const std::uint32_t client = clients[b];
-    const auto& update = result.updates.emplace_back(
-        ClientUpdate<Real>{.client = client,
-                           .mean = sent(result.mean, trainer.mean(0), b * stride),
-                           .precision = sent(result.precision, precisions, b * precision_size(stride)),
-                           .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
-                           .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
-                           .examples = static_cast<double>(examples_[client].size()),
-                           .steps = trained[b].steps,
-                           .rate_sum = trained[b].rate_sum,
-                           .train_loss = trained[b].train_loss,
-                           .refused = unusable[b] > 0 || !math::is_finite(trained[b].train_loss) ||
-                                      !math::is_finite(trained[b].final_loss)});
+    const auto& update = result.updates.emplace_back(ClientUpdate<Real>{
+        .client = client,
+        .mean = sent(result.mean, trainer.mean(0), b * stride),
+        .precision = sent(result.precision, precisions, b * precision_size(stride)),
+        .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
+        .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
+        .public_predictions = sent(result.public_predictions, trainer.public_predictions(0), b * predictions),
+        .examples = static_cast<double>(examples_[client].size()),
+        .steps = trained[b].steps,
+        .rate_sum = trained[b].rate_sum,
+        .train_loss = trained[b].train_loss,
+        .refused =
+            unusable[b] > 0 || !math::is_finite(trained[b].train_loss) || !math::is_finite(trained[b].final_loss)});
     if (update.refused) continue;
     if (device.shares_host_memory()) algorithm_.update_site(state, update);
     if (optimizer_.kept_vectors(plan_.keep_state) > 0) {

@@ -59,6 +59,7 @@ class ClientRunner {
   using Clients = std::span<const std::uint32_t>;
   void visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result);
   std::size_t precision_size(std::size_t stride) const;
+  std::size_t predictions_size() const;
   LocalTerms<Real> terms_on(Worker& worker, ServerState<Real>& state, std::uint32_t client);
   void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer);
   void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observer& observer);

@@ -55,6 +55,10 @@ class Run {
                                                  : Predictor(parts_.network, *server_, threads_)) {
     const std::vector<float> start = initial_weights(scenario, parts_.network);
     start_hash_ = hash_weights(start);
+    if (parts_.traits.uses_public_pool) {
+      public_model_ = std::make_unique<PoolModel<Real>>(*server_, parts_.training_network, parts_.data.public_pool);
+      state_.public_model = public_model_.get();
+    }
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
     for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation, &parts_.data.ood}) {
@@ -112,7 +116,7 @@ class Run {
     RoundRecord record;
     record.round = number;
     record.seconds_training = seconds_since(start);
-    fill(record, std::move(cohort_report), absorbed, cohort.size());
+    fill(record, std::move(cohort_report), absorbed, cohort);
     const auto evaluation_start = Clock::now();
     evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
@@ -222,13 +226,15 @@ class Run {
                                  view(sites ? parts_.algorithm->site_precision(state, update.client) : nullptr, true)});
   }
 
-  void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed, std::size_t participants) const {
-    const auto size = static_cast<double>(state_.parameters),
-               messages = static_cast<double>(participants) * sizeof(Real);
+  void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed,
+            std::span<const std::uint32_t> participants) const {
     // Pooled training has no network; its one "client" stands for a data centre.
     const bool talks = !scenario_.clients.boolean("pool");
-    record.bytes_down = talks ? messages * parts_.traits.values_down(size) : 0.0;
-    record.bytes_up = talks ? messages * parts_.traits.values_up(size) : 0.0;
+    record.bytes_down = record.bytes_up = 0;
+    for (const std::uint32_t client : participants) {
+      record.bytes_down += talks ? sizeof(Real) * parts_.values_down() : 0.0;
+      record.bytes_up += talks ? sizeof(Real) * parts_.values_up(client) : 0.0;
+    }
     record.train_loss = cohort.train_loss;
     record.participants = cohort.participants;
     record.refused = cohort.refused;
@@ -408,7 +414,8 @@ class Run {
   RunParts<Real> parts_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
-  std::size_t free_at_start_;  // on the server's device, before anything was put there
+  std::size_t free_at_start_;                        // on the server's device, before anything was put there
+  std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;              // the server's Gaussian, on the host
   Buffer<float> rounded_mean_, rounded_precision_;  // the same for the evaluation, where training is in double

@@ -53,15 +53,19 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
   // Of one example: inputs, label, target values.
   const std::size_t example =
       (question.network->inputs() + question.network->target_values()) * sizeof(float) + sizeof(std::int32_t);
+  const std::size_t pool = question.plan.public_pool == nullptr ? 0 : question.plan.public_pool->size();
+  const std::size_t predictions = pool * question.network->outputs() * sizeof(Real);
   MemoryPlan plan;
   plan.per_client = Trainer<Real>::bytes_per_client(*question.network, *question.optimizer, question.plan) + precision;
   // The start beside what the server keeps; sums are in double.
   plan.server = static_cast<std::size_t>(1 + traits.vectors_server) * vector +
                 static_cast<std::size_t>(traits.sums_server) * vector / sizeof(Real) * sizeof(double) +
                 static_cast<std::size_t>(traits.matrices_server) * matrix;
+  if (pool > 0) plan.server += PublicPool<Real>::bytes_per_client(*question.network, pool) + 2 * predictions;
   plan.clients_state = question.clients * (kept * vector + kept_matrices * matrix);
   // Per step and client the rows of some three launches per layer and sixteen others, the optimizer's being the largest.
-  const std::size_t step_tables = (16 + 3 * question.network->layers().size()) * 96 + 512;
+  const std::size_t passes = 1 + PublicPool<Real>::passes(pool);
+  const std::size_t step_tables = passes * (16 + 3 * question.network->layers().size()) * 96 + 512;
   plan.tables =
       (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_drawn)) + 8) * step_tables;
   plan.evaluation = question.all_examples * example + question.network->bytes_at_work(chunk_rows) +
@@ -69,8 +73,8 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
   plan.lane = std::size_t{1} << 20;
   plan.waiting =
       2 * ((1 + (traits.needs_start_gradient ? 1 : 0) + (traits.needs_curvature != Curvature::none ? 1 : 0)) * vector +
-           precision);
-  plan.data = question.examples * example;
+           precision + predictions);
+  plan.data = (question.examples + pool) * example;
   return plan;
 }
 template MemoryPlan plan_memory(const MemoryQuestion<float>&);

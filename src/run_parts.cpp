@@ -1,8 +1,11 @@
 #include "src/run_parts.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "ivory/error.hpp"
 #include "ivory/registry.hpp"
 #include "src/data_sets.hpp"
 #include "src/model.hpp"
@@ -22,7 +25,7 @@ Examples pooled(const Examples& clients) {
   return {std::move(all)};
 }
 
-VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits) {
+VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const Dataset& pool) {
   return {.seed = scenario.seed,
           .epochs = scenario.clients.integer("epochs"),
           .steps = scenario.clients.integer("steps"),
@@ -31,7 +34,8 @@ VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits) {
           .same_draws = scenario.clients.boolean("ref_same_seed"),
           .clip_norm = scenario.clients.real("clip_norm"),
           .start_gradients = traits.needs_start_gradient,
-          .curvature = traits.needs_curvature};
+          .curvature = traits.needs_curvature,
+          .public_pool = traits.uses_public_pool ? &pool : nullptr};
 }
 
 std::size_t participants_of(double participation, std::size_t clients) {
@@ -58,10 +62,18 @@ RunParts<Real>::RunParts(const Scenario& scenario)
       network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
       optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
       algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
-      traits(algorithm->traits()), visit_plan(plan_of(scenario, traits).for_clients(examples)),
+      traits(algorithm->traits()), visit_plan(plan_of(scenario, traits, data.public_pool).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
-      participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
+      participants(participants_of(scenario.clients.real("participation"), examples.size())) {
+  if (traits.uses_public_pool && training_network.trained_with().kind != Loss::Kind::softmax) {
+    throw InputError(
+        fmt::format("[server] algorithm = \"{}\" needs a classifier trained with softmax cross-entropy (its clients "
+                    "and server exchange "
+                    "class probabilities), got another loss; take another algorithm, or data with classes",
+                    scenario.algorithm_name));
+  }
+}
 
 template <class Real>
 std::vector<double> RunParts<Real>::client_sizes() const {
@@ -75,6 +87,20 @@ std::uint64_t RunParts<Real>::longest_visit() const {
   std::uint64_t longest = 0;
   for (const auto& rows : examples) longest = std::max(longest, visit_plan.steps_of(rows.size()));
   return longest;
+}
+
+template <class Real>
+double RunParts<Real>::values_down() const {
+  return traits.values_down(static_cast<double>(network.layout().size()), static_cast<double>(data.public_pool.size()),
+                            static_cast<double>(network.outputs()));
+}
+
+template <class Real>
+double RunParts<Real>::values_up(std::size_t client) const {
+  const PoolShare share{client, examples.size()};
+  return traits.values_up(static_cast<double>(network.layout().size()),
+                          static_cast<double>(share.size(data.public_pool.size())),
+                          static_cast<double>(network.outputs()));
 }
 
 template <class Real>

@@ -16,6 +16,8 @@ template <class Real>
 struct RunParts {
   /// Throws InputError.
   explicit RunParts(const Scenario& scenario);
+  RunParts(const RunParts&) = delete;  // the plan knows where the data are
+  RunParts& operator=(const RunParts&) = delete;
 
   DataSplit data;
   Partition partition;
@@ -33,6 +35,9 @@ struct RunParts {
   std::vector<double> client_sizes() const;  // N_k
   std::uint64_t longest_visit() const;       // steps
   MemoryPlan memory() const;
+  /// Numbers in the message to a participant, and in the one that client k sends.
+  double values_down() const;
+  double values_up(std::size_t client) const;
 };
 
 /// Whether a run of the scenario has full covariances, and so is one of RunParts<double>.

@@ -158,6 +158,17 @@ void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, co
   }
 }
 
+// Clients and server exchange predictions on inputs that all of them have.
+void check_public_pool(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
+                       Problems& problems) {
+  if (!traits.uses_public_pool || scenario.data.integer("public") > 0) return;
+  problems.push_back(fmt::format(
+      "[scenario] server.algorithm = {} needs data.public >= 1 (the inputs on which clients and server exchange "
+      "predictions), got 0{}; set data.public to a few examples per class, or take \"fedlap\"",
+      shown(scenario.algorithm_name),
+      scenario.data.given("public") ? where(scenario.data.place("public")) : where(algorithm_place)));
+}
+
 void check_curve(const Options& evaluation, Problems& problems) {
   if (!evaluation.boolean("curve") || evaluation.integer("samples") > 0) return;
   problems.push_back(fmt::format("[scenario] evaluation.curve needs evaluation.samples >= 1, got 0{}; drop one of them",
@@ -178,6 +189,7 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
       attempt([&] { return find_optimizer(scenario.optimizer_name)->make_double(scenario.optimizer); });
   const auto algorithm =
       attempt([&] { return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm); });
+  if (algorithm) check_public_pool(scenario, algorithm_place, algorithm->traits(), problems);
   if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
 }
 

@@ -34,6 +34,9 @@ struct ServerState {
   std::vector<Buffer<Real>> memory;  // [stride] each: what else the server keeps (momentum, control variate ...)
   std::vector<Buffer<double>> sums;  // [stride] each: sums over clients of the round under way
   double weight_sum = 0;
+  PublicModel<Real>* public_model = nullptr;  // the network on the public pool; null where the algorithm uses none
+  // [examples of the pool x classes]: what the server predicts in the round under way, and what clients predicted last
+  Buffer<Real> public_labels, public_predictions;
   std::vector<Buffer<Real>> site;  // per client [vectors x stride] (and matrices); empty until the algorithm needs it
   std::vector<std::uint8_t> visited;  // client has had an accepted update
 };
@@ -45,6 +48,7 @@ struct AlgorithmTraits {
   bool needs_plain_sgd = false;       // every local step must be the rate times the gradient (Optimizer::plain_sgd)
   bool needs_start_gradient = false;  // clients send ClientUpdate::start_gradient
   Curvature needs_curvature = Curvature::none;  // clients send ClientUpdate::curvature
+  bool uses_public_pool = false;                // predictions on the public pool go both ways
   bool gives_posterior = false;                 // the server has one
   bool personal = false;                        // each client ends with its own model; there is no common one
   int vectors_down = 1, vectors_up = 1;         // messages per participant, in vectors of P
@@ -58,9 +62,14 @@ struct AlgorithmTraits {
   int matrices_per_client = 0, matrices_per_client_partial = 0;
   int matrices_server = 0;  // with sums
 
-  /// Numbers in one message of a model with P parameters.
-  double values_down(double P) const { return vectors_down * P + matrices_down * P * (P + 1) / 2; }
-  double values_up(double P) const { return vectors_up * P + matrices_up * P * (P + 1) / 2; }
+  /// Numbers in one message of a model with P parameters and so many classes. The server sends predictions on the whole public
+  /// pool, a client on its share; what they predict on is known before.
+  double values_down(double P, double pool = 0, double classes = 0) const {
+    return vectors_down * P + matrices_down * P * (P + 1) / 2 + (uses_public_pool ? pool * classes : 0);
+  }
+  double values_up(double P, double share = 0, double classes = 0) const {
+    return vectors_up * P + matrices_up * P * (P + 1) / 2 + (uses_public_pool ? share * classes : 0);
+  }
 
   bool operator==(const AlgorithmTraits&) const = default;
 };

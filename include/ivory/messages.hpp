@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "ivory/public_model.hpp"
+
 namespace ivory {
 
 /// Diagonal of the generalised Gauss-Newton matrix of a client's SUM loss at its mean: exact, or its unbiased estimate from labels
@@ -14,8 +16,10 @@ enum class Curvature { none, exact, sampled };
 ///
 ///   lbar_k(theta) + site_weight * ( <v, theta> - 1/2 theta' V theta ) + common_weight * <c, theta>
 ///                 + anchor_weight/2 * (theta - m)' S (theta - m)
+///                 + public_weight * sum of CE(p(x), softmax f(x; theta)) over the public pool without the client's share
 ///
-/// v, V is the client's dual, read as a Gaussian site; c is a site mean that all clients share; (m, S) is the server's Gaussian.
+/// v, V is the client's dual, read as a Gaussian site; c is a site mean that all clients share; (m, S) is the server's Gaussian;
+/// p are soft labels, the server's predictions.
 /// For a variational client the last term is the KL to N(m, 1/S), and `effective_samples` is IVON's lambda:
 /// lambda * E_q[lbar_k] + KL. An array that is null counts as zero, but S, which then is 1; the anchor is on where its weight is
 /// above 0.
@@ -27,9 +31,12 @@ struct LocalTerms {
   const Real* site_mean = nullptr;         // [stride] v
   const Real* site_precision = nullptr;    // [stride] V
   const Real* common_mean = nullptr;       // [stride] c
+  const Real* public_labels = nullptr;     // [examples of the pool x classes] p; null: no such term
+  PoolShare public_share;                  // on which the client itself sends predictions
   double anchor_weight = 0;                // 1/lambda_k for VB-ADMM
   double site_weight = 0;                  // tau/N_k for VB-ADMM
   double common_weight = 0;                // 1 for SCAFFOLD
+  double public_weight = 0;                // tau_f/N_k for FedLap-Func
   double effective_samples = 0;            // lambda_k; 0: the optimizer's own option decides
   bool full_covariance = false;            // S and V are matrices [P x P]
   bool posterior_is_anchor = false;        // a variational client starts from q = N(m, 1/S), that is h = 0
@@ -54,7 +61,10 @@ struct ClientUpdate {
   // [stride] gradient of lbar_k at terms.start, over all its examples; null unless AlgorithmTraits::needs_start_gradient
   const Real* start_gradient = nullptr;
   const Real* curvature = nullptr;  // [stride]; null unless AlgorithmTraits::needs_curvature
-  double examples = 0;              // N_k
+  // [examples of the pool x classes] probabilities at `mean`, zeros outside of the client's share; null unless
+  // AlgorithmTraits::uses_public_pool
+  const Real* public_predictions = nullptr;
+  double examples = 0;  // N_k
   double steps = 0;
   double rate_sum = 0;    // of the visit's learning rates
   double train_loss = 0;  // mean over steps
