@@ -3,7 +3,8 @@
 //   client  FedLap's objective + tau_f sum over x in M without M_k of CE(p_g(x), softmax f(x; w)),   p_g the server's predictions;
 //           FedLap's dual step, and p_k(x) for x in M_k goes to the server
 //   server  u := sum_k v_k / s0,   w_g := argmin s0/2 |w - u|^2 + tau_f sum_k sum_{x in M_k} CE(p_k(x), softmax f(x; w))
-//           by some steps of Adam from u
+//           by some steps of Adam from u, with epsilon = server_lr (s0 + tau_f |M|): close to the minimum these are steps of
+//           gradient descent, where Adam with a small epsilon would go on by steps of server_lr
 // Where all weights agree the function-space terms have gradient 0, so FedLap's fixed point stays one. Absent clients count with
 // the predictions they sent last, and examples whose client never sent any count nothing. Without a pool it is FedLap.
 #include <cmath>
@@ -13,7 +14,7 @@
 namespace ivory {
 namespace {
 
-constexpr double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+constexpr double beta1 = 0.9, beta2 = 0.999;
 
 /// A step of Adam on prior/2 |w - u|^2 + weight * (what `slope` is the gradient of).
 template <class Real>
@@ -23,7 +24,7 @@ struct Descend {
   Real* IVORY_RESTRICT mean;
   Real* IVORY_RESTRICT first;
   Real* IVORY_RESTRICT second;
-  double prior, weight, step_size, inverse_root_correction;
+  double prior, weight, step_size, inverse_root_correction, epsilon;
   IVORY_HD void operator()(std::size_t i) const {
     const double m = mean[i];
     const double g = prior * (m - static_cast<double>(centre[i])) + weight * static_cast<double>(slope[i]);
@@ -114,11 +115,12 @@ class FedLapFunc final : public FedLap<Real> {
     device.copy(centre.data(), state.mean.data(), bytes);
     device.clear(first.data(), bytes);
     device.clear(second.data(), bytes);
+    const double epsilon = rate_ * (prior_ + tau_ * static_cast<double>(state.public_model->examples()));
     for (int t = 1; t <= steps_; ++t) {
       state.public_model->gradient(state.mean.data(), state.public_predictions.data(), slope.data());
       for_each(device, state.stride,
                Descend<Real>{centre.data(), slope.data(), state.mean.data(), first.data(), second.data(), prior_, tau_,
-                             rate_ / (1.0 - std::pow(beta1, t)), 1.0 / std::sqrt(1.0 - std::pow(beta2, t))});
+                             rate_ / (1.0 - std::pow(beta1, t)), 1.0 / std::sqrt(1.0 - std::pow(beta2, t)), epsilon});
     }
   }
 
@@ -139,7 +141,7 @@ std::vector<OptionSpec> options() {
                  .unit = "1",
                  .low = 0});
   all.push_back({.name = "server_steps",
-                 .default_value = std::int64_t{50},
+                 .default_value = std::int64_t{10},
                  .help = "steps of Adam with which the server fits the clients' predictions in each round",
                  .unit = "steps",
                  .low = 0,

@@ -355,9 +355,11 @@ BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_an
     // Other paths through the code: the gradient's norm inside a step, and what clients send beside their weights.
     if (plugin.name == "fedavg") settings.push_back({"clients.clip_norm=0.5"});
     if (plugin.name == "feddyn") settings.push_back({"server.unsquared_prox=true", "clients.clip_norm=0.5"});
+    if (plugin.name == "fedlap_func") settings.push_back({"server.tau_f=0.1", "clients.clip_norm=0.5"});
     if (plugin.name == "scaffold") settings.push_back({"server.option=I", "clients.participation=0.7"});
     for (const Texts& extra : settings) {
       Texts overrides = {"rounds=3", "server.algorithm=" + plugin.name, "evaluation.samples=5"};
+      if (plugin.traits.uses_public_pool) overrides.emplace_back("data.public=150");
       if (plugin.traits.needs_plain_sgd) {
         overrides.insert(overrides.end(), {"clients.optimizer.name=sgd", "clients.optimizer.lr=0.1"});
       }

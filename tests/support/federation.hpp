@@ -9,13 +9,12 @@
 
 namespace ivory::test {
 
-/// What a client sends: `precision` is empty for point methods, `start_gradient` and `curvature` where the algorithm does not ask
-/// for them.
+/// What a client sends: `precision` is empty for point methods, the others where the algorithm does not ask for them.
 template <class Real>
 struct Sent {
   std::vector<Real> mean = {}, precision = {}, start_gradient = {};
   double rate_sum = 1;
-  std::vector<Real> curvature = {};
+  std::vector<Real> curvature = {}, public_predictions = {};
 };
 
 template <class Real>
@@ -24,9 +23,10 @@ class Federation {
   using Train = std::function<Sent<Real>(std::uint32_t client, const LocalTerms<Real>& terms)>;
 
   Federation(Device& device, const Algorithm<Real>& algorithm_, const std::vector<Real>& start,
-             const std::vector<double>& examples_, bool everyone = true)
+             const std::vector<double>& examples_, bool everyone = true, PublicModel<Real>* public_model = nullptr)
       : algorithm(algorithm_), state(device, start.size(), round_up_to_tile(start.size()), examples_, everyone) {
     state.start.from_host(padded<Real>(start));
+    state.public_model = public_model;
     algorithm.initialise(state);
   }
 
@@ -48,6 +48,7 @@ class Federation {
       sent[k].mean = padded<Real>(result.mean);
       sent[k].start_gradient = padded<Real>(result.start_gradient);
       sent[k].curvature = padded<Real>(result.curvature);
+      sent[k].public_predictions = result.public_predictions;
       if (!result.precision.empty()) {
         if (algorithm.traits().full_covariance) {
           sent[k].precision = result.precision;
@@ -62,6 +63,7 @@ class Federation {
       update.precision = sent[k].precision.empty() ? nullptr : sent[k].precision.data();
       update.start_gradient = result.start_gradient.empty() ? nullptr : sent[k].start_gradient.data();
       update.curvature = result.curvature.empty() ? nullptr : sent[k].curvature.data();
+      update.public_predictions = result.public_predictions.empty() ? nullptr : sent[k].public_predictions.data();
       update.examples = state.examples[k];
       update.steps = 1;
       update.rate_sum = result.rate_sum;
