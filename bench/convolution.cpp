@@ -163,7 +163,7 @@ void shapes(int repetitions) {
                                        {"patches", [&] { with_patches.run(pass); }},
                                        {"library", library_convolution(shape, pass, examples)},
                                        {"any algorithm", library_convolution(shape, pass, examples, true)}},
-                                      repetitions);
+                                      repetitions, Clock::thread);
       const double library = timings[2].median;
       fmt::print("{:<20} {:<10} {:>12.3f} {:>20.0f} {:>20.2f} {:>20.2f} {:>20.2f}\n", where, name_of(pass),
                  library * 1e3, flops(shape) / library * 1e-9, timings[0].median / library, timings[1].median / library,
@@ -267,7 +267,7 @@ void step_of(Report& report, const std::string& kind, const std::string& key, in
                                     }},
                                    {"library", [&] { all(library); }},
                                    {"any algorithm", [&] { all(any_algorithm); }}},
-                                  repetitions);
+                                  repetitions, Clock::thread);
   const auto spread = [](const Timing& t) { return fmt::format("{:.1f} to {:.1f}", t.fastest * 1e3, t.slowest * 1e3); };
   report.number(key + "_step_ms", timings[0].median * 1e3, "ms", "IVON, batch 64, one thread; " + spread(timings[0]));
   report.number(key + "_convolutions_ms", timings[1].median * 1e3, "ms", spread(timings[1]));

@@ -2,18 +2,31 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 
 namespace ivory::bench {
 
-std::vector<Timing> interleave(const std::vector<Part>& parts, int repetitions) {
-  using Clock = std::chrono::steady_clock;
+namespace {
+
+double now(Clock clock) {
+  if (clock == Clock::wall) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+}  // namespace
+
+std::vector<Timing> interleave(const std::vector<Part>& parts, int repetitions, Clock clock) {
   std::vector<std::vector<double>> seconds(parts.size());
   for (const Part& part : parts) part.run();
   for (int r = 0; r < repetitions; ++r) {
     for (std::size_t p = 0; p < parts.size(); ++p) {
-      const auto start = Clock::now();
+      const double start = now(clock);
       parts[p].run();
-      seconds[p].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      seconds[p].push_back(now(clock) - start);
     }
   }
   std::vector<Timing> timings;

@@ -20,8 +20,11 @@ struct Timing {
   double per_unit() const { return median / per_run; }
 };
 
+/// `thread`: processor time of the calling thread alone, for parts on one thread where other programs take the processor at times.
+enum class Clock { wall, thread };
+
 /// Runs each part `repetitions` times, in turn, after one warm-up of each.
-std::vector<Timing> interleave(const std::vector<Part>& parts, int repetitions);
+std::vector<Timing> interleave(const std::vector<Part>& parts, int repetitions, Clock clock = Clock::wall);
 
 /// Runs one part alone.
 Timing measure(const Part& part, int repetitions);
