@@ -45,7 +45,9 @@ Specs top_keys() {
                   .required = true};
   OptionSpec arm{.name = "arm",
                  .default_value = std::string(),
-                 .help = "the [[compare]] arm, and the setting of a sweep, that a resolved scenario came from; not for hand-written files"};
+                 .help =
+                     "the [[compare]] arm, and the setting of a sweep, that a resolved scenario came from; not for "
+                     "hand-written files"};
   OptionSpec rounds = count("rounds", 1, 1, most_rounds, "rounds", "rounds of communication");
   rounds.required = true;
   return {name, arm, count("seed", 1, 0, 0x1p53, "", "every random number of the run follows from it"), rounds};

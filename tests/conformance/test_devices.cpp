@@ -279,6 +279,7 @@ BOOST_AUTO_TEST_CASE(every_loss) {
 BOOST_AUTO_TEST_CASE(every_optimizer) {
   const auto device = lane(), cpu = make_cpu_device();
   for (const OptimizerPlugin& plugin : optimizer_plugins()) {
+    if (plugin.full_covariance) continue;  // full_covariances below
     std::vector<OptionValues> settings = {{}};
     if (plugin.name == "ivon") settings = {{}, {{"samples", std::int64_t{2}}}, {{"estimator", "gradsq"}}};
     if (plugin.name == "sgd") settings = {{{"momentum", 0.9}}};
@@ -379,6 +380,31 @@ BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_an
         BOOST_TEST(std::abs(whole[0].mean.metrics.nll - cpu[0].mean.metrics.nll) < 1e-4 * cpu[0].mean.metrics.nll);
       }
     }
+  }
+}
+
+// Hessians, Cholesky factors and matrices of sites, in double.
+BOOST_AUTO_TEST_CASE(full_covariances) {
+  const Texts overrides = {"rounds=2",
+                           "server.posterior=full",
+                           "clients.optimizer.name=von",
+                           "clients.optimizer.lr=0.3",
+                           "clients.optimizer.samples=1",
+                           "model.hidden=[]",
+                           "clients.steps=2",
+                           "clients.epochs=0",
+                           "clients.batch=24",
+                           "clients.participation=0.2",
+                           "evaluation.samples=2"};
+  const auto whole = run("vb-admm", overrides, lane_makers(1), 100);
+  BOOST_REQUIRE_EQUAL(whole.size(), 2U);
+  BOOST_TEST(whole.back().refused == 0);
+  check_same_run(whole, run("vb-admm", overrides, lane_makers(1), 1));
+  const auto cpu = run("vb-admm", overrides, {});
+  for (std::size_t r = 0; r < 2; ++r) {
+    // Sums in another order, in double; condition numbers below 1e4.
+    BOOST_TEST(std::abs(whole[r].train_loss - cpu[r].train_loss) < 1e-9 * cpu[r].train_loss);
+    BOOST_TEST(std::abs(whole[r].mean.metrics.nll - cpu[r].mean.metrics.nll) < 1e-5 * cpu[r].mean.metrics.nll);
   }
 }
 
