@@ -182,7 +182,7 @@ BOOST_AUTO_TEST_CASE(a_named_model_can_be_written_as_its_list) {
 
 BOOST_AUTO_TEST_CASE(resolved_texts_of_an_mlp_stay_as_they_were) {
   BOOST_TEST(contains(to_toml(parse_one(base)),
-                      "\n[model]\nkind = \"mlp\"\nactivation = \"relu\"\nbias = true\nhidden = [5]\ninit = \"\"\n\n["));
+                      "\n[model]\nkind = \"mlp\"\nactivation = \"relu\"\nbias = true\nhidden = [5]\ninit = \"\"\n"));
 }
 
 BOOST_AUTO_TEST_CASE(mistakes_in_a_list_have_their_place) {
