@@ -1,11 +1,8 @@
 #include "src/run_parts.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
-#include "ivory/error.hpp"
 #include "ivory/registry.hpp"
 #include "src/data_sets.hpp"
 #include "src/model.hpp"
@@ -65,15 +62,7 @@ RunParts<Real>::RunParts(const Scenario& scenario)
       traits(algorithm->traits()), visit_plan(plan_of(scenario, traits, data.public_pool).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
-      participants(participants_of(scenario.clients.real("participation"), examples.size())) {
-  if (traits.uses_public_pool && training_network.trained_with().kind != Loss::Kind::softmax) {
-    throw InputError(
-        fmt::format("[server] algorithm = \"{}\" needs a classifier trained with softmax cross-entropy (its clients "
-                    "and server exchange "
-                    "class probabilities), got another loss; take another algorithm, or data with classes",
-                    scenario.algorithm_name));
-  }
-}
+      participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
 
 template <class Real>
 std::vector<double> RunParts<Real>::client_sizes() const {

@@ -158,15 +158,23 @@ void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, co
   }
 }
 
-// Clients and server exchange predictions on inputs that all of them have.
+// Clients and server exchange class probabilities on inputs that all of them have.
 void check_public_pool(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
                        Problems& problems) {
-  if (!traits.uses_public_pool || scenario.data.integer("public") > 0) return;
-  problems.push_back(fmt::format(
-      "[scenario] server.algorithm = {} needs data.public >= 1 (the inputs on which clients and server exchange "
-      "predictions), got 0{}; set data.public to a few examples per class, or take \"fedlap\"",
-      shown(scenario.algorithm_name),
-      scenario.data.given("public") ? where(scenario.data.place("public")) : where(algorithm_place)));
+  if (!traits.uses_public_pool) return;
+  if (scenario.data.integer("public") == 0) {
+    problems.push_back(fmt::format(
+        "[scenario] server.algorithm = {} needs data.public >= 1 (inputs on which clients and server exchange "
+        "predictions), got 0{}; set data.public to a few examples per class, or take \"fedlap\"",
+        shown(scenario.algorithm_name),
+        scenario.data.given("public") ? where(scenario.data.place("public")) : where(algorithm_place)));
+  }
+  if (const std::string& loss = scenario.model.text("loss"); loss != "softmax") {
+    problems.push_back(fmt::format(
+        "[scenario] server.algorithm = {} needs model.loss = \"softmax\" (clients and server exchange class "
+        "probabilities), got {}{}; take \"fedlap\"",
+        shown(scenario.algorithm_name), shown(loss), where(scenario.model.place("loss"))));
+  }
 }
 
 void check_curve(const Options& evaluation, Problems& problems) {

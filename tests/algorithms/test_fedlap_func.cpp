@@ -349,9 +349,13 @@ BOOST_AUTO_TEST_CASE(costs_and_refusals) {
   BOOST_TEST(record.bytes_down == 4.0 * 10 * (3760 + 53 * 10));
   BOOST_TEST(record.bytes_up == 4.0 * (10 * 3760 + 53 * 10));
   BOOST_TEST(run({"server.tau_f=0"}).bytes_up == 4.0 * 10 * 3760);
-  BOOST_CHECK_EXCEPTION(run({}), InputError, [](const InputError& error) {
-    const std::string text = error.what();
-    return text.find("[scenario] server.algorithm = \"fedlap_func\" needs data.public >= 1") == 0 &&
-           text.find("set data.public") != std::string::npos;
-  });
+  const auto refused = [&](const std::vector<std::string>& overrides, const std::string& rule, const std::string& fix) {
+    BOOST_CHECK_EXCEPTION(run(overrides), InputError, [&](const InputError& error) {
+      const std::string text = error.what();
+      return text.find("[scenario] server.algorithm = \"fedlap_func\" needs " + rule) == 0 &&
+             text.find(fix) != std::string::npos;
+    });
+  };
+  refused({}, "data.public >= 1", "set data.public");
+  refused({"data.public=53", "model.loss=binary"}, "model.loss = \"softmax\"", "take \"fedlap\"");
 }
