@@ -10,15 +10,16 @@
 namespace ivory {
 namespace {
 
-bool has_detection(const ArmGroup& arm, PickModel model) {
-  return std::ranges::any_of(arm.logs,
-                             [&](const LogSummary* log) { return !std::isnan((log->*model).ood.confidence.auroc); });
+bool has_detection(const ArmGroup& arm, PickModel model, const DetectionScore& score) {
+  return std::ranges::any_of(
+      arm.logs, [&](const LogSummary* log) { return !std::isnan(((log->*model).ood.*score.score).auroc); });
 }
 
 }  // namespace
 
 bool has_detection(const std::vector<ArmGroup>& arms) {
-  return std::ranges::any_of(arms, [](const ArmGroup& arm) { return has_detection(arm, models[0]); });
+  return std::ranges::any_of(arms,
+                             [](const ArmGroup& arm) { return has_detection(arm, models[0], detection_scores[0]); });
 }
 
 std::string detection_block(const std::vector<ArmGroup>& arms) {
@@ -30,8 +31,8 @@ std::string detection_block(const std::vector<ArmGroup>& arms) {
   for (const ArmGroup& arm : arms) {
     std::string title = arm.title;
     for (const PickModel model : models) {
-      if (model != models[0] && !has_detection(arm, model)) continue;
       for (const DetectionScore& score : detection_scores) {
+        if (!has_detection(arm, model, score)) continue;
         std::vector<std::string> cells = {std::exchange(title, ""), name_of(model), score.meaning};
         for (const DetectionColumn& column : detection_columns) {
           const auto value = [&](const LogSummary& log) { return (log.*model).ood.*score.score.*column.value; };

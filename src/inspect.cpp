@@ -171,7 +171,7 @@ std::string curve_table(const LogReader& log) {
   for (std::size_t i = 0; i < shown.size(); ++i) cells[i + 1].push_back(std::to_string(shown[i]));
   for (const auto& column : metrics_of(log)) {
     const std::vector<double> values = file.read<double>(std::string("/curve/") + column.name).values;
-    if (std::isnan(values.at(samples - 1))) return "";
+    if (cells[0].size() == 1 && !has_values(values)) return "";
     cells[0].emplace_back(column.heading);
     for (std::size_t i = 0; i < shown.size(); ++i)
       cells[i + 1].push_back(show(column.factor * values.at(shown[i] - 1), column.decimals));

@@ -195,16 +195,17 @@ BOOST_AUTO_TEST_CASE(detection_of_out_of_distribution_inputs_is_shown_where_ther
   BOOST_TEST(std::isnan(logs[2].mean.ood.confidence.auroc));
   const std::string table = comparison_table(logs);
   BOOST_TEST(
-      contains(table,
-               "\nout-of-distribution inputs told from the test set, last evaluated round\n"
-               "arm      model              score                  AUROC [%]  AUPR in [%]  AUPR out [%]  FPR at 95 % "
-               "[%]  detection error [%]\n"
-               "avg      mean model         largest probability  75.00 ±7.07            -             -      50.00 "
-               "±0.00                    -\n"
-               "         mean model         negative entropy     37.50 ±3.54            -             -               "
-               "-                    -\n"
-               "         posterior average  largest probability  95.00 (1/2)            -             -               "
-               "-                    -\n"),
+      contains(
+          table,
+          "\nout-of-distribution inputs told from the test set, last evaluated round\n"
+          "arm  model              score                  AUROC [%]  AUPR in [%]  AUPR out [%]  FPR at 95 % [%]  "
+          "detection error [%]\n"
+          "avg  mean model         largest probability  75.00 ±7.07            -             -      50.00 ±0.00     "
+          "               -\n"
+          "     mean model         negative entropy     37.50 ±3.54            -             -                -     "
+          "               -\n"
+          "     posterior average  largest probability  95.00 (1/2)            -             -                -     "
+          "               -\n"),
       table);
   const std::string csv = comparison_csv(logs);
   BOOST_TEST(contains(csv_line(csv, "sample,avg,vb_admm,mean,ood_auroc,final"), "1,0.75,"), csv);

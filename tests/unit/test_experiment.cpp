@@ -125,7 +125,7 @@ BOOST_AUTO_TEST_CASE(out_of_distribution_inputs_are_told_from_the_test_set_in_ev
   };
   const auto mean = padded(log.posterior_mean(0), 0.0F), precision = padded(log.posterior_precision(0), 1.0F);
   const auto told = [&](const Predictions& in, const Predictions& out) {
-    return ood_detection<float>(in.probability, out.probability, 10);
+    return ood_detection<float>(in.values, out.values, 10);
   };
   const auto average = [&](const Dataset& inputs) {
     return predictor.average_predictions(mean.data(), precision.data(), inputs, 5, scenario.seed, 3);
