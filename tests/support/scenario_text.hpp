@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "ivory/error.hpp"
+#include "src/option_messages.hpp"
 #include "src/scenario_reader.hpp"
+#include "src/scenario_schema.hpp"
 #include "tests/support/text.hpp"
 
 namespace ivory::test {
@@ -60,6 +62,19 @@ inline std::string refusal(const std::string& text, const Texts& overrides = {},
   }
   BOOST_ERROR("no InputError for\n" + text);
   return {};
+}
+
+/// `"a", "b" or "c"`: the alternatives of a table that have the option, as messages list them.
+inline std::string those_with(const std::string& option, const std::string& table) {
+  std::vector<std::string> names;
+  for (const ChoiceTable& choice : choice_tables()) {
+    if (choice.table != table) continue;
+    for (const Kind& kind : choice.kinds) {
+      if (choice.takes(kind, option)) names.push_back(kind.name);
+    }
+  }
+  BOOST_REQUIRE(!names.empty());
+  return quoted_list(names);
 }
 
 inline bool starts(const std::string& text, const std::string& part) {
