@@ -32,7 +32,7 @@ struct Flags {
   BatchFlags batch;
   std::vector<std::string> grid;
   std::size_t budget = 0;  // 0: every setting
-  std::string select = "accuracy";
+  std::string select;      // empty: accuracy, or RMSE
 };
 
 std::vector<SweepArm> settings_of_arms(const Flags& flags) {
@@ -118,7 +118,8 @@ void add_sweep(CLI::App& app, Action& chosen) {
       ->option_text("N")
       ->check(CLI::Range(std::size_t{1}, most_settings));
   verb->add_option("--select", flags->select,
-                   "accuracy (default), nll, accuracy_bayes or nll_bayes (posterior average) on the validation set")
+                   "accuracy (the default; rmse in a regression) or nll on the validation set; with _bayes of the "
+                   "posterior average")
       ->option_text("METRIC");
   add_run_flags(*verb, flags->run, "First seed; default: the scenario's");
   add_batch_flags(*verb, flags->batch);

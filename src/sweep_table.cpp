@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "ivory/error.hpp"
@@ -22,19 +24,32 @@ LogValue validation_value(PickModel model, MetricSummary QualitySummary::*metric
   return [model, metric](const LogSummary& log) { return (log.*model.*metric).last; };
 }
 
-bool has_value(const ArmGroup& setting, PickModel model) {
-  return setting.spread(validation_value(model, &QualitySummary::accuracy)).count > 0;
+/// The metrics that may select, and that the table of the settings shows.
+bool selects(const MetricRow& row) {
+  return row.metric == &QualitySummary::accuracy || row.metric == &QualitySummary::rmse ||
+         row.metric == &QualitySummary::nll;
+}
+
+/// Some metric of the model on the validation set, in some setting.
+bool has_value(const std::vector<ArmGroup>& settings, PickModel model) {
+  return std::any_of(settings.begin(), settings.end(), [&](const ArmGroup& setting) {
+    return setting.spread(validation_value(model, &QualitySummary::nll)).count > 0;
+  });
+}
+
+MetricSummary QualitySummary::*metric_of(const std::vector<ArmGroup>& settings, const Selection& selection) {
+  if (selection.metric != nullptr) return selection.metric;
+  return Shown(settings).regression ? &QualitySummary::rmse : &QualitySummary::accuracy;
 }
 
 std::optional<std::size_t> best_of(const std::vector<ArmGroup>& settings, const Selection& selection) {
-  const bool average = selection.average && std::any_of(settings.begin(), settings.end(), [](const ArmGroup& setting) {
-                         return has_value(setting, on_validation[1]);
-                       });
-  const double sign = selection.metric == &QualitySummary::accuracy ? 1 : -1;
+  const bool average = selection.average && has_value(settings, on_validation[1]);
+  const auto metric = metric_of(settings, selection);
+  const double sign = metric == &QualitySummary::accuracy ? 1 : -1;
   std::optional<std::size_t> best;
   std::pair<std::size_t, double> best_score;  // finished seeds count first: a setting that fails on some is no winner
   for (std::size_t i = 0; i < settings.size(); ++i) {
-    const Spread spread = settings[i].spread(validation_value(on_validation[average ? 1 : 0], selection.metric));
+    const Spread spread = settings[i].spread(validation_value(on_validation[average ? 1 : 0], metric));
     const std::pair<std::size_t, double> score = {spread.count, sign * spread.mean};
     if (spread.count == 0 || (best && score <= best_score)) continue;
     best = i;
@@ -53,17 +68,21 @@ std::string show_seeds(const ArmGroup& setting) {
 }  // namespace
 
 Selection parse_selection(const std::string& text) {
-  const std::string prefix = "validation/";
-  const std::string name = text.starts_with(prefix) ? text.substr(prefix.size()) : text;
-  const std::map<std::string, Selection> known = {
-      {"accuracy", {&QualitySummary::accuracy, false, "accuracy"}},
-      {"nll", {&QualitySummary::nll, false, "NLL"}},
-      {"accuracy_bayes", {&QualitySummary::accuracy, true, "accuracy of the posterior average"}},
-      {"nll_bayes", {&QualitySummary::nll, true, "NLL of the posterior average"}}};
-  if (const auto found = known.find(name); found != known.end()) return found->second;
+  const auto without = [](std::string_view whole, std::string_view part, bool front) {
+    const bool there = front ? whole.starts_with(part) : whole.ends_with(part);
+    return std::pair{!there  ? whole
+                     : front ? whole.substr(part.size())
+                             : whole.substr(0, whole.size() - part.size()),
+                     there};
+  };
+  if (text.empty()) return {};
+  const auto [name, average] = without(without(text, "validation/", true).first, "_bayes", false);
+  for (const MetricRow& row : all_metrics) {
+    if (name == row.name && selects(row)) return {row.metric, average};
+  }
   throw InputError(fmt::format(
-      "[sweep] --select must be accuracy, nll, accuracy_bayes or nll_bayes, all on the validation set, got {}; "
-      "the test set never selects",
+      "[sweep] --select must be accuracy, rmse or nll, or one of them with _bayes for the posterior average, all "
+      "on the validation set, got {}; the test set never selects",
       shown(text)));
 }
 
@@ -129,43 +148,46 @@ std::string selected_title(const std::vector<SweptArm>& arms, const std::string&
 }
 
 std::string settings_table(const std::vector<SweptArm>& arms, const Selection& selection) {
-  const bool averages = std::any_of(arms.begin(), arms.end(), [](const SweptArm& arm) {
-    return std::any_of(arm.settings.begin(), arm.settings.end(),
-                       [](const ArmGroup& setting) { return has_value(setting, on_validation[1]); });
-  });
-  TextTable table(2);
-  std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}, {name_of(models[0]), 2}};
-  std::vector<std::string> columns = {"arm", "setting"};
-  for (int model = 0; model < (averages ? 2 : 1); ++model) {
-    columns.insert(columns.end(), {"accuracy [%]", "NLL [nat]"});
+  std::vector<ArmGroup> all;  // titled for the notes
+  for (const SweptArm& arm : arms) {
+    for (const ArmGroup& setting : arm.settings) all.push_back({arm.name + " " + setting.title, setting.logs});
   }
-  if (averages) heading.push_back({name_of(models[1]), 2});
+  const std::size_t shown_models = has_value(all, on_validation[1]) ? 2 : 1;
+  std::vector<MetricRow> rows = Shown(all).metrics;
+  std::erase_if(rows, [](const MetricRow& row) { return !selects(row); });
+  TextTable table(2);
+  std::vector<TextTable::Span> heading = {{"", 1}, {"", 1}};
+  std::vector<std::string> columns = {"arm", "setting"};
+  for (std::size_t model = 0; model < shown_models; ++model) {
+    heading.push_back({name_of(models[model]), rows.size()});
+    for (const MetricRow& row : rows) columns.emplace_back(row.heading);
+  }
   columns.emplace_back("seeds");
   table.heading(std::move(heading));
   table.row(columns);
-  std::vector<ArmGroup> titled;  // for the notes
   for (const SweptArm& arm : arms) {
-    const Shown shown(arm.settings);
     for (std::size_t i = 0; i < arm.settings.size(); ++i) {
       const ArmGroup& setting = arm.settings[i];
       std::vector<std::string> cells = {i == 0 ? arm.name : "", setting.title};
-      for (int model = 0; model < (averages ? 2 : 1); ++model) {
-        cells.push_back(
-            show(setting.spread(validation_value(on_validation[model], &QualitySummary::accuracy)), 100, 2));
-        cells.push_back(show(setting.spread(validation_value(on_validation[model], &QualitySummary::nll)), 1, 4));
+      for (std::size_t model = 0; model < shown_models; ++model) {
+        for (const MetricRow& row : rows) {
+          const Spread spread = setting.spread(validation_value(on_validation[model], row.metric));
+          cells.push_back(show(spread, row.factor, row.decimals));
+        }
       }
       cells.push_back(show_seeds(setting));
       if (arm.selected == i) cells.emplace_back("selected");
       table.row(cells);
-      titled.push_back({arm.name + " " + setting.title, setting.logs});
     }
   }
+  const auto by = std::find_if(std::begin(all_metrics), std::end(all_metrics),
+                               [&](const MetricRow& row) { return row.metric == metric_of(all, selection); });
   std::string text = fmt::format(
       "the validation set, mean over the last three evaluated rounds ±standard deviation over seeds; selected by "
-      "{}\n\n",
-      selection.words);
+      "{}{}\n\n",
+      by->name, selection.average ? " of the posterior average" : "");
   text += table.text();
-  const std::string notes = failure_notes(titled);
+  const std::string notes = failure_notes(all);
   return notes.empty() ? text : text + '\n' + notes;
 }
 

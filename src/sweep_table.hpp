@@ -13,12 +13,12 @@ namespace ivory {
 /// What settings are selected by: a metric on the validation set, mean over the last three evaluated rounds and then over the
 /// seeds.
 struct Selection {
-  MetricSummary QualitySummary::*metric = &QualitySummary::accuracy;
+  MetricSummary QualitySummary::*metric = nullptr;  // null: accuracy, RMSE in a regression
   bool average = false;  // of the posterior average in arms that have one, else of the mean model
-  std::string words = "accuracy";
 };
 
-/// accuracy, nll, accuracy_bayes or nll_bayes, also with validation/ before it. Throws InputError for everything else.
+/// accuracy, rmse or nll, with _bayes for the posterior average, also with validation/ before it; empty: the default. Throws
+/// InputError for everything else.
 Selection parse_selection(const std::string& text);
 
 /// Throws InputError where a scenario puts no validation set aside.

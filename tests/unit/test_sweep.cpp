@@ -151,7 +151,8 @@ BOOST_AUTO_TEST_CASE(mistakes_in_settings) {
                       "unknown key clients.bacth = 8, in --grid clients.bacth; did you mean \"batch\"?"));
   BOOST_TEST(contains(refused([] { expand({"clients.batch=8,0"}); }), "got 0, in --grid clients.batch"));
   BOOST_TEST(contains(refused([] { expand({"vb:clients.batch=8"}); }), "no arm of that name, got \"vb\", in --grid"));
-  BOOST_TEST(contains(refused([] { expand({"fedavg:server.rho=1,2"}); }), "belongs to algorithm = \"vb_admm\""));
+  BOOST_TEST(contains(refused([] { expand({"fedavg:server.rho=1,2"}); }),
+                      "got algorithm = \"fedavg\", in --grid fedavg:server.rho"));
   BOOST_TEST(contains(refused([] { expand({"clients.optimizer.lr=0.1,1e-1"}); }),
                       "two settings must differ, got lr=0.1 and lr=1e-1 for fedavg"));
   std::string many = "clients.batch=1";
@@ -253,7 +254,7 @@ BOOST_AUTO_TEST_CASE(what_selects_is_chosen) {
   BOOST_TEST(selected("nll") == 1U);  // less is better
   BOOST_TEST(selected("accuracy_bayes") == 1U);
   BOOST_TEST(selected("validation/nll_bayes") == 0U);  // 0.5 for both: the first of the grid
-  for (const char* text : {"test/accuracy", "ece", "", "validation/"}) {
+  for (const char* text : {"test/accuracy", "ece", "validation/", "_bayes"}) {
     BOOST_TEST(contains(refused([&] { parse_selection(text); }), "the test set never selects"));
   }
   // An arm without a posterior average is judged by its mean model.
@@ -262,6 +263,30 @@ BOOST_AUTO_TEST_CASE(what_selects_is_chosen) {
   BOOST_TEST(
       *select_settings({arm_with({"lr=1", "lr=2"})}, read_summaries(means), parse_selection("nll_bayes"))[0].selected ==
       1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_regression_is_selected_by_its_rmse) {
+  std::vector<LogSummary> runs(2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    runs[i].name = "r";
+    runs[i].arm = i == 0 ? "a,lr=1" : "a,lr=2";
+    runs[i].seed = 1;
+    runs[i].mean.rmse.final = 1.0 - 0.5 * static_cast<double>(i);
+    runs[i].validation.rmse.last = 0.25 + 0.5 * static_cast<double>(i);
+    runs[i].validation.nll.last = 2.0 - static_cast<double>(i);
+  }
+  const auto selected = [&](const char* by) {
+    return *select_settings({arm_with({"lr=1", "lr=2"})}, runs, parse_selection(by))[0].selected;
+  };
+  BOOST_TEST(selected("") == 0U);  // less is better, and the test set says otherwise
+  BOOST_TEST(selected("rmse") == 0U);
+  BOOST_TEST(selected("nll") == 1U);
+  const auto swept = select_settings({arm_with({"lr=1", "lr=2"})}, runs, parse_selection(""));
+  const std::string table = settings_table(swept, parse_selection(""));
+  for (const char* part : {"selected by rmse\n", "RMSE  NLL [nat]", "lr=1     0.2500     2.0000      1  selected\n"}) {
+    BOOST_TEST(contains(table, part));
+  }
+  BOOST_TEST(table.find("accuracy") == std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(a_setting_with_failed_runs_loses_and_is_reported) {
