@@ -1,4 +1,4 @@
-// FedLap-Func: FedLap with predictions on a public pool M, example i of which belongs to client i mod K (methods.md 4.9, D11:
+// FedLap-Func: FedLap with predictions on a public pool M, example i of which belongs to client i mod K (methods.md 4.9:
 // Ivory's variant).
 //   client  FedLap's objective + tau_f sum over x in M without M_k of CE(p_g(x), softmax f(x; w)),   p_g the server's predictions;
 //           FedLap's dual step, and p_k(x) for x in M_k goes to the server

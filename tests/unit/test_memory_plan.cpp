@@ -26,10 +26,11 @@ struct Ended {
   std::string device, refusal;
 };
 
-Ended run_in(std::size_t mebibytes, std::size_t lanes, const std::string& hidden = "[300,300]") {
-  const std::vector<std::string> overrides = {"rounds=2", "clients.count=24", "clients.epochs=1",
-                                              "model.hidden=" + hidden, "evaluation.samples=1"},
-                                 only = {"vb-admm"};
+Ended run_in(std::size_t mebibytes, std::size_t lanes, const std::string& hidden = "[300,300]", bool pool = false) {
+  std::vector<std::string> overrides = {"rounds=2", "clients.count=24", "clients.epochs=1", "model.hidden=" + hidden,
+                                        "evaluation.samples=1"};
+  if (pool) overrides.insert(overrides.end(), {"server.algorithm=fedlap_func", "data.public=500"});
+  const std::vector<std::string> only = {pool ? "fedavg" : "vb-admm"};
   const auto scenario =
       read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
   const auto memory = make_emulated_memory(mebibytes << 20);
@@ -89,6 +90,7 @@ BOOST_AUTO_TEST_CASE(every_algorithm_keeps_what_its_traits_say) {
         federation.round([&](std::uint32_t, const LocalTerms<double>&) {
           Sent<double> sent{start};
           if (traits.needs_posterior) sent.precision = std::vector<double>(70, 2.0);
+          if (traits.needs_curvature != Curvature::none) sent.curvature = std::vector<double>(70, 2.0);
           return sent;
         });
       }
@@ -124,11 +126,14 @@ BOOST_AUTO_TEST_CASE(a_run_fits_its_blocks_to_the_memory_or_is_refused_before_it
     BOOST_TEST(ended.refusal != "");
     BOOST_TEST(ended.hashes.empty());
   }
-  // A small model, where tables and evaluation are most of what is needed: a refusal comes early or not at all.
-  const Ended small = run_in(1024, 1, "[50]");
-  for (std::size_t mebibytes = 1; mebibytes <= 12; ++mebibytes) {
-    const Ended ended = run_in(mebibytes, 1, "[50]");
-    BOOST_TEST((ended.refusal.empty() ? ended.hashes == small.hashes : ended.hashes.empty()), mebibytes << " MiB");
+  // A small model, where tables, evaluation and a public pool are most of what is needed: a refusal comes early or not at all.
+  for (const bool pool : {false, true}) {
+    const Ended small = run_in(1024, 1, "[50]", pool);
+    BOOST_TEST(small.hashes.size() == 2U);
+    for (std::size_t mebibytes = 1; mebibytes <= 12; ++mebibytes) {
+      const Ended ended = run_in(mebibytes, 1, "[50]", pool);
+      BOOST_TEST((ended.refusal.empty() ? ended.hashes == small.hashes : ended.hashes.empty()), mebibytes << " MiB");
+    }
   }
 }
 

@@ -200,7 +200,11 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
       if (choice.table == "data") scenario.data = options;
       if (choice.table == "evaluation.ood") scenario.ood = options;
       if (choice.table == "partition") scenario.partition = options;
-      if (choice.table == "model") scenario.model = options;
+      if (choice.table == "model") {
+        options.set("loss", {std::string("softmax"), {}, true});  // to which the other keys belong, but for this one
+        options.set("noise_precision", {1.0, {}, true});
+        scenario.model = options;
+      }
       if (choice.table == "clients.optimizer") {
         scenario.optimizer = options, scenario.optimizer_name = kind.name;
         if (find_optimizer(kind.name)->full_covariance) {  // which has one use alone
@@ -210,7 +214,12 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
         }
       }
       if (choice.table == "server") {
+        if (options.has("posterior"))
+          options.set("posterior", {std::string("diagonal"), {}, true});  // as for Bregman steps
         scenario.algorithm = options, scenario.algorithm_name = kind.name;
+        if (find_algorithm(kind.name)->traits.uses_public_pool) {
+          scenario.data.set("public", {std::int64_t{5}, {}, true});
+        }
         if (!find_algorithm(kind.name)
                  ->traits.needs_posterior) {  // plain SGD serves all others, with all their options
           scenario.optimizer_name = "sgd";
