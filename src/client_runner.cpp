@@ -40,7 +40,9 @@ struct ClientRunner<Real>::Worker {
   const Real* fetch(Device& server, const Real* array, std::size_t size) {
     if (array == nullptr || near_server) return array;
     const auto [place, added] = fetched_of.try_emplace(array, fetched_of.size());
-    if (place->second == fetched.size()) fetched.emplace_back(*device, size);
+    if (place->second == fetched.size()) fetched.emplace_back();
+    // The last visit may have had a shorter array in this place.
+    if (fetched[place->second].size() < size) fetched[place->second] = Buffer<Real>(*device, size);
     Real* const copy = fetched[place->second].data();
     if (added) device->transfer(*device, copy, server, array, size * sizeof(Real));
     return copy;

@@ -75,9 +75,9 @@ def main():
         make_data(folder)
         for scenario in scenarios:
             stem = scenario.stem
-            ivory('validate', str(scenario), data=folder)
             out = folder / stem
             settings = SHORT + MORE.get(stem, []) + FEWER.get(stem, [])
+            ivory('validate', str(scenario), '--set', *settings, data=folder)
             ivory('run', str(scenario), '--quiet', '--out', str(out), '--set', *settings, data=folder)
             logs = list(out.glob('*.h5'))
             assert len(logs) == arms_of(scenario), f'{stem}: {len(logs)} logs for {arms_of(scenario)} arms'
