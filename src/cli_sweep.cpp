@@ -118,8 +118,7 @@ void add_sweep(CLI::App& app, Action& chosen) {
       ->option_text("N")
       ->check(CLI::Range(std::size_t{1}, most_settings));
   verb->add_option("--select", flags->select,
-                   "accuracy (the default; rmse in a regression) or nll on the validation set; with _bayes of the "
-                   "posterior average")
+                   "accuracy (default; rmse in a regression) or nll on the validation set; _bayes: of the average")
       ->option_text("METRIC");
   add_run_flags(*verb, flags->run, "First seed; default: the scenario's");
   add_batch_flags(*verb, flags->batch);
