@@ -37,7 +37,7 @@ const std::vector<OptionSpec>& loss_options() {
       {.name = "noise_precision",
        .default_value = default_noise_precision,
        .help = "loss = \"gaussian\": precision (1/variance) of the observation noise of every target value",
-       .unit = "1/(unit of the targets)^2",
+       .unit = "1/targets^2",
        .low = 0,
        .high = 1e30,
        .low_open = true},

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws accuracy and NLL over rounds from logs, with plain h5py and matplotlib.
+"""Draws accuracy (regression: RMSE) and NLL over rounds from logs, with plain h5py and matplotlib.
 
 Several seeds of an arm become their mean, with their range as a band.
 
@@ -15,7 +15,9 @@ import numpy as np
 matplotlib.use('Agg')  # writes files; needs no screen
 import matplotlib.pyplot as plt  # noqa: E402
 
-PANELS = [('accuracy', 'test accuracy [%]', 100.0), ('nll', 'test NLL [nat]', 1.0)]
+NLL = ('nll', 'test NLL [nat]', 1.0)
+CLASSIFICATION = [('accuracy', 'test accuracy [%]', 100.0), NLL]
+REGRESSION = [('rmse', 'test RMSE', 1.0), NLL]
 
 
 def text(value):
@@ -27,7 +29,8 @@ def read(path):
     with h5py.File(path, 'r') as log:
         done = int(log['rounds_complete'][()])
         rounds = log['rounds']
-        names = ['round'] + [name + suffix for name, _, _ in PANELS for suffix in ('', '_bayes')]
+        names = ['round'] + [name + suffix for name in ('accuracy', 'rmse', 'nll') for suffix in ('', '_bayes')
+                             if name + suffix in rounds]
         return {'arm': text(log.attrs['arm']) or text(log.attrs['name']), 'name': text(log.attrs['name']),
                 'seed': int(log.attrs['seed']), 'columns': {name: rounds[name][:done] for name in names}}
 
@@ -58,18 +61,21 @@ def main():
     options = parser.parse_args()
     logs = [read(path) for path in options.logs]
 
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(9, 3.4), constrained_layout=True)
-    for axis, (column, title, factor) in zip(axes, PANELS):
+    regression = all('rmse' in log['columns'] and not np.isnan(log['columns']['rmse']).all() for log in logs)
+    panels = REGRESSION if regression else CLASSIFICATION
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.4), constrained_layout=True)
+    for axis, (column, title, factor) in zip(axes, panels):
         draw(axis, logs, column, factor)
         axis.set_xlabel('round')
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
-    axes[1].set_yscale('log')
-    axes[1].yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 3, 5)))
-    for ticks in (axes[1].yaxis.set_major_formatter, axes[1].yaxis.set_minor_formatter):
-        ticks('{x:g}')
-    axes[0].legend(fontsize=8, loc='lower right')
+    if not regression:  # a log density may have either sign
+        axes[1].set_yscale('log')
+        axes[1].yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 3, 5)))
+        for ticks in (axes[1].yaxis.set_major_formatter, axes[1].yaxis.set_minor_formatter):
+            ticks('{x:g}')
+    axes[0].legend(fontsize=8, loc='upper right' if regression else 'lower right')
     title = ', '.join(dict.fromkeys(log['name'] for log in logs))
     if len({log['seed'] for log in logs}) > 1:
         title += ': mean and range over seeds'

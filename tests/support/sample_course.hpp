@@ -25,10 +25,12 @@ struct Course {
   std::string name = "sample";
   std::int64_t bins = 15;
   int participants = 2;
+  bool regression = false;  // the accuracies are RMSEs, and there are no metrics of classes
 };
 
 inline std::string write_course(const TemporaryFolder& folder, const Course& course) {
   SampleRun run(course.rounds, "none", !course.accuracy_bayes.empty());
+  run.train.outputs = course.regression ? 1 : 0;
   run.scenario.name = course.name;
   run.scenario.arm = course.arm;
   run.scenario.seed = course.seed;
@@ -56,6 +58,11 @@ inline std::string write_course(const TemporaryFolder& folder, const Course& cou
     if (!course.auroc.empty()) record.mean.ood.confidence = {.auroc = course.auroc[r], .fpr95 = 0.5};
     if (!course.auroc.empty()) record.mean.ood.entropy = {.auroc = course.auroc[r] / 2};
     if (!course.auroc_bayes.empty()) record.bayes.ood.confidence = {.auroc = course.auroc_bayes[r]};
+    if (course.regression) {
+      for (Metrics* metrics : {&record.mean.metrics, &record.bayes.metrics}) {
+        *metrics = {.nll = metrics->nll, .rmse = metrics->accuracy};
+      }
+    }
     record.bytes_up = 1000;
     record.bytes_down = 500;
     record.seconds = 2;
@@ -63,7 +70,10 @@ inline std::string write_course(const TemporaryFolder& folder, const Course& cou
     record.refused = r == 1 ? 3 : 0;
     record.clients.resize(run.partition.clients());
     if (record.round == course.rounds) {
-      for (const double accuracy : course.clients) {
+      for (const double rmse : course.regression ? course.clients : std::vector<double>()) {
+        record.client_metrics.push_back({.rmse = rmse});
+      }
+      for (const double accuracy : course.regression ? std::vector<double>() : course.clients) {
         record.client_metrics.push_back({.accuracy = accuracy});
         if (!course.accuracy_bayes.empty()) record.client_metrics_bayes.push_back({.accuracy = accuracy / 2});
       }

@@ -217,6 +217,50 @@ BOOST_AUTO_TEST_CASE(detection_of_out_of_distribution_inputs_is_shown_where_ther
   BOOST_TEST(!contains(comparison_csv(plain), "ood_"));
 }
 
+BOOST_AUTO_TEST_CASE(regression_has_columns_of_its_own) {
+  TemporaryFolder folder;
+  Course course = second_seed();
+  course.regression = true;
+  course.accuracy_bayes = {.5, .6, never, .8, .4};
+  course.clients = {0.5, 0.75};
+  const std::string path = write_course(folder, course);
+  const LogSummary log = read_summary(path);
+  BOOST_TEST(log.mean.rmse.best == 0.4);  // the smallest
+  BOOST_TEST(log.mean.rmse.final == 0.74);
+  BOOST_TEST(log.mean.worst_clients_rmse == 0.75);
+  BOOST_TEST(std::isnan(log.mean.worst_clients));
+  BOOST_TEST(std::isnan(log.mean.rounds_to_target));
+  const std::string table = comparison_table(read_summaries(std::vector<std::string>{path}));
+  const std::string expected =
+      "sample: one seed; last 3: mean over the last three evaluated rounds\n"
+      "worst clients: the tenth of them that has the largest RMSE on its own examples\n"
+      "\n"
+      "                        RMSE            NLL [nat]\n"
+      "arm  model               final  last 3   final  last 3\n"
+      "avg  mean model         0.7400  0.6800  1.1000  1.2667\n"
+      "     posterior average  0.4000  0.6000  0.2500  0.2500\n"
+      "\n"
+      "                        best over rounds   worst clients\n"
+      "arm  model                RMSE  NLL [nat]           RMSE  time [s]  rounds run  seeds\n"
+      "avg  mean model         0.4000     1.1000         0.7500      10.0           5      1\n"
+      "     posterior average  0.4000     0.2500              -\n"
+      "\n"
+      "avg: 3 client updates were refused (not finite)\n";
+  BOOST_TEST(table == expected);
+  const std::string csv = comparison_csv(read_summaries(std::vector<std::string>{path}));
+  BOOST_TEST(contains(csv, "mean,rmse,best,unit of the targets,0.4,"), csv);
+  BOOST_TEST(contains(csv, "mean,rmse,worst_tenth_of_clients,unit of the targets,0.75,"), csv);
+  BOOST_TEST(!contains(csv, "accuracy"));
+  // Beside a classification both kinds of columns stand.
+  Course other = first_seed();
+  other.arm = "classes";
+  const std::string both =
+      comparison_table(read_summaries(std::vector<std::string>{path, write_course(folder, other)}));
+  for (const std::string part : {"RMSE", "accuracy [%]", "to 75 % accuracy", "least accurate"}) {
+    BOOST_TEST(contains(both, part), part << " is not in\n" << both);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(an_unfinished_run_is_marked_and_kept) {
   TemporaryFolder folder;
   Course cut = second_seed();

@@ -190,3 +190,55 @@ BOOST_AUTO_TEST_CASE(impossible_sizes_of_generated_data_are_refused) {
   BOOST_TEST(contains(load_error("synthetic", {{"clients", std::int64_t{3}}, {"max_examples", std::int64_t{1}}}),
                       "test set must not be empty"));
 }
+
+BOOST_AUTO_TEST_CASE(linear_targets_are_those_of_each_clients_weights) {
+  const auto make = [](double noise, double shift, const Values& more = {}) {
+    Values values = {{"clients", std::int64_t{4}},
+                     {"features", std::int64_t{1}},
+                     {"outputs", std::int64_t{2}},
+                     {"train", std::int64_t{300}},
+                     {"test", std::int64_t{20}},
+                     {"noise", noise},
+                     {"shift", shift}};
+    for (const auto& [key, value] : more) values[key] = value;
+    return load_data(data_scenario("linear", values, 5));
+  };
+  // With one feature and no noise, target / input is the weight itself, in every part of the data.
+  for (const double shift : {0.0, 0.7}) {
+    const DataSplit data = make(0, shift, {{"validation", 0.25}, {"limit_test", std::int64_t{70}}});
+    BOOST_TEST(data.train.size() == 900U);
+    BOOST_TEST(data.validation.size() == 300U);
+    BOOST_TEST(data.test.size() == 70U);
+    std::vector<double> of_client[2];
+    for (std::size_t k = 0; k < 4; ++k) {
+      StreamReader common(5, {.purpose = Purpose::data, .step = 1, .sample = 4});
+      StreamReader own(5, {.purpose = Purpose::data, .client = k, .sample = 4});
+      for (std::vector<double>& weights : of_client) weights.push_back(common.normal() + shift * own.normal());
+    }
+    for (const Dataset* part : {&data.train, &data.test, &data.validation}) {
+      BOOST_TEST_REQUIRE(part->targets.size() == 2 * part->size());
+      BOOST_TEST(part->outputs == 2U);
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < part->size(); ++i) {
+        const double x = static_cast<double>(part->x[i]);
+        for (std::size_t o = 0; o < 2; ++o) {
+          const double expected = of_client[o][static_cast<std::size_t>(part->client[i])] * x;
+          wrong +=
+              std::abs(static_cast<double>(part->targets[2 * i + o]) - expected) > 1e-6 * (1 + std::abs(x)) ? 1 : 0;
+        }
+        wrong += part->labels[i] != 0 ? 1 : 0;
+      }
+      BOOST_TEST(wrong == 0U);
+    }
+    BOOST_TEST((of_client[0][0] == of_client[0][1]) == (shift == 0.0));
+  }
+  // The noise comes on top: standard normal once the clean target is taken off and it is scaled.
+  const DataSplit clean = make(0, 0.7), noisy = make(2, 0.7);
+  BOOST_TEST(clean.train.x == noisy.train.x, boost::test_tools::per_element());
+  std::vector<double> noise;
+  for (std::size_t i = 0; i < clean.train.targets.size(); ++i) {
+    noise.push_back((static_cast<double>(noisy.train.targets[i]) - static_cast<double>(clean.train.targets[i])) / 2);
+  }
+  BOOST_TEST(kolmogorov(noise, normal_cdf) < kolmogorov_limit);
+  BOOST_TEST(clean.checksum != noisy.checksum);
+}

@@ -1,6 +1,8 @@
 // Metrics of predictions (docs/methods, section 12) and the predictor that makes them. Agreement with an independent
 // implementation is tested with metrics.h5; here are the identities.
 #define BOOST_TEST_MODULE evaluation
+#include <numbers>
+#include <numeric>
 #include "tests/support/boost_test.hpp"
 
 #include "ivory/gaussian.hpp"
@@ -316,6 +318,88 @@ BOOST_AUTO_TEST_CASE(the_curve_is_the_average_over_ever_more_samples) {
       check_equal(all.curve[static_cast<std::size_t>(t) - 1], average(t, false).evaluation.metrics, 1e-6);
     BOOST_TEST(all.curve[0].nll > all.curve[19].nll);  // one network of a wide posterior is worse than twenty
   }
+}
+
+// A linear model with a Gaussian posterior: y | x ~ N(m'x, 1/noise + sum_j x_j^2 / s_j), all in closed form.
+BOOST_AUTO_TEST_CASE(the_posterior_average_of_a_regression_averages_densities) {
+  constexpr double noise = 3.0;
+  const auto network = make_mlp<float>(2, {}, 2, "relu", false, {.kind = Loss::Kind::gaussian, .precision = noise});
+  std::vector<float> mean(network.layout().stride(), 0.0F);
+  std::copy_n(std::vector<float>{1.0F, -0.5F, 0.25F, 2.0F}.begin(), 4, mean.begin());
+  const std::vector<float> precision(mean.size(), 5.0F);
+  Dataset data;
+  data.features = data.outputs = 2;
+  data.classes = 1;
+  StreamReader random(36, {Purpose::data});
+  double nll = 0, loss = 0, squares = 0;  // of the average, of its networks on average, of the mean's error
+  constexpr int n = 600;
+  for (int i = 0; i < n; ++i) {
+    double x[2], spread = 0;
+    for (double& value : x) {
+      value = random.normal();
+      data.x.push_back(static_cast<float>(value));
+      spread += value * value / 5.0;
+    }
+    data.labels.push_back(0);
+    for (std::size_t o = 0; o < 2; ++o) {
+      const double error = random.normal();
+      const double f = static_cast<double>(mean[2 * o]) * x[0] + static_cast<double>(mean[2 * o + 1]) * x[1];
+      data.targets.push_back(static_cast<float>(f + error));
+      const double variance = 1 / noise + spread, two_pi = 2 * std::numbers::pi;
+      nll += 0.5 * (error * error / variance + std::log(two_pi * variance)) / n;
+      loss += 0.5 * (noise * (error * error + spread) + std::log(two_pi / noise)) / n;
+      squares += error * error / (2 * n);
+    }
+  }
+  const Predictor predictor(network, 1);
+  const Metrics at_mean = evaluate(predictor.predict(mean.data(), data), data, bins).metrics;
+  BOOST_TEST(std::fabs(at_mean.rmse - std::sqrt(squares)) < 1e-6);
+  constexpr int samples = 8192;
+  const PosteriorAverage average =
+      predictor.posterior_average(mean.data(), precision.data(), data, samples, bins, 7, 3);
+  const double error = average.error.nll;
+  BOOST_TEST(error > 0.0);
+  BOOST_TEST(error < 0.01);
+  BOOST_TEST(std::fabs(average.evaluation.metrics.nll - nll) < 5.0 * error);
+  BOOST_TEST(std::fabs(loss - nll) > 10.0 * error, "averaging losses would be seen");
+  BOOST_TEST(std::fabs(at_mean.nll - nll) > 10.0 * error, "the mean model would be seen");
+  BOOST_TEST(std::fabs(average.evaluation.metrics.rmse - std::sqrt(squares)) < 5.0 * average.error.rmse + 1e-4);
+  BOOST_TEST(average.error.rmse > 0.0);
+  BOOST_TEST(std::isnan(average.error.accuracy));
+  const PosteriorAverage threaded =
+      Predictor(network, 3).posterior_average(mean.data(), precision.data(), data, samples, bins, 7, 3);
+  BOOST_TEST(threaded.evaluation.metrics.nll == average.evaluation.metrics.nll);
+  BOOST_TEST(threaded.evaluation.metrics.rmse == average.evaluation.metrics.rmse);
+  // The average's predictions say the same.
+  const Predictions predicted = predictor.average_predictions(mean.data(), precision.data(), data, samples, 7, 3);
+  std::vector<std::uint32_t> rows(n);
+  std::iota(rows.begin(), rows.end(), 0U);
+  const Metrics own = metrics_of_rows(predicted, data, rows, bins);
+  BOOST_TEST(std::fabs(own.nll - average.evaluation.metrics.nll) < 1e-9);
+  BOOST_TEST(std::fabs(own.rmse - average.evaluation.metrics.rmse) < 1e-6);
+}
+
+// Log densities far below what a double's exponential can hold, infinite ones, and none that is a number.
+BOOST_AUTO_TEST_CASE(densities_are_averaged_where_they_cannot_be_written_down) {
+  const auto network = make_mlp<float>(1, {}, 1, "relu", false, {.kind = Loss::Kind::gaussian, .precision = 1e4});
+  Dataset data;
+  data.features = data.outputs = 1;
+  data.classes = 1;
+  data.x = {1.0F};
+  data.labels = {0};
+  const std::vector<float> mean(64, 0.0F), sharp(64, 1e14F);
+  const Predictor predictor(network, 1);
+  const auto nll = [&](float target, const std::vector<float>& at) {
+    data.targets = {target};
+    return predictor.posterior_average(at.data(), sharp.data(), data, 9, bins, 1, 0).evaluation.metrics.nll;
+  };
+  const double constant = 0.5 * std::log(1e4 / (2 * std::numbers::pi));
+  BOOST_TEST(std::fabs(nll(10.0F, mean) - (0.5e6 - constant)) < 1.0);  // exp(-500000) is 0 in double
+  std::vector<float> diverged = mean;
+  diverged[0] = std::numeric_limits<float>::infinity();
+  BOOST_TEST(nll(1.0F, diverged) == std::numeric_limits<double>::infinity());
+  diverged[0] = std::numeric_limits<float>::quiet_NaN();
+  BOOST_TEST(std::isnan(nll(1.0F, diverged)));
 }
 
 BOOST_AUTO_TEST_CASE(a_sharp_posterior_is_the_mean_model) {

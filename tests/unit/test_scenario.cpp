@@ -201,9 +201,14 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
       if (choice.table == "evaluation.ood") scenario.ood = options;
       if (choice.table == "partition") scenario.partition = options;
       if (choice.table == "model") {
-        options.set("loss", {std::string("softmax"), {}, true});  // to which the other keys belong, but for this one
-        options.set("noise_precision", {1.0, {}, true});
+        // noise_precision belongs to one loss and label_smoothing to another.
         scenario.model = options;
+        scenario.model.set("loss", {std::string("gaussian"), {}, true});
+        scenario.model.set("label_smoothing", {0.0, {}, true});
+        check_round_trip(scenario);
+        scenario.model = options;
+        scenario.model.set("loss", {std::string("softmax"), {}, true});
+        scenario.model.set("noise_precision", {1.0, {}, true});
       }
       if (choice.table == "clients.optimizer") {
         scenario.optimizer = options, scenario.optimizer_name = kind.name;
