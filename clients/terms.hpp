@@ -63,8 +63,10 @@ TermKind kind_of(const TrainingBlock<Real>& block) {
 template <class Real, TermKind kind>
 TermsView<Real, kind> view_of(const LocalTerms<Real>& terms, double decay) {
   const Real* some = terms.start;
-  for (const Real* array :
-       {terms.common_mean, terms.site_precision, terms.site_mean, terms.anchor_mean, terms.anchor_precision}) {
+  // Named, because nvcc loses a list in a range-for.
+  const Real* const arrays[] = {terms.common_mean, terms.site_precision, terms.site_mean, terms.anchor_mean,
+                                terms.anchor_precision};
+  for (const Real* array : arrays) {
     if (array != nullptr) some = array;
   }
   const auto array = [some](const Real* wanted) { return wanted != nullptr ? wanted : some; };
