@@ -266,7 +266,8 @@ std::unique_ptr<Layer<Real>> make(const Options& options, const LayerInputs& inp
 LayerPlugin group_norm_plugin() {
   return {.name = "group_norm",
           .help =
-              "each example's groups of channels to mean 0 and variance 1, then weight and bias per channel, as "
+              "each example's groups of channels to mean 0 and variance 1, then weight [channels] and bias "
+              "[channels], as "
               "torch.nn.GroupNorm",
           .options = {{.name = "groups",
                        .default_value = std::int64_t{2},
