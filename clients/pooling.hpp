@@ -33,6 +33,7 @@ struct PoolGradientOfTiles {
   Real* IVORY_RESTRICT input_gradient;
   Part part;
   std::size_t out_width;
+  static constexpr bool repeatable = true;
   IVORY_HD void operator()(std::size_t row, std::size_t column) const {
     const std::size_t position = row * out_width + column;
     const Real gradient = output_gradient[position];

@@ -14,6 +14,7 @@ struct Largest {
   Real* IVORY_RESTRICT output;
   Real* IVORY_RESTRICT taken;  // a small whole number
   WindowPlaces at;
+  static constexpr bool repeatable = true;
   IVORY_HD void operator()(std::size_t row, std::size_t column) const {
     Real best = -std::numeric_limits<Real>::infinity(), tap = Real(-1);
     if constexpr (fixed > 0) {

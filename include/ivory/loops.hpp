@@ -67,8 +67,34 @@ IVORY_BASELINE void loop_baseline(std::size_t count, F f) {
   loop(count, f);
 }
 
+/// A functor that writes only what its place gives and never reads what it writes may say `static constexpr bool repeatable =
+/// true`: a place may then be done twice.
+template <class F>
+concept Repeatable = F::repeatable;
+
+/// Columns [0, columns) of a row as pieces of a whole vector, of which the last overlaps the one before. Needs columns >= piece.
+template <std::size_t piece, class F>
+IVORY_HD void row_in_pieces(std::size_t row, std::size_t columns, const F& f) {
+  for (std::size_t c = 0; c < columns; c += piece) {
+    const std::size_t begin = c + piece <= columns ? c : columns - piece;
+#pragma omp simd
+    for (std::size_t i = 0; i < piece; ++i) f(row, begin + i);
+  }
+}
+
 template <class F>
 IVORY_HD void rows_loop(std::size_t rows, std::size_t columns, const F& f) {
+  if constexpr (Repeatable<
+                    F>) {  // images are few pixels wide: what is left over from whole vectors would cost more than they
+    if (columns >= 8) {
+      for (std::size_t r = 0; r < rows; ++r) row_in_pieces<8>(r, columns, f);
+      return;
+    }
+    if (columns >= 4) {
+      for (std::size_t r = 0; r < rows; ++r) row_in_pieces<4>(r, columns, f);
+      return;
+    }
+  }
   for (std::size_t r = 0; r < rows; ++r) {
 #pragma omp simd
     for (std::size_t c = 0; c < columns; ++c) f(r, c);

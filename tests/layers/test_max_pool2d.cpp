@@ -24,9 +24,10 @@ std::unique_ptr<Layer<Real>> max_pool2d(const Case& c) {
                           LayerInputs(c.input));
 }
 
-const std::vector<Case> cases = {{{2, 4, 6}, 2},    {{3, 5, 7}, 2},    {{2, 7, 5}, 3, 2, 1},
-                                 {{1, 6, 6}, 3, 1}, {{2, 4, 4}, 2, 3}, {{2, 28, 28}, 2, 0, 0},
-                                 {{1, 3, 9}, 3},    {{2, 5, 5}, 1, 2}, {{1, 9, 4}, 4, 3, 2}};
+const std::vector<Case> cases = {{{2, 4, 6}, 2},       {{3, 5, 7}, 2},         {{2, 7, 5}, 3, 2, 1}, {{1, 6, 6}, 3, 1},
+                                 {{2, 4, 4}, 2, 3},    {{2, 28, 28}, 2, 0, 0}, {{1, 3, 9}, 3},       {{2, 5, 5}, 1, 2},
+                                 {{1, 9, 4}, 4, 3, 2}, {{2, 10, 10}, 2},       {{2, 4, 14}, 2},      {{1, 6, 16}, 2},
+                                 {{1, 2, 34}, 2}};  // outputs of less than, as much as and more than whole vectors
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
