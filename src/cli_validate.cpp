@@ -157,8 +157,9 @@ int validate(const Flags& flags) {
   std::vector<std::vector<std::string>> rows = {
       {"arm", "algorithm", "optimizer", "clients", "model", "parameters", "rounds", "seed"}};
   for (const Scenario& arm : arms) {
-    (void)find_optimizer(arm.optimizer_name)->make_float(arm.optimizer);
-    (void)find_algorithm(arm.algorithm_name)->make_float(arm.algorithm);
+    // For the contradictions between options that they refuse. Every plug-in exists in double, von in double alone.
+    (void)find_optimizer(arm.optimizer_name)->make_double(arm.optimizer);
+    (void)find_algorithm(arm.algorithm_name)->make_double(arm.algorithm);
     const LoadedData& data = checker.data(arm);
     if (!data.split && flags.partition) throw InputError(data.missing);
     const Partition* partition = data.split ? &checker.partition(arm, data) : nullptr;

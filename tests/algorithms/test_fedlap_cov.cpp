@@ -95,6 +95,39 @@ BOOST_AUTO_TEST_CASE(it_is_damped_pvi_with_the_delta_method) {
   }
 }
 
+// 4.8: curvatures of at least 0 keep V_k >= 0, S_g >= s0 and S_g - V_k >= s0, whatever the weights: no floor is needed.
+BOOST_AUTO_TEST_CASE(no_precision_falls_below_the_prior_whatever_the_clients_send) {
+  const auto device = make_cpu_device();
+  const double s0 = 2.0;
+  for (const bool everyone : {true, false}) {
+    const auto algorithm = make(s0, 0.7);
+    Federation<double> federation(*device, *algorithm, start, {10, 25, 40, 5}, everyone);
+    StreamReader random(7, {.purpose = Purpose::data});
+    for (std::uint64_t round = 0; round < 30; ++round) {
+      std::vector<bool> present(4, true);
+      if (!everyone)
+        for (std::size_t k = 0; k < 4; ++k) present[k] = random.uniform() < 0.5;
+      const AbsorbReport report = federation.round(
+          [&](std::uint32_t k, const LocalTerms<double>&) {
+            Sent<double> sent{numbers(3, -5.0, 5.0, 10 * round + k)};
+            sent.curvature = numbers(3, 0.0, 20.0, 10 * round + k + 5);
+            sent.curvature[k % 3] = 0.0;
+            return sent;
+          },
+          present);
+      BOOST_TEST(report.clamped == 0.0);
+      for (std::size_t i = 0; i < 3; ++i) {
+        BOOST_TEST(federation.precision()[i] >= s0);
+        for (std::uint32_t k = 0; k < 4; ++k) {
+          BOOST_TEST(federation.site_precision(k)[i] >= 0.0);
+          // A sum of four numbers of about 50, rounded.
+          BOOST_TEST(federation.precision()[i] - federation.site_precision(k)[i] >= s0 - 1e-13);
+        }
+      }
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(absent_clients_keep_their_sites) {
   const auto device = make_cpu_device();
   const QuadraticClients problem = four_clients(1.0, 2.0);

@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(another_start_delays_it) {
   BOOST_TEST(largest_magnitude(run.precision_error().a) > 0.1);
 }
 
-// T5, PVI and Bregman ADMM: one fixed point, prior times sites, for each of them.
+// T5 and PVI: one fixed point, prior times sites, for each of them.
 BOOST_AUTO_TEST_CASE(fixed_points_are_the_posterior) {
   const FullQuadraticClients problem = four_full_clients(n, 0.7);
   const std::vector<std::pair<Setting, int>> runs = {{{.rho = 0.5, .damping = 0.6}, 150},
@@ -158,6 +158,67 @@ BOOST_AUTO_TEST_CASE(fixed_points_are_the_posterior) {
     for (std::uint32_t k = 0; k < 4; ++k) product.add(run.site_precision(k), 1.0);
     BOOST_TEST(largest_difference(run.precision().a, product.a) < 1e-8, setting.algorithm);
   }
+}
+
+// 3.2 with matrices: the dual step is taken in mu1 = m and mu2 = S^-1 + m m'.
+BOOST_AUTO_TEST_CASE(bregman_dual_steps_are_taken_in_expectation_parameters) {
+  const FullQuadraticClients problem = four_full_clients(n);
+  const auto device = make_cpu_device();
+  const double rho = 0.6, d = 0.3;
+  const auto inverse = [](const Dense& s) {
+    Dense inverted{n, Vector(n * n)};
+    for (std::size_t j = 0; j < n; ++j) {
+      Vector unit(n, 0.0);
+      unit[j] = 1;
+      const Vector column = s.solve(unit);
+      for (std::size_t i = 0; i < n; ++i) inverted(i, j) = column[i];
+    }
+    return inverted;
+  };
+  for (const bool reference_sign : {false, true}) {
+    const auto algorithm = make_algorithm<double>("vb_admm", {{"posterior", std::string("full")},
+                                                              {"rho", rho},
+                                                              {"damping", d},
+                                                              {"prior_precision", 2.0},
+                                                              {"bregman", true},
+                                                              {"bregman_ref_sign", reference_sign}});
+    Federation<double> federation(*device, *algorithm, Vector(n, 0.0), problem.examples);
+    Dense start = problem.H[1];  // any server
+    start.add(Dense::diagonal(n, 1.0), 1.0);
+    const Vector m = numbers(n, -1.0, 1.0, 21);
+    std::copy(m.begin(), m.end(), federation.state.mean.data());
+    std::copy(start.a.begin(), start.a.end(), federation.state.precision.data());
+    federation.round([&](std::uint32_t k, const LocalTerms<double>&) {
+      Dense s = problem.H[k];
+      s.add(Dense::diagonal(n, 1.0 + k), 1.0);
+      return Sent<double>{numbers(n, -1.0, 1.0, 30 + k), s.a};
+    });
+    for (std::uint32_t k = 0; k < 4; ++k) {
+      const Vector& m_k = federation.sent[k].mean;
+      const Dense moment = inverse({n, federation.sent[k].precision}), before = inverse(start);
+      const double* const V = algorithm->site_precision(federation.state, k);
+      for (std::size_t i = 0; i < n; ++i) {
+        BOOST_TEST(std::fabs(federation.site_mean(k)[i] - d * rho * (m_k[i] - m[i])) < 1e-13);
+        for (std::size_t j = 0; j < n; ++j) {
+          const double change = moment(i, j) + m_k[i] * m_k[j] - before(i, j) - m[i] * m[j];
+          BOOST_TEST(std::fabs(V[i * n + j] - (reference_sign ? 1.0 : -2.0) * d * rho * change) < 1e-12);
+        }
+      }
+    }
+  }
+}
+
+// 3.2: with small curvatures Bregman ADMM comes to the same fixed point, in matrix form too.
+BOOST_AUTO_TEST_CASE(bregman_reaches_the_posterior) {
+  FullQuadraticClients problem = four_full_clients(n, 1.0, 0.5);
+  double largest = 0;
+  for (const Dense& h : problem.H) largest = std::max(largest, largest_magnitude(h.a));
+  for (Dense& h : problem.H)
+    for (double& x : h.a) x *= 0.5 / largest;
+  Rounds run(problem, {.damping = 0.1, .algorithm = "bregman_admm"});
+  for (int r = 0; r < 4000; ++r) run.round();
+  BOOST_TEST(largest_magnitude(run.precision_error().a) < 1e-8);
+  BOOST_TEST(largest_magnitude(run.mean_error()) < 1e-8);
 }
 
 BOOST_AUTO_TEST_CASE(diagonal_curvatures_give_what_diagonal_covariances_give) {

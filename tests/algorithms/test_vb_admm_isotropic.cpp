@@ -107,6 +107,61 @@ BOOST_AUTO_TEST_CASE(one_client_takes_proximal_steps) {
   }
 }
 
+// 2.4: diagonal VB-ADMM whose covariances are frozen, s_k = s_g = s0, is this ADMM; V stays 0.
+BOOST_AUTO_TEST_CASE(with_frozen_covariances_diagonal_vb_admm_takes_the_same_rounds) {
+  const auto device = make_cpu_device();
+  const QuadraticClients problem = four_clients(0.5, 2.0);
+  for (const double alpha : {0.0, 0.4, 1.0}) {
+    const double rho = 0.7, damping = 0.6;
+    const auto isotropic = make(problem, rho, damping, alpha);
+    const auto diagonal = make_algorithm<double>(
+        "vb_admm",
+        {{"rho", rho}, {"temperature", 0.5}, {"prior_precision", 2.0}, {"damping", damping}, {"alpha", alpha}});
+    const Vector start{0.5, -0.5, 0.1};
+    Federation<double> a(*device, *isotropic, start, problem.examples), b(*device, *diagonal, start, problem.examples);
+    for (int round = 0; round < 8; ++round) {
+      a.round([&](std::uint32_t k, const LocalTerms<double>& terms) { return solve(problem, k, terms); });
+      b.round([&](std::uint32_t k, const LocalTerms<double>& terms) {
+        Sent<double> sent{Vector(3), b.precision()};  // the delta method at the server's precision
+        for (std::size_t i = 0; i < 3; ++i) {
+          const double h = problem.H[k][i] / problem.examples[k],
+                       pull = terms.anchor_weight * terms.anchor_precision[i];
+          const double v = terms.site_mean != nullptr ? terms.site_mean[i] : 0.0;
+          const double m = terms.anchor_mean != nullptr ? terms.anchor_mean[i] : 0.0;
+          sent.mean[i] = (h * problem.c[k][i] - terms.site_weight * v + pull * m) / (h + pull);
+        }
+        return sent;
+      });
+      BOOST_TEST(largest_difference(a.mean(), b.mean()) < 1e-12);
+      for (std::uint32_t k = 0; k < 4; ++k) {
+        BOOST_TEST(largest_difference(a.site_mean(k), b.site_mean(k)) < 1e-12);
+        BOOST_TEST(b.site_precision(k) == Vector(3, 0.0), boost::test_tools::per_element());
+      }
+      for (const double s : b.precision()) BOOST_TEST(std::fabs(s - 2.0) < 1e-15 * 8);
+    }
+  }
+}
+
+// 2.4: one client with all data and a prior too wide to matter: m_k' = argmin L / tau + r/2 |theta - m_k|^2, r = rho s0.
+BOOST_AUTO_TEST_CASE(one_client_without_a_prior_is_the_proximal_point_method) {
+  const auto device = make_cpu_device();
+  QuadraticClients problem = four_clients(0.5, 1e-12);
+  problem.examples.resize(1), problem.H.resize(1), problem.c.resize(1);
+  const double r = 0.8;
+  const auto algorithm = make(problem, r / problem.prior_precision, 1.0);
+  Federation<double> federation(*device, *algorithm, {0.5, -0.5, 0.1}, problem.examples);
+  Vector theta(3, 0.0);  // the first anchor is the prior's mean
+  for (int round = 0; round < 12; ++round) {
+    federation.round([&](std::uint32_t k, const LocalTerms<double>& terms) { return solve(problem, k, terms); });
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double h = problem.H[0][i] / problem.temperature;
+      theta[i] = (h * problem.c[0][i] + r * theta[i]) / (h + r);
+      // What the prior adds is of the order 1e-12.
+      BOOST_TEST(std::fabs(federation.sent[0].mean[i] - theta[i]) < 1e-10, "round " << round);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(absent_clients_count_with_their_last_weights) {
   const auto device = make_cpu_device();
   const QuadraticClients problem = four_clients(1.0, 2.0);

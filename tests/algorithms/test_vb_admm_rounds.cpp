@@ -251,6 +251,120 @@ BOOST_AUTO_TEST_CASE(with_ivon_clients_run_to_convergence_the_server_is_exact_af
   }
 }
 
+namespace {
+
+// IVON without randomness, as above; what is left is 0.99^4000 and rounding.
+struct ConvergedIvon {
+  ConvergedIvon(const QuadraticClients& problem_, const OptionValues& settings)
+      : problem(problem_), device(make_cpu_device()), algorithm(make_algorithm<double>("vb_admm", settings)),
+        optimizer(make_optimizer<double>(
+            "ivon", {{"lr", 0.05}, {"beta2", 0.99}, {"hess_init", 0.1}, {"samples", 2}, {"rescale_lr", false}})),
+        federation(*device, *algorithm, Vector{0.3, 0.0, -0.2}, problem_.examples) {}
+  void round() { federation.round(ivon_clients(*device, *optimizer, problem, 4000, 0.05, true)); }
+  /// s_g and eta_g less the exact posterior's, in coordinate i.
+  std::pair<double, double> error(std::size_t i) const {
+    const double s = federation.precision()[i];
+    return {s - problem.posterior_precision(i), s * federation.mean()[i] - problem.posterior_natural_mean(i)};
+  }
+
+  const QuadraticClients& problem;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Algorithm<double>> algorithm;
+  std::unique_ptr<Optimizer<double>> optimizer;
+  Federation<double> federation;
+};
+
+constexpr double converged = 1e-8;  // of numbers up to some fifty
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(with_ivon_clients_sites_go_to_the_curvature_whatever_rho) {
+  // T1.
+  const double d = 0.3;
+  const QuadraticClients problem = four_clients(0.5);
+  for (const double rho : {0.25, 1.0}) {
+    ConvergedIvon run(problem, {{"rho", rho}, {"damping", d}, {"temperature", 0.5}, {"prior_precision", 2.0}});
+    for (int round = 1; round <= 3; ++round) {
+      run.round();
+      const double share = 1.0 - std::pow(1.0 - d, round);
+      for (std::uint32_t k = 0; k < 4; ++k)
+        for (std::size_t i = 0; i < 3; ++i) {
+          const double V = share * problem.H[k][i] / 0.5;
+          BOOST_TEST(std::fabs(run.federation.site_precision(k)[i] - V) < converged, "rho " << rho);
+          BOOST_TEST(std::fabs(run.federation.site_mean(k)[i] - V * problem.c[k][i]) < converged, "rho " << rho);
+        }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(with_ivon_clients_errors_shrink_at_the_known_rate) {
+  // T3, rho = 1 and K = 4: from -3/5 of the sites by 4/5 per round.
+  const QuadraticClients problem = four_clients();
+  ConvergedIvon run(problem, {{"rho", 1.0}, {"prior_precision", 2.0}});
+  for (int round = 0; round < 4; ++round) {
+    run.round();
+    const double left = -0.6 * std::pow(0.8, round);
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto [s, eta] = run.error(i);
+      BOOST_TEST(std::fabs(s - left * (problem.posterior_precision(i) - 2.0)) < converged);
+      BOOST_TEST(std::fabs(eta - left * problem.posterior_natural_mean(i)) < converged);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(with_ivon_clients_another_start_than_the_prior_delays_the_server) {
+  // T4, s_init = 1 under a prior of 2: the method sheet's 13, 13.25, 13.375 on the way to 13.5.
+  const QuadraticClients problem = four_clients();
+  ConvergedIvon run(problem, {{"rho", 0.25}, {"prior_precision", 2.0}, {"ref_start_identity", true}});
+  BOOST_TEST(run.federation.precision()[0] == 1.0);
+  for (const double expected : {13.0, 13.25, 13.375}) {
+    run.round();
+    BOOST_TEST(std::fabs(run.federation.precision()[0] - expected) < converged);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(with_ivon_clients_all_agree_at_the_fixed_point) {
+  // T5: sites close in by 0.4 per round, the server by K rho / (1 + K rho) = 1/2.
+  const QuadraticClients problem = four_clients(0.5);
+  ConvergedIvon run(problem, {{"rho", 0.25}, {"damping", 0.6}, {"temperature", 0.5}, {"prior_precision", 2.0}});
+  for (int round = 0; round < 45; ++round) run.round();
+  for (std::size_t i = 0; i < 3; ++i) {
+    double s = 2.0, eta = 0.0;
+    for (std::uint32_t k = 0; k < 4; ++k) {
+      s += run.federation.site_precision(k)[i], eta += run.federation.site_mean(k)[i];
+      BOOST_TEST(std::fabs(run.federation.sent[k].precision[i] - run.federation.precision()[i]) < converged);
+      BOOST_TEST(std::fabs(run.federation.sent[k].mean[i] - run.federation.mean()[i]) < converged);
+    }
+    BOOST_TEST(std::fabs(run.federation.precision()[i] - s) < converged);
+    BOOST_TEST(std::fabs(run.federation.precision()[i] * run.federation.mean()[i] - eta) < converged);
+    const auto [error_s, error_eta] = run.error(i);
+    BOOST_TEST(std::fabs(error_s) < converged);
+    BOOST_TEST(std::fabs(error_eta) < converged);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(with_one_ivon_client_it_is_ivon_from_the_prior) {
+  // T6: K = rho = alpha = d = 1 is plain IVON with lambda = N / tau and lambda delta = s0.
+  QuadraticClients problem = four_clients(0.5);
+  problem.examples.resize(1), problem.H.resize(1), problem.c.resize(1);
+  ConvergedIvon run(problem, {{"rho", 1.0}, {"alpha", 1.0}, {"temperature", 0.5}, {"prior_precision", 2.0}});
+  run.round();
+  const double lambda = problem.examples[0] / 0.5;
+  const auto plain = make_optimizer<double>("ivon", {{"lr", 0.05},
+                                                     {"beta2", 0.99},
+                                                     {"hess_init", 0.1},
+                                                     {"samples", 2},
+                                                     {"rescale_lr", false},
+                                                     {"ess", lambda},
+                                                     {"weight_decay", 2.0 / lambda}});
+  const Vector start = padded<double>(Vector{0.3, 0.0, -0.2});
+  LocalTerms<double> terms;
+  terms.start = start.data();
+  const Sent<double> fit = ivon_clients(*run.device, *plain, problem, 4000, 0.05, true)(0, terms);
+  BOOST_TEST(relative_difference(run.federation.mean(), fit.mean) < 1e-12);
+  BOOST_TEST(relative_difference(run.federation.precision(), fit.precision) < 1e-12);
+}
+
 BOOST_AUTO_TEST_CASE(with_random_noise_the_server_is_exact_on_average) {
   // T2 with one Philox sample per step, averaged over 1024 equal coordinates. Tolerance 1e-3 of the precision, beside four
   // standard errors: 0.5 (1 - beta2) Var(hhat)/(h + delta) biases h upwards by some 4e-4 of it.
