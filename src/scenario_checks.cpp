@@ -177,6 +177,15 @@ void check_public_pool(const Scenario& scenario, const SourcePlace& algorithm_pl
   }
 }
 
+// Precisions are matrices with full covariances alone.
+void check_matrix(const Scenario& scenario, const AlgorithmTraits& traits, Problems& problems) {
+  if (!scenario.log.boolean("precision_matrix") || traits.full_covariance) return;
+  problems.push_back(fmt::format(
+      "[scenario] log.precision_matrix needs an algorithm with full covariances, vb_admm with posterior = \"full\", "
+      "got {}{}; leave it out",
+      algorithm_text(scenario), where(scenario.log.place("precision_matrix"))));
+}
+
 void check_curve(const Options& evaluation, Problems& problems) {
   if (!evaluation.boolean("curve") || evaluation.integer("samples") > 0) return;
   problems.push_back(fmt::format("[scenario] evaluation.curve needs evaluation.samples >= 1, got 0{}; drop one of them",
@@ -198,6 +207,7 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
   const auto algorithm =
       attempt([&] { return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm); });
   if (algorithm) check_public_pool(scenario, algorithm_place, algorithm->traits(), problems);
+  if (algorithm) check_matrix(scenario, algorithm->traits(), problems);
   if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
 }
 

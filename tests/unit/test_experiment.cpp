@@ -128,7 +128,7 @@ BOOST_AUTO_TEST_CASE(out_of_distribution_inputs_are_told_from_the_test_set_in_ev
     return ood_detection<float>(in.values, out.values, 10);
   };
   const auto average = [&](const Dataset& inputs) {
-    return predictor.average_predictions(mean.data(), precision.data(), inputs, 5, scenario.seed, 3);
+    return predictor.average_predictions({mean.data(), precision.data()}, inputs, 5, scenario.seed, 3);
   };
   const OodDetection at_mean =
       told(predictor.predict(mean.data(), data.test), predictor.predict(mean.data(), data.ood));
