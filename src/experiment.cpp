@@ -61,6 +61,7 @@ class Run {
     }
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
+    fix_average_precision();
     for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation, &parts_.data.ood}) {
       if (data->size() > 0) predictor_.keep(*data);
     }
@@ -216,6 +217,19 @@ class Run {
     }
   }
 
+  // Compatibility (methods.md D1).
+  void fix_average_precision() {
+    if (!scenario_.optimizer.has("hess_init")) return;
+    const double precision = parts_.algorithm->average_precision(
+        std::accumulate(state_.examples.begin(), state_.examples.end(), 0.0), scenario_.optimizer.real("hess_init"));
+    if (std::isnan(precision)) return;
+    average_precision_ = Buffer<float>(*server_, std::vector<float>(state_.stride, static_cast<float>(precision)));
+  }
+  PosteriorView averaged(PosteriorView q) const {
+    if (!average_precision_.empty()) q.precision = average_precision_.data();
+    return q;
+  }
+
   void log_client(RunLog& log, int round, const ServerState<Real>& state, const ClientUpdate<Real>& update) const {
     std::vector<std::vector<float>> copies;  // of what is not in main memory, or not in float
     const auto view = [&](const Real* data, bool precision = false) -> std::span<const float> {
@@ -317,7 +331,7 @@ class Run {
     const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
     if (!parts_.traits.gives_posterior || samples == 0) return;
     record.client_metrics_bayes =
-        table(predictor_.average_predictions(q, parts_.data.train, samples, scenario_.seed, state_.round));
+        table(predictor_.average_predictions(averaged(q), parts_.data.train, samples, scenario_.seed, state_.round));
   }
 
   void evaluate_posterior(RoundRecord& record, std::size_t bins, const PosteriorView& q) {
@@ -325,20 +339,21 @@ class Run {
     const Options& options = scenario_.evaluation;
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
       const bool last = record.round == scenario_.rounds;
+      const PosteriorView drawn = averaged(q);
       PosteriorAverage average =
-          predictor_.posterior_average(q, parts_.data.test, samples, bins, scenario_.seed, state_.round,
+          predictor_.posterior_average(drawn, parts_.data.test, samples, bins, scenario_.seed, state_.round,
                                        {.curve = last && options.boolean("curve"), .probability = has_ood()});
       record.bayes = std::move(average.evaluation);
       if (has_ood()) {
         record.bayes.ood =
             told_apart(average.probability,
-                       predictor_.average_predictions(q, parts_.data.ood, samples, scenario_.seed, state_.round));
+                       predictor_.average_predictions(drawn, parts_.data.ood, samples, scenario_.seed, state_.round));
       }
       record.bayes_error = average.error;
       record.bayes_curve = std::move(average.curve);
       if (const Dataset& validation = parts_.data.validation; validation.size() > 0) {
         record.validation_bayes =
-            ivory::evaluate(predictor_.average_predictions(q, validation, samples, scenario_.seed, state_.round),
+            ivory::evaluate(predictor_.average_predictions(drawn, validation, samples, scenario_.seed, state_.round),
                             validation, bins)
                 .metrics;
       }
@@ -437,6 +452,7 @@ class Run {
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
   Buffer<float> rounded_mean_;          // for the evaluation, where training is in double
+  Buffer<float> average_precision_;     // of posterior averages where the scenario fixes it, else empty
   Predictor predictor_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };
