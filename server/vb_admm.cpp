@@ -49,6 +49,11 @@ std::vector<OptionSpec> all_options() {
       {.name = "bregman_ref_sign",
        .default_value = false,
        .help = "compatibility: the reference code's sign of the Bregman precision step (methods.md D4)"},
+      {.name = "ref_bayes_eval",
+       .default_value = false,
+       .help =
+           "compatibility: posterior averages draw from precision N hess_init/(tau rho) + s0 in every round, not from "
+           "the server's; optimizer ivon (methods.md D1)"},
       {.name = "ref_start_identity",
        .default_value = false,
        .help = "compatibility: the server starts at precision 1, not at the prior's (methods.md D2)"}};
@@ -90,15 +95,28 @@ std::unique_ptr<Algorithm<Real>> make_vb_admm(const Options& options, VbAdmm pre
     }
     preset.step = DualStep::bregman_reference_sign;
   }
+  preset.reference_average = flag("ref_bayes_eval");
   preset.start_precision = flag("ref_start_identity") ? 1.0 : preset.prior_precision;
 
   const std::string& family = options.text("posterior");
+  if (preset.reference_average && family != "diagonal") {
+    throw InputError("[" + tag +
+                     "] ref_bayes_eval needs posterior = \"diagonal\" (one precision for every parameter), got \"" +
+                     family + "\", at " + to_string(options.place("ref_bayes_eval")) + "; leave it out");
+  }
   if (family == "diagonal") return make_vb_admm_diagonal<Real>(preset);
   if (family == "isotropic") {
     if (preset.step != DualStep::natural) {
       throw InputError("[" + tag +
                        "] Bregman steps need a posterior with precisions, got posterior = \"isotropic\", at " +
                        to_string(options.place("posterior")) + "; use \"diagonal\" or \"full\"");
+    }
+    if (flag("ref_start_identity")) {
+      throw InputError(
+          "[" + tag +
+          "] ref_start_identity needs a posterior whose precisions move, got posterior = \"isotropic\" (they "
+          "stay prior_precision), at " +
+          to_string(options.place("ref_start_identity")) + "; leave it out, or set prior_precision = 1");
     }
     return make_vb_admm_isotropic<Real>(preset);
   }

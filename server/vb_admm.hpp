@@ -27,7 +27,8 @@ struct VbAdmm {
   double damping = 1;          // d
   double alpha = 0;            // 0: 1/(1 + K rho)
   DualStep step = DualStep::natural;
-  double start_precision = 1;  // of the server before round 1: s0, or 1 (methods.md D2)
+  double start_precision = 1;      // of the server before round 1: s0, or 1 (methods.md D2)
+  bool reference_average = false;  // posterior averages as in methods.md D1
 
   double server_step(std::size_t clients) const {
     return alpha > 0 ? alpha : 1.0 / (1.0 + static_cast<double>(clients) * rho);
@@ -47,8 +48,8 @@ AlgorithmTraits vb_admm_diagonal_traits();
 AlgorithmTraits vb_admm_isotropic_traits();
 AlgorithmTraits vb_admm_full_traits();
 
-/// The options "rho", "temperature", "prior_precision", "damping", "alpha", "posterior", "bregman", "bregman_ref_sign" and
-/// "ref_start_identity", as many of them as `options` has; the others are as in `preset`. Throws InputError for a contradiction;
+/// The options "rho", "temperature", "prior_precision", "damping", "alpha", "posterior", "bregman", "bregman_ref_sign",
+/// "ref_bayes_eval" and "ref_start_identity", as many of them as `options` has; the others are as in `preset`. Throws InputError for a contradiction;
 /// `tag` begins its message.
 template <class Real>
 std::unique_ptr<Algorithm<Real>> make_vb_admm(const Options& options, VbAdmm preset, const std::string& tag);

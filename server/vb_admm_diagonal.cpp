@@ -87,6 +87,11 @@ class DiagonalVbAdmm final : public Algorithm<Real> {
   double temperature() const override { return settings_.temperature; }
   double prior_precision() const override { return settings_.prior_precision; }
 
+  double average_precision(double examples, double hess_init) const override {
+    if (!settings_.reference_average) return Algorithm<Real>::average_precision(examples, hess_init);
+    return examples * hess_init / (settings_.temperature * settings_.rho) + settings_.prior_precision;
+  }
+
   void initialise(ServerState<Real>& state) const override {
     state.mean = Buffer<Real>(*state.device, state.stride);
     state.precision = Buffer<Real>(*state.device, state.stride);

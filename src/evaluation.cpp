@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "ivory/full_gaussian.hpp"
 #include "ivory/gaussian.hpp"
 
 namespace ivory {
@@ -148,20 +149,35 @@ Predictions Predictor::room_for(const Dataset& data) const {
           .log_likelihood = std::vector<double>(data.size())};
 }
 
+Buffer<double> Predictor::factor_of(const double* precision) const {
+  const std::size_t size = network_.layout().size();
+  Buffer<double> factor(*device_, size * size);
+  factorise(*device_, size, precision, factor.data());
+  return factor;
+}
+
 template <class Use>
-void Predictor::sample(const float* mean, const float* precision, const Dataset& data, int samples, Purpose purpose,
-                       std::uint64_t seed, std::uint64_t round, const Use& use) const {
-  const std::size_t stride = network_.layout().stride();
+void Predictor::sample(const PosteriorView& q, const Dataset& data, int samples, Purpose purpose, std::uint64_t seed,
+                       std::uint64_t round, const Use& use) const {
+  const std::size_t size = network_.layout().size(), stride = network_.layout().stride();
+  const bool full = q.factor != nullptr;
+  Buffer<double> work(*device_, full ? size : 0);
   const std::size_t block = networks_at_a_time(data, static_cast<std::size_t>(samples));
   Buffer<float> theta(*device_, block * stride);
   std::vector<Predictions> predictions(block, room_for(data));
   for (int t = 0; t < samples; t += static_cast<int>(block)) {
     const std::size_t here = std::min(block, static_cast<std::size_t>(samples - t));
-    for_each_client_with_noise(*device_, here, stride, [&](std::size_t i) {
-      const Stream stream =
-          make_stream(seed, {.purpose = purpose, .round = round, .sample = static_cast<std::uint64_t>(t) + i});
-      return NoisyShare{stride, SampleGaussian<float>{mean, precision, theta.data() + i * stride},
-                        NoiseSource<float>{.stream = stream}};
+    const auto noise = [&](std::size_t i) {
+      return NoiseSource<float>{
+          .stream =
+              make_stream(seed, {.purpose = purpose, .round = round, .sample = static_cast<std::uint64_t>(t) + i})};
+    };
+    // One after the other: a solve for several at once might round differently, and their number is the device's affair.
+    for (std::size_t i = 0; full && i < here; ++i) {
+      sample_full(*device_, size, q.exact_mean, q.factor, noise(i), work.data(), theta.data() + i * stride);
+    }
+    for_each_client_with_noise(*device_, full ? 0 : here, stride, [&](std::size_t i) {
+      return NoisyShare{stride, SampleGaussian<float>{q.mean, q.precision, theta.data() + i * stride}, noise(i)};
     });
     run(theta.data(), here, data, predictions);
     for (std::size_t i = 0; i < here; ++i) use(t + static_cast<int>(i), predictions[i]);
@@ -174,17 +190,16 @@ Predictions Predictor::predict(const float* parameters, const Dataset& data) con
   return predictions;
 }
 
-Predictions Predictor::average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,
-                                           std::uint64_t seed, std::uint64_t round) const {
+Predictions Predictor::average_predictions(const PosteriorView& q, const Dataset& data, int samples, std::uint64_t seed,
+                                           std::uint64_t round) const {
   Predictions average = room_for(data);
   const std::size_t n = data.size(), width = network_.predicted();
   std::vector<double> total(average.values.size(), 0.0);
   std::vector<LogSum> density(data.outputs > 0 ? n : 0);
-  sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
-         [&](int, const Predictions& predictions) {
-           for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.values[i]);
-           for (std::size_t r = 0; r < density.size(); ++r) density[r].add(predictions.log_likelihood[r]);
-         });
+  sample(q, data, samples, Purpose::evaluation_noise, seed, round, [&](int, const Predictions& predictions) {
+    for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.values[i]);
+    for (std::size_t r = 0; r < density.size(); ++r) density[r].add(predictions.log_likelihood[r]);
+  });
   for (std::size_t i = 0; i < total.size(); ++i) average.values[i] = static_cast<float>(total[i] / samples);
   for (std::size_t r = 0; r < n; ++r) {
     if (data.outputs > 0) {
@@ -197,8 +212,8 @@ Predictions Predictor::average_predictions(const float* mean, const float* preci
   return average;
 }
 
-PosteriorAverage Predictor::posterior_average(const float* mean, const float* precision, const Dataset& data,
-                                              int samples, std::size_t bins, std::uint64_t seed, std::uint64_t round,
+PosteriorAverage Predictor::posterior_average(const PosteriorView& q, const Dataset& data, int samples,
+                                              std::size_t bins, std::uint64_t seed, std::uint64_t round,
                                               const AverageWishes& wishes) const {
   const std::size_t n = data.size(), values = n * network_.predicted();
   const auto groups = static_cast<std::size_t>(std::min(samples, jackknife_groups));
@@ -228,17 +243,16 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
   };
   PosteriorAverage result;
   std::vector<double> exact(wishes.probability ? values : 0, 0.0);  // the groups' sums are rounded to float
-  sample(mean, precision, data, samples, Purpose::evaluation_noise, seed, round,
-         [&](int t, const Predictions& predictions) {
-           const std::size_t g = static_cast<std::size_t>(t) % groups;
-           for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += predictions.values[i];
-           for (std::size_t r = 0; r < group_density[g].size(); ++r) {
-             group_density[g][r].add(predictions.log_likelihood[r]);
-           }
-           for (std::size_t i = 0; i < exact.size(); ++i) exact[i] += static_cast<double>(predictions.values[i]);
-           group_size[g] += 1;
-           if (wishes.curve) result.curve.push_back(evaluate_first(t + 1).metrics);
-         });
+  sample(q, data, samples, Purpose::evaluation_noise, seed, round, [&](int t, const Predictions& predictions) {
+    const std::size_t g = static_cast<std::size_t>(t) % groups;
+    for (std::size_t i = 0; i < values; ++i) group_sum[g][i] += predictions.values[i];
+    for (std::size_t r = 0; r < group_density[g].size(); ++r) {
+      group_density[g][r].add(predictions.log_likelihood[r]);
+    }
+    for (std::size_t i = 0; i < exact.size(); ++i) exact[i] += static_cast<double>(predictions.values[i]);
+    group_size[g] += 1;
+    if (wishes.curve) result.curve.push_back(evaluate_first(t + 1).metrics);
+  });
   result.evaluation = evaluate_first(samples);
   for (const double sum : exact) result.probability.push_back(static_cast<float>(sum / samples));
 
@@ -265,11 +279,11 @@ PosteriorAverage Predictor::posterior_average(const float* mean, const float* pr
   return result;
 }
 
-NegativeElbo Predictor::negative_elbo(const float* mean, const float* precision, const Dataset& data,
-                                      std::span<const float> weights, double temperature, double prior_precision,
-                                      int samples, std::uint64_t seed, std::uint64_t round) const {
+NegativeElbo Predictor::negative_elbo(const PosteriorView& q, const Dataset& data, std::span<const float> weights,
+                                      double temperature, double prior_precision, int samples, std::uint64_t seed,
+                                      std::uint64_t round) const {
   std::vector<double> losses;
-  sample(mean, precision, data, samples, Purpose::elbo_noise, seed, round, [&](int, const Predictions& predictions) {
+  sample(q, data, samples, Purpose::elbo_noise, seed, round, [&](int, const Predictions& predictions) {
     double loss = 0;
     for (std::size_t i = 0; i < data.size(); ++i) {
       loss -= static_cast<double>(weights[i]) * predictions.log_likelihood[i];
@@ -279,8 +293,11 @@ NegativeElbo Predictor::negative_elbo(const float* mean, const float* precision,
   double average = 0, squares = 0;
   for (const double loss : losses) average += loss / samples;
   for (const double loss : losses) squares += (loss - average) * (loss - average);
-  const double kl = kl_diagonal(*device_, network_.layout().size(),
-                                KlTerm<float>{mean, precision, nullptr, nullptr, 0.0, prior_precision});
+  const std::size_t size = network_.layout().size();
+  const double kl =
+      q.factor != nullptr
+          ? kl_full(*device_, size, q.exact_mean, q.factor, prior_precision)
+          : kl_diagonal(*device_, size, KlTerm<float>{q.mean, q.precision, nullptr, nullptr, 0.0, prior_precision});
   return {.value = average + kl, .error = samples > 1 ? std::sqrt(squares / (samples - 1.0) / samples) : no_value};
 }
 

@@ -8,6 +8,7 @@
 
 #include "clients/network.hpp"
 #include "clients/resident_data.hpp"
+#include "ivory/buffer.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/record.hpp"
 
@@ -47,6 +48,15 @@ Evaluation evaluate(const Predictions& predictions, const Dataset& data, std::si
 Metrics metrics_of_rows(const Predictions& predictions, const Dataset& data, std::span<const std::uint32_t> rows,
                         std::size_t bins);
 
+/// The Gaussian that networks are drawn from, in the memory of the predictor's device: a precision for each parameter or, where
+/// `factor` is set, a precision matrix S = L L' in double.
+struct PosteriorView {
+  const float* mean = nullptr;         // [stride]; with a factor `exact_mean` stands for it
+  const float* precision = nullptr;    // [stride]
+  const double* exact_mean = nullptr;  // [stride]
+  const double* factor = nullptr;      // [P x P] L, see Predictor::factor_of
+};
+
 /// What a posterior average is asked for beside its metrics.
 struct AverageWishes {
   bool curve = false;        // the metrics of every shorter average
@@ -82,20 +92,22 @@ class Predictor {
   /// `parameters` is [stride].
   Predictions predict(const float* parameters, const Dataset& data) const;
 
-  /// p(y|x) = mean over `samples` draws theta ~ N(mean, 1/precision) of p(y | f(x; theta)); draws keyed by (seed, round). For
-  /// regression its mean gives the rmse, and the mean of the densities the nll.
-  PosteriorAverage posterior_average(const float* mean, const float* precision, const Dataset& data, int samples,
-                                     std::size_t bins, std::uint64_t seed, std::uint64_t round,
-                                     const AverageWishes& wishes = {}) const;
+  /// The Cholesky factor of a precision matrix [P x P] in the device's memory; NaN where it is not positive definite.
+  Buffer<double> factor_of(const double* precision) const;
+
+  /// p(y|x) = mean over `samples` draws theta ~ q of p(y | f(x; theta)); draws keyed by (seed, round), from the same normals for
+  /// diagonal and full covariances. For regression its mean gives the rmse, and the mean of the densities the nll.
+  PosteriorAverage posterior_average(const PosteriorView& q, const Dataset& data, int samples, std::size_t bins,
+                                     std::uint64_t seed, std::uint64_t round, const AverageWishes& wishes = {}) const;
 
   /// The average's predictions themselves, of the same draws; log p is of the averaged probability or density.
-  Predictions average_predictions(const float* mean, const float* precision, const Dataset& data, int samples,
-                                  std::uint64_t seed, std::uint64_t round) const;
+  Predictions average_predictions(const PosteriorView& q, const Dataset& data, int samples, std::uint64_t seed,
+                                  std::uint64_t round) const;
 
   /// (1/tau) sum_i weight_i E_q[l_i] + KL(q || N(0, 1/prior)), E_q over `samples` draws that are the same for every method.
-  NegativeElbo negative_elbo(const float* mean, const float* precision, const Dataset& data,
-                             std::span<const float> weights, double temperature, double prior_precision, int samples,
-                             std::uint64_t seed, std::uint64_t round) const;
+  NegativeElbo negative_elbo(const PosteriorView& q, const Dataset& data, std::span<const float> weights,
+                             double temperature, double prior_precision, int samples, std::uint64_t seed,
+                             std::uint64_t round) const;
 
  private:
   struct Lane;
@@ -106,10 +118,10 @@ class Predictor {
                           std::span<Predictions> out) const;
   std::size_t networks_at_a_time(const Dataset& data, std::size_t wanted) const;
   Predictions room_for(const Dataset& data) const;
-  /// Calls use(t, predictions of network t) for networks t = 0.. drawn from N(mean, 1/precision).
+  /// Calls use(t, predictions of network t) for networks t = 0.. drawn from q.
   template <class Use>
-  void sample(const float* mean, const float* precision, const Dataset& data, int samples, Purpose purpose,
-              std::uint64_t seed, std::uint64_t round, const Use& use) const;
+  void sample(const PosteriorView& q, const Dataset& data, int samples, Purpose purpose, std::uint64_t seed,
+              std::uint64_t round, const Use& use) const;
 
   const Network<float>& network_;
   Device* device_ = nullptr;  // of the parameters

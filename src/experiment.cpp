@@ -61,6 +61,7 @@ class Run {
     }
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
+    fix_average_precision();
     for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation, &parts_.data.ood}) {
       if (data->size() > 0) predictor_.keep(*data);
     }
@@ -81,7 +82,8 @@ class Run {
             .has_posterior = parts_.traits.gives_posterior,
             .has_ood = has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
-            .has_sites = algorithm_has_sites()};
+            .has_sites = algorithm_has_sites(),
+            .has_matrix = logs_matrix()};
   }
 
   // A failure on an accelerator shows where somebody waits for it; it is named after the round it belongs to.
@@ -120,11 +122,21 @@ class Run {
     const auto evaluation_start = Clock::now();
     evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
-    if (log.wants_posterior(number)) log.write_posterior(number, in_float(mean_), in_float(diagonal_of(precision_)));
+    if (log.wants_posterior(number)) write_posterior(log, number);
     record.seconds = seconds_since(start);
     log.append(record);
     return record;
   }
+
+  void write_posterior(RunLog& log, int round) const {
+    std::span<const double> matrix;
+    if constexpr (std::is_same_v<Real, double>) {
+      if (logs_matrix()) matrix = precision_;
+    }
+    log.write_posterior(round, in_float(mean_), in_float(diagonal_of(precision_)), matrix);
+  }
+
+  bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
 
   bool algorithm_has_sites() const { return parts_.traits.needs_posterior && parts_.traits.vectors_per_client >= 2; }
 
@@ -166,7 +178,7 @@ class Run {
     }
   }
 
-  // The server's Gaussian on the host, for hash and log; and, where training is in double, in float for the evaluation.
+  // The server's Gaussian on the host, for hash and log; and, where training is in double, its mean in float for the evaluation.
   void fetch_posterior() {
     const auto fetch = [&](std::vector<Real>& to, const Buffer<Real>& from, std::size_t size) {
       to.resize(from.empty() ? 0 : size);
@@ -176,12 +188,8 @@ class Run {
     fetch(mean_, state_.mean, size);
     fetch(precision_, state_.precision, parts_.traits.full_covariance ? size * size : size);
     if constexpr (!std::is_same_v<Real, float>) {
-      const auto rounded = [&](Buffer<float>& to, const std::vector<float>& values) {
-        if (to.empty()) to = Buffer<float>(*server_, state_.stride);
-        server_->upload(to.data(), values.data(), values.size() * sizeof(float));
-      };
-      rounded(rounded_mean_, in_float(mean_));
-      if (!precision_.empty()) rounded(rounded_precision_, in_float(diagonal_of(precision_)));
+      if (rounded_mean_.empty()) rounded_mean_ = Buffer<float>(*server_, state_.stride);
+      rounded_mean_.from_host(in_float(mean_));
     }
   }
 
@@ -199,9 +207,27 @@ class Run {
     if constexpr (std::is_same_v<Real, float>) return state_.mean.data();
     return rounded_mean_.data();
   }
-  const float* evaluated_precision() const {
-    if constexpr (std::is_same_v<Real, float>) return state_.precision.data();
-    return rounded_precision_.data();
+  // What networks are drawn from. A full covariance is taken as it is; `factor` keeps its Cholesky factor as long as that lasts.
+  PosteriorView posterior(Buffer<double>& factor) const {
+    if constexpr (std::is_same_v<Real, float>) {
+      return {.mean = state_.mean.data(), .precision = state_.precision.data()};
+    } else {
+      factor = predictor_.factor_of(state_.precision.data());
+      return {.mean = rounded_mean_.data(), .exact_mean = state_.mean.data(), .factor = factor.data()};
+    }
+  }
+
+  // Compatibility (methods.md D1).
+  void fix_average_precision() {
+    if (!scenario_.optimizer.has("hess_init")) return;
+    const double precision = parts_.algorithm->average_precision(
+        std::accumulate(state_.examples.begin(), state_.examples.end(), 0.0), scenario_.optimizer.real("hess_init"));
+    if (std::isnan(precision)) return;
+    average_precision_ = Buffer<float>(*server_, std::vector<float>(state_.stride, static_cast<float>(precision)));
+  }
+  PosteriorView averaged(PosteriorView q) const {
+    if (!average_precision_.empty()) q.precision = average_precision_.data();
+    return q;
   }
 
   void log_client(RunLog& log, int round, const ServerState<Real>& state, const ClientUpdate<Real>& update) const {
@@ -258,15 +284,23 @@ class Run {
       return;
     }
     const float* const mean = evaluated_mean();
+    Buffer<double> factor;
+    PosteriorView q;
+    if (draws_networks() && (record.evaluated || clients_due)) q = posterior(factor);
     if (record.evaluated) {
       record.mean = evaluate_test(mean, bins);
       if (parts_.data.validation.size() > 0) {
         record.validation =
             ivory::evaluate(predictor_.predict(mean, parts_.data.validation), parts_.data.validation, bins).metrics;
       }
-      evaluate_posterior(record, bins);
+      evaluate_posterior(record, bins, q);
     }
-    if (clients_due) evaluate_clients(record, bins);
+    if (clients_due) evaluate_clients(record, bins, q);
+  }
+
+  bool draws_networks() const {
+    const Options& options = scenario_.evaluation;
+    return parts_.traits.gives_posterior && (options.integer("samples") > 0 || options.integer("elbo_samples") > 0);
   }
 
   // Its scores are those of probabilities.
@@ -285,7 +319,7 @@ class Run {
     return evaluation;
   }
 
-  void evaluate_clients(RoundRecord& record, std::size_t bins) {
+  void evaluate_clients(RoundRecord& record, std::size_t bins, const PosteriorView& q) {
     const float* const mean = evaluated_mean();
     const auto table = [&](const Predictions& predictions) {
       std::vector<Metrics> rows;
@@ -296,33 +330,32 @@ class Run {
     record.client_metrics = table(predictor_.predict(mean, parts_.data.train));
     const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
     if (!parts_.traits.gives_posterior || samples == 0) return;
-    record.client_metrics_bayes = table(predictor_.average_predictions(mean, evaluated_precision(), parts_.data.train,
-                                                                       samples, scenario_.seed, state_.round));
+    record.client_metrics_bayes =
+        table(predictor_.average_predictions(averaged(q), parts_.data.train, samples, scenario_.seed, state_.round));
   }
 
-  void evaluate_posterior(RoundRecord& record, std::size_t bins) {
+  void evaluate_posterior(RoundRecord& record, std::size_t bins, const PosteriorView& q) {
     if (!parts_.traits.gives_posterior) return;
     const Options& options = scenario_.evaluation;
-    const float* const mean = evaluated_mean();
-    const float* const precision = evaluated_precision();
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
       const bool last = record.round == scenario_.rounds;
+      const PosteriorView drawn = averaged(q);
       PosteriorAverage average =
-          predictor_.posterior_average(mean, precision, parts_.data.test, samples, bins, scenario_.seed, state_.round,
+          predictor_.posterior_average(drawn, parts_.data.test, samples, bins, scenario_.seed, state_.round,
                                        {.curve = last && options.boolean("curve"), .probability = has_ood()});
       record.bayes = std::move(average.evaluation);
       if (has_ood()) {
-        record.bayes.ood = told_apart(
-            average.probability,
-            predictor_.average_predictions(mean, precision, parts_.data.ood, samples, scenario_.seed, state_.round));
+        record.bayes.ood =
+            told_apart(average.probability,
+                       predictor_.average_predictions(drawn, parts_.data.ood, samples, scenario_.seed, state_.round));
       }
       record.bayes_error = average.error;
       record.bayes_curve = std::move(average.curve);
       if (const Dataset& validation = parts_.data.validation; validation.size() > 0) {
-        record.validation_bayes = ivory::evaluate(predictor_.average_predictions(mean, precision, validation, samples,
-                                                                                 scenario_.seed, state_.round),
-                                                  validation, bins)
-                                      .metrics;
+        record.validation_bayes =
+            ivory::evaluate(predictor_.average_predictions(drawn, validation, samples, scenario_.seed, state_.round),
+                            validation, bins)
+                .metrics;
       }
     }
     const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
@@ -331,8 +364,8 @@ class Run {
       for (const auto& rows : parts_.examples) {
         for (const std::uint32_t row : rows) weights[row] += 1.0F;
       }
-      const NegativeElbo elbo = predictor_.negative_elbo(mean, precision, parts_.data.train, weights, tau, prior,
-                                                         samples, scenario_.seed, state_.round);
+      const NegativeElbo elbo =
+          predictor_.negative_elbo(q, parts_.data.train, weights, tau, prior, samples, scenario_.seed, state_.round);
       record.negative_elbo = elbo.value;
       record.negative_elbo_error = elbo.error;
     }
@@ -417,8 +450,9 @@ class Run {
   std::size_t free_at_start_;                        // on the server's device, before anything was put there
   std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
-  std::vector<Real> mean_, precision_;              // the server's Gaussian, on the host
-  Buffer<float> rounded_mean_, rounded_precision_;  // the same for the evaluation, where training is in double
+  std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
+  Buffer<float> rounded_mean_;          // for the evaluation, where training is in double
+  Buffer<float> average_precision_;     // of posterior averages where the scenario fixes it, else empty
   Predictor predictor_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };

@@ -186,6 +186,10 @@ void add_posterior(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.data("mean", Hdf5Type::float32, {"round", "parameter"}, "1", "mean of the server's parameters");
   group.data("precision", Hdf5Type::float32, {"round", "parameter"}, "1",
              "precision of the server's parameters; NaN for methods without a posterior", missing, plan.has_posterior);
+  if (!plan.has_matrix) return;
+  group.count_scale("other_parameter", "index in the flat parameter vector", shape.parameters);
+  group.data("precision_matrix", Hdf5Type::float64, {"round", "parameter", "other_parameter"}, "1",
+             "precision matrix of the server's parameters, symmetric; its inverse is their covariance");
 }
 
 void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {

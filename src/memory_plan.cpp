@@ -75,6 +75,8 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
       2 * ((1 + (traits.needs_start_gradient ? 1 : 0) + (traits.needs_curvature != Curvature::none ? 1 : 0)) * vector +
            precision + predictions);
   plan.data = (question.examples + pool) * example;
+  // The server's, and that of the client under way.
+  plan.log = traits.full_covariance ? 2 * matrix : 0;
   return plan;
 }
 template MemoryPlan plan_memory(const MemoryQuestion<float>&);
@@ -119,11 +121,11 @@ std::size_t available_memory() {
 void check_cpu_memory(const MemoryPlan& plan, std::size_t threads, std::size_t available) {
   const std::size_t needed = plan.on_cpu(threads) - plan.data;
   if (needed <= available) return;
-  throw MemoryError(
-      fmt::format("[memory] a run must fit into memory: {} bytes for the clients' state between rounds, {} for the "
-                  "server, {} for each of "
-                  "{} threads, together {}, got {} available; use fewer threads, fewer clients or a smaller model",
-                  plan.clients_state, plan.server, plan.per_client + plan.waiting, threads, needed, available));
+  throw MemoryError(fmt::format(
+      "[memory] a run must fit into memory: {} bytes for the clients' state between rounds, {} for the "
+      "server, {} for each of "
+      "{} threads, together {}, got {} available; use fewer threads, fewer clients or a smaller model",
+      plan.clients_state, plan.server + plan.log, plan.per_client + plan.waiting, threads, needed, available));
 }
 
 }  // namespace ivory

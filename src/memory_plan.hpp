@@ -30,6 +30,7 @@ struct MemoryPlan {
   std::size_t evaluation = 0;     // of the accelerator that evaluates: its copies of the data, one network at work
   std::size_t lane = 0;           // of every lane of an accelerator, and of the server's: tables outside steps
   std::size_t waiting = 0;        // of a CPU thread: updates on their way to the server
+  std::size_t log = 0;            // in main memory: matrices for hash and log
 
   /// On accelerators that share one memory.
   std::size_t on_accelerator(std::size_t lanes, std::size_t block) const {
@@ -40,7 +41,7 @@ struct MemoryPlan {
   }
   /// With one client per thread.
   std::size_t on_cpu(std::size_t threads) const {
-    return server + clients_state + data + threads * (per_client + waiting);
+    return server + clients_state + data + log + threads * (per_client + waiting);
   }
 };
 

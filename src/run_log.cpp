@@ -19,7 +19,7 @@ namespace ivory {
 namespace {
 
 constexpr const char* smaller_log =
-    "free some space, choose another place (--out), or log less ([log] posterior_every, [log] sites)";
+    "free some space, choose another place (--out), or log less ([log] posterior_every, sites, precision_matrix)";
 
 /// Where a dataset's bytes lie.
 struct Column {
@@ -171,10 +171,12 @@ struct RunLog::Impl {
   void write_value(std::string_view path, std::size_t row, double value) {
     write_row(path, row, std::vector<double>{value});
   }
-  void write_vector(std::string_view path, std::size_t row, std::span<const float> values) {
+  /// The same without a copy; the dataset has that type. Rows of /clients are those of one client.
+  template <class Real>
+  void write_vector(std::string_view path, std::size_t row, std::span<const Real> values, std::size_t length) {
     const auto column = columns.find(path);
     if (column == columns.end() || values.empty()) return;
-    check_length(path, shape.parameters, values.size());
+    check_length(path, length, values.size());
     file.write(column->second.offset + row * values.size_bytes(), values.data(), values.size_bytes());
   }
 
@@ -262,20 +264,24 @@ bool RunLog::wants_sites(int round) const {
   return row_of(impl_->shape.site_rounds, round) < impl_->shape.site_rounds.size();
 }
 
-void RunLog::write_posterior(int round, std::span<const float> mean, std::span<const float> precision) {
+void RunLog::write_posterior(int round, std::span<const float> mean, std::span<const float> precision,
+                             std::span<const double> matrix) {
   check_round(wants_posterior(round), round, "a posterior");
   const std::size_t row = row_of(impl_->shape.posterior_rounds, round);
-  impl_->write_vector("/posterior/mean", row, mean);
-  impl_->write_vector("/posterior/precision", row, precision);
+  const std::size_t size = impl_->shape.parameters;
+  impl_->write_vector("/posterior/mean", row, mean, size);
+  impl_->write_vector("/posterior/precision", row, precision, size);
+  impl_->write_vector("/posterior/precision_matrix", row, matrix, size * size);
 }
 
 void RunLog::write_client(int round, const ClientArrays& arrays) {
   check_round(wants_sites(round) && arrays.client < impl_->shape.clients, round, "a client's posterior");
   const std::size_t row = row_of(impl_->shape.site_rounds, round) * impl_->shape.clients + arrays.client;
-  impl_->write_vector("/clients/mean", row, arrays.mean);
-  impl_->write_vector("/clients/precision", row, arrays.precision);
-  impl_->write_vector("/clients/site_mean", row, arrays.site_mean);
-  impl_->write_vector("/clients/site_precision", row, arrays.site_precision);
+  const std::size_t size = impl_->shape.parameters;
+  impl_->write_vector("/clients/mean", row, arrays.mean, size);
+  impl_->write_vector("/clients/precision", row, arrays.precision, size);
+  impl_->write_vector("/clients/site_mean", row, arrays.site_mean, size);
+  impl_->write_vector("/clients/site_precision", row, arrays.site_precision, size);
 }
 
 void RunLog::append(const RoundRecord& record) {

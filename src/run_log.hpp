@@ -28,7 +28,8 @@ struct LogPlan {
   bool has_posterior = false;  // the server has a precision
   bool has_ood = false;        // there is an out-of-distribution set
   bool clients_have_posterior = false;
-  bool has_sites = false;  // clients have (v, V)
+  bool has_sites = false;   // clients have (v, V)
+  bool has_matrix = false;  // the server's precision is a matrix, and the log keeps it
 };
 
 /// One client's arrays, each of length P or empty.
@@ -50,8 +51,10 @@ class RunLog {
   bool wants_posterior(int round) const;
   bool wants_sites(int round) const;
 
-  /// Server mean and precision (empty without a posterior) after `round`; call before `append` of the round.
-  void write_posterior(int round, std::span<const float> mean, std::span<const float> precision);
+  /// Server mean, precision (empty without a posterior) and precision matrix [P x P] (empty where the log has none) after
+  /// `round`; call before `append` of the round.
+  void write_posterior(int round, std::span<const float> mean, std::span<const float> precision,
+                       std::span<const double> matrix = {});
   /// Also before `append` of the round; several threads may write different clients.
   void write_client(int round, const ClientArrays& arrays);
   /// Writes the row of record.round and then `rounds_complete`, and flushes. Rounds come in order, starting with 1.

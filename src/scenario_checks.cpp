@@ -115,6 +115,24 @@ std::string algorithm_text(const Scenario& scenario) {
   return text;
 }
 
+// The precision of these networks is made of IVON's first curvature.
+void check_reference_average(const Scenario& scenario, Problems& problems) {
+  const Options& algorithm = scenario.algorithm;
+  if (!algorithm.has("ref_bayes_eval") || !algorithm.boolean("ref_bayes_eval")) return;
+  const std::string place = where(algorithm.place("ref_bayes_eval"));
+  if (!scenario.optimizer.has("hess_init")) {
+    problems.push_back(fmt::format(
+        "[scenario] server.ref_bayes_eval needs clients.optimizer.name = \"ivon\" (its hess_init is part of the "
+        "precision), got {}{}; leave it out",
+        shown(scenario.optimizer_name), place));
+  }
+  if (scenario.evaluation.integer("samples") == 0) {
+    problems.push_back(fmt::format(
+        "[scenario] server.ref_bayes_eval needs evaluation.samples >= 1 (posterior averages), got 0{}; leave it out",
+        place));
+  }
+}
+
 // Who needs precisions must be sent them, of the same kind; a precision matrix has no other use.
 void check_posterior(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
                      Problems& problems) {
@@ -177,6 +195,15 @@ void check_public_pool(const Scenario& scenario, const SourcePlace& algorithm_pl
   }
 }
 
+// Precisions are matrices with full covariances alone.
+void check_matrix(const Scenario& scenario, const AlgorithmTraits& traits, Problems& problems) {
+  if (!scenario.log.boolean("precision_matrix") || traits.full_covariance) return;
+  problems.push_back(fmt::format(
+      "[scenario] log.precision_matrix needs an algorithm with full covariances, vb_admm with posterior = \"full\", "
+      "got {}{}; leave it out",
+      algorithm_text(scenario), where(scenario.log.place("precision_matrix"))));
+}
+
 void check_curve(const Options& evaluation, Problems& problems) {
   if (!evaluation.boolean("curve") || evaluation.integer("samples") > 0) return;
   problems.push_back(fmt::format("[scenario] evaluation.curve needs evaluation.samples >= 1, got 0{}; drop one of them",
@@ -198,6 +225,8 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
   const auto algorithm =
       attempt([&] { return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm); });
   if (algorithm) check_public_pool(scenario, algorithm_place, algorithm->traits(), problems);
+  if (algorithm) check_matrix(scenario, algorithm->traits(), problems);
+  check_reference_average(scenario, problems);
   if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
 }
 

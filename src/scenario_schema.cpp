@@ -144,7 +144,10 @@ Specs log_keys() {
       count("posterior_every", 10, 0, most_rounds, "rounds",
             "rounds between records of the server's mean and precision; 0: at the end only"),
       choice("sites", "none", {"none", "last", "every"},
-             "records of each client's mean, precision and site: none, after the last round, or with every posterior")};
+             "records of each client's mean, precision and site: none, after the last round, or with every posterior"),
+      {.name = "precision_matrix",
+       .default_value = false,
+       .help = "with every record of the server's Gaussian its whole precision matrix [P x P], for full covariances"}};
 }
 
 template <class Plugin>

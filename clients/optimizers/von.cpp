@@ -72,18 +72,6 @@ struct StepMean {
   IVORY_HD void operator()(std::size_t i) const { mean[i] -= rate * direction[i]; }
 };
 
-struct KeepNoise {
-  double* z;
-  IVORY_HD void operator()(std::size_t i, double noise) const { z[i] = noise; }
-};
-
-struct Shift {
-  const double* IVORY_RESTRICT mean;
-  const double* IVORY_RESTRICT step;
-  double* IVORY_RESTRICT to;
-  IVORY_HD void operator()(std::size_t i) const { to[i] = mean[i] + step[i]; }
-};
-
 class Von final : public Optimizer<double> {
  public:
   explicit Von(const Options& options)
@@ -183,10 +171,8 @@ class Von final : public Optimizer<double> {
       block.device.copy(point, block.row(block.mean, b), block.stride * sizeof(double));
       return;
     }
-    double* const z = block.row(block.slots[2], b);
-    for_each_with_noise(block.device, block.stride, block.clients[b].noise, KeepNoise{z});
-    block.device.solve_triangular(block.matrix(factor, b), true, z, block.parameters, 1);
-    for_each(block.device, block.parameters, Shift{block.row(block.mean, b), z, point});
+    sample_full(block.device, block.parameters, block.row(block.mean, b), block.matrix(factor, b),
+                block.clients[b].noise, block.row(block.slots[2], b), point);
   }
 
   int samples_;

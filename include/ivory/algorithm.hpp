@@ -106,6 +106,11 @@ class Algorithm {
   /// tau and s0 of the global objective (negative ELBO), where the method has one; NaN otherwise.
   virtual double temperature() const { return std::numeric_limits<double>::quiet_NaN(); }
   virtual double prior_precision() const { return std::numeric_limits<double>::quiet_NaN(); }
+  /// Compatibility (methods.md D1): the one precision that networks of posterior averages are drawn with, of N = sum N_k examples
+  /// and IVON's h0; NaN: they are drawn from the server's own.
+  virtual double average_precision(double /*examples*/, double /*hess_init*/) const {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
 };
 
 struct AlgorithmPlugin {

@@ -1,5 +1,7 @@
 // Gaussians N(m, S^-1) with a full precision S [P x P], row-major and symmetric, in double.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <limits>
 
@@ -51,6 +53,75 @@ inline bool raise_to_positive(Device& device, std::size_t size, double* precisio
   }
 }
 
+/// Puts the Cholesky factor L of S = L L' into `factor` [P x P]; NaN throughout where S is not positive definite (or not finite),
+/// so that whatever is made of it shows that.
+inline void factorise(Device& device, std::size_t size, const double* precision, double* factor) {
+  device.copy(factor, precision, size * size * sizeof(double));
+  if (device.cholesky(factor, size)) return;
+  for_each(device, size * size, Fill<double>{factor, std::numeric_limits<double>::quiet_NaN()});
+}
+
+template <class Noise>
+struct KeepNoise {
+  double* z;
+  IVORY_HD void operator()(std::size_t i, Noise noise) const { z[i] = static_cast<double>(noise); }
+};
+template <class Real>
+struct AddStep {
+  const double* IVORY_RESTRICT mean;
+  const double* IVORY_RESTRICT step;
+  Real* IVORY_RESTRICT to;
+  IVORY_HD void operator()(std::size_t i) const { to[i] = static_cast<Real>(mean[i] + step[i]); }
+};
+
+/// to [P] := m + L^-T z with S = L L', whose covariance is S^-1 (methods.md D3). `work` [P] is left with the step.
+template <class Noise, class Real>
+void sample_full(Device& device, std::size_t size, const double* mean, const double* factor,
+                 const NoiseSource<Noise>& noise, double* work, Real* to) {
+  for_each_with_noise(device, size, noise, KeepNoise<Noise>{work});
+  device.solve_triangular(factor, true, work, size, 1);
+  for_each(device, size, AddStep<Real>{mean, work, to});
+}
+
+struct Squared {
+  const double* values;
+  IVORY_HD double operator()(std::size_t i) const { return values[i] * values[i]; }
+};
+struct LogOfDiagonal {
+  const double* matrix;
+  std::size_t size;
+  IVORY_HD double operator()(std::size_t i) const { return math::log(matrix[i * size + i]); }
+};
+/// Columns `first`, first + 1 ... of the identity, in an array of zeros [P x columns].
+struct UnitColumns {
+  double* to;
+  std::size_t columns, first;
+  IVORY_HD void operator()(std::size_t c) const { to[(first + c) * columns + c] = 1.0; }
+};
+
+/// tr S^-1 = |L^-1|^2, a few columns of L^-1 at a time: another matrix would not always fit.
+inline double trace_of_inverse(Device& device, std::size_t size, const double* factor) {
+  const std::size_t width = std::min<std::size_t>(size, 64);
+  Buffer<double> columns(device, size * width);
+  double trace = 0;
+  for (std::size_t first = 0; first < size; first += width) {
+    const std::size_t here = std::min(width, size - first);
+    device.clear(columns.data(), size * here * sizeof(double));
+    for_each(device, here, UnitColumns{columns.data(), here, first});
+    device.solve_triangular(factor, false, columns.data(), size, here);
+    trace += sum(device, size * here, Squared{columns.data()});
+  }
+  return trace;
+}
+
+/// KL( N(m, S^-1) || N(0, I/s0) ) in nats with S = L L' and s0 = `prior` (methods.md section 12).
+inline double kl_full(Device& device, std::size_t size, const double* mean, const double* factor, double prior) {
+  const auto P = static_cast<double>(size);
+  const double squares = trace_of_inverse(device, size, factor) + sum(device, size, Squared{mean});
+  const double half_log_determinant = sum(device, size, LogOfDiagonal{factor, size});
+  return 0.5 * (prior * squares - P - P * std::log(prior)) + half_log_determinant;
+}
+
 struct AddOuterProduct {
   const double* IVORY_RESTRICT mean;
   double* IVORY_RESTRICT to;
@@ -63,10 +134,9 @@ struct AddOuterProduct {
 /// to [P x P] := E[theta theta'] = S^-1 + m m'.
 inline void second_moment(Device& device, std::size_t size, const double* mean, const double* precision, double* to) {
   Buffer<double> factor(device, size * size);
-  device.copy(factor.data(), precision, size * size * sizeof(double));
+  factorise(device, size, precision, factor.data());
   device.clear(to, size * size * sizeof(double));
-  add_to_diagonal(device, size, to,
-                  device.cholesky(factor.data(), size) ? 1.0 : std::numeric_limits<double>::quiet_NaN());
+  add_to_diagonal(device, size, to, 1.0);
   device.solve_triangular(factor.data(), false, to, size, size);
   device.solve_triangular(factor.data(), true, to, size, size);
   for_each_client_place(device, 1, size, size, [&](std::size_t) {

@@ -17,7 +17,7 @@ AlgorithmPlugin vb_admm_plugin() {
               "variational Bayes ADMM with isotropic, diagonal or full covariances; PVI and Bregman ADMM are settings "
               "of it",
           .options = vb_admm_options({"posterior", "rho", "temperature", "prior_precision", "damping", "alpha",
-                                      "bregman", "bregman_ref_sign", "ref_start_identity"}),
+                                      "bregman", "bregman_ref_sign", "ref_bayes_eval", "ref_start_identity"}),
           .traits = vb_admm_diagonal_traits(),
           .make_float = make<float>,
           .make_double = make<double>};

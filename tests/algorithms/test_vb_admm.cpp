@@ -17,7 +17,7 @@ namespace {
 
 struct Setting {
   double rho = 0.25, damping = 1, alpha = 0;
-  bool bregman = false, reference_sign = false;
+  bool bregman = false, reference_sign = false, start_identity = false;
 };
 
 std::unique_ptr<Algorithm<double>> make(const QuadraticClients& problem, const Setting& setting) {
@@ -27,7 +27,8 @@ std::unique_ptr<Algorithm<double>> make(const QuadraticClients& problem, const S
                                             {"damping", setting.damping},
                                             {"alpha", setting.alpha},
                                             {"bregman", setting.bregman},
-                                            {"bregman_ref_sign", setting.reference_sign}});
+                                            {"bregman_ref_sign", setting.reference_sign},
+                                            {"ref_start_identity", setting.start_identity}});
 }
 
 void set_server(Federation<double>& federation, double mean, double precision) {
@@ -341,6 +342,54 @@ BOOST_AUTO_TEST_CASE(bregman_dual_steps_are_taken_in_expectation_parameters) {
         BOOST_TEST(std::fabs(federation.site_precision(k)[i] - V) < 1e-14);
       }
   }
+}
+
+// Compatibility D2: T4 with the method sheet's numbers, from the prior's precision 2 and from 1.
+BOOST_AUTO_TEST_CASE(the_reference_starts_at_precision_one_whatever_the_prior) {
+  const auto device = make_cpu_device();
+  for (const double temperature : {1.0, 0.5}) {
+    const QuadraticClients problem = four_clients(temperature);
+    const auto algorithm = make(problem, {.rho = 0.25, .start_identity = true});
+    Federation<double> federation(*device, *algorithm, Vector(3, 0.0), problem.examples);
+    BOOST_TEST(federation.mean() == Vector(3, 0.0), boost::test_tools::per_element());
+    BOOST_TEST(federation.precision() == Vector(3, 1.0), boost::test_tools::per_element());
+    BOOST_TEST(algorithm->prior_precision() == 2.0);
+    for (int round = 0; round < 3; ++round) {
+      federation.round(problem.solver());
+      for (std::size_t i = 0; i < 3; ++i) {
+        const double sites = problem.posterior_precision(i) - 2.0;
+        const double first = 0.5 * (1.0 + 2.0 + 2.0 * sites);  // alpha (K rho + s0 + 2 sum H / tau)
+        const double error = (first - problem.posterior_precision(i)) * std::pow(0.5, round);
+        BOOST_TEST(std::fabs(precision_error(federation, problem)[i] - error) < 1e-11);
+      }
+      if (temperature == 1.0)
+        BOOST_TEST(std::fabs(federation.precision()[0] - Vector{13.0, 13.25, 13.375}[round]) < 1e-11);
+    }
+  }
+}
+
+// Compatibility D1: the formula; that a run draws with it is in tests/unit/test_experiment.cpp.
+BOOST_AUTO_TEST_CASE(the_reference_averages_with_one_precision) {
+  const auto on = make_algorithm<double>(
+      "vb_admm", {{"rho", 5.0}, {"temperature", 0.01}, {"prior_precision", 0.01}, {"ref_bayes_eval", true}});
+  BOOST_TEST(std::fabs(on->average_precision(6000, 0.005) - (6000 * 0.005 / 0.05 + 0.01)) < 1e-9);
+  BOOST_TEST(on->average_precision(6000, 0.0) == 0.01);
+  BOOST_TEST(std::isnan(make_algorithm<double>("vb_admm", {})->average_precision(6000, 0.005)));
+}
+
+BOOST_AUTO_TEST_CASE(compatibility_without_meaning_is_refused) {
+  const auto refused = [](const OptionValues& options, const std::string& rule, const std::string& got) {
+    BOOST_CHECK_EXCEPTION(make_algorithm<double>("vb_admm", options), InputError, [&](const InputError& error) {
+      const std::string text = error.what();
+      BOOST_TEST_MESSAGE(text);
+      return text.find("[vb_admm] " + rule) == 0 && text.find("got " + got) != std::string::npos;
+    });
+  };
+  const std::string isotropic = "isotropic", full = "full";
+  refused({{"posterior", isotropic}, {"ref_start_identity", true}}, "ref_start_identity needs a posterior",
+          "posterior = \"isotropic\"");
+  refused({{"posterior", isotropic}, {"ref_bayes_eval", true}}, "ref_bayes_eval needs posterior", "\"isotropic\"");
+  refused({{"posterior", full}, {"ref_bayes_eval", true}}, "ref_bayes_eval needs posterior", "\"full\"");
 }
 
 BOOST_AUTO_TEST_CASE(options_out_of_range_are_refused) {

@@ -17,6 +17,7 @@ constexpr std::size_t n = 6;
 struct Setting {
   double rho = 0.25, damping = 1, alpha = 0;
   std::string algorithm = "vb_admm";
+  bool start_identity = false;
 };
 
 class Rounds {
@@ -65,6 +66,7 @@ class Rounds {
                          {"prior_precision", problem.prior_precision}};
     if (setting.algorithm == "vb_admm") {
       options["rho"] = setting.rho, options["damping"] = setting.damping, options["alpha"] = setting.alpha;
+      options["ref_start_identity"] = setting.start_identity;
     } else if (setting.algorithm != "pvi") {
       options["damping"] = setting.damping;
     }
@@ -131,11 +133,11 @@ BOOST_AUTO_TEST_CASE(errors_shrink_at_the_known_rate) {
   }
 }
 
-// T4: from S = s_init I the first round ends at alpha (K rho s_init + s0 + 2 sum H / tau).
+// T4: from S = s_init I the first round ends at alpha (K rho s_init + s0 + 2 sum H / tau). The reference starts at 1 (D2).
 BOOST_AUTO_TEST_CASE(another_start_delays_it) {
   const FullQuadraticClients problem = four_full_clients(n);
-  Rounds run(problem, {.rho = 0.25});
-  run.set_server(0.2, 1.0);
+  Rounds run(problem, {.rho = 0.25, .start_identity = true});
+  BOOST_TEST(run.precision().a == Dense::diagonal(n, 1.0).a, boost::test_tools::per_element());
   run.round();
   Dense expected = Dense::diagonal(n, 0.5 * (1.0 + problem.prior_precision));
   for (const Dense& h : problem.H) expected.add(h, 1.0);

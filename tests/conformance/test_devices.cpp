@@ -395,16 +395,21 @@ BOOST_AUTO_TEST_CASE(full_covariances) {
                            "clients.epochs=0",
                            "clients.batch=24",
                            "clients.participation=0.2",
-                           "evaluation.samples=2"};
+                           "evaluation.samples=2",
+                           "evaluation.elbo_samples=2"};
   const auto whole = run("vb-admm", overrides, lane_makers(1), 100);
   BOOST_REQUIRE_EQUAL(whole.size(), 2U);
   BOOST_TEST(whole.back().refused == 0);
-  check_same_run(whole, run("vb-admm", overrides, lane_makers(1), 1));
+  const auto single = run("vb-admm", overrides, lane_makers(1), 1);
+  check_same_run(whole, single);
+  BOOST_TEST(whole.back().negative_elbo == single.back().negative_elbo);
   const auto cpu = run("vb-admm", overrides, {});
   for (std::size_t r = 0; r < 2; ++r) {
     // Sums in another order, in double; condition numbers below 1e4.
     BOOST_TEST(std::abs(whole[r].train_loss - cpu[r].train_loss) < 1e-9 * cpu[r].train_loss);
     BOOST_TEST(std::abs(whole[r].mean.metrics.nll - cpu[r].mean.metrics.nll) < 1e-5 * cpu[r].mean.metrics.nll);
+    BOOST_TEST(std::abs(whole[r].bayes.metrics.nll - cpu[r].bayes.metrics.nll) < 1e-5 * cpu[r].bayes.metrics.nll);
+    BOOST_TEST(std::abs(whole[r].negative_elbo - cpu[r].negative_elbo) < 1e-5 * std::abs(cpu[r].negative_elbo));
   }
 }
 

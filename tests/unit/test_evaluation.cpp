@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(the_posterior_average_averages_probabilities) {
   const Predictor predictor(r.network, 1);
   constexpr int samples = 4096;
   const PosteriorAverage average =
-      predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 3);
+      predictor.posterior_average({r.mean.data(), r.precision.data()}, r.data, samples, bins, 7, 3);
   // An independent average over more samples, and the two mistakes to be told apart from it.
   StreamReader random(34, {Purpose::data});
   Vector mean_probability(r.data.size() * 4, 0.0);
@@ -284,13 +284,13 @@ BOOST_AUTO_TEST_CASE(the_posterior_average_averages_probabilities) {
                             << r.nll(mean_probability) << ", mean of losses " << mean_nll);
 
   const PosteriorAverage threaded =
-      Predictor(r.network, 3).posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 3);
+      Predictor(r.network, 3).posterior_average({r.mean.data(), r.precision.data()}, r.data, samples, bins, 7, 3);
   check_equal(threaded.evaluation.metrics, average.evaluation.metrics, 0.0);
   const PosteriorAverage other =
-      predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 4);
+      predictor.posterior_average({r.mean.data(), r.precision.data()}, r.data, samples, bins, 7, 4);
   BOOST_TEST(other.evaluation.metrics.nll != average.evaluation.metrics.nll, "another round draws other samples");
   BOOST_TEST(
-      std::isnan(predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, 1, bins, 7, 3).error.nll));
+      std::isnan(predictor.posterior_average({r.mean.data(), r.precision.data()}, r.data, 1, bins, 7, 3).error.nll));
 }
 
 BOOST_AUTO_TEST_CASE(the_curve_is_the_average_over_ever_more_samples) {
@@ -298,7 +298,7 @@ BOOST_AUTO_TEST_CASE(the_curve_is_the_average_over_ever_more_samples) {
   for (const int threads : {1, 3}) {
     const Predictor predictor(r.network, threads);
     const auto average = [&](int samples, bool curve) {
-      return predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, samples, bins, 7, 3,
+      return predictor.posterior_average({r.mean.data(), r.precision.data()}, r.data, samples, bins, 7, 3,
                                          {.curve = curve});
     };
     const PosteriorAverage all = average(20, true), plain = average(20, false);
@@ -309,8 +309,8 @@ BOOST_AUTO_TEST_CASE(the_curve_is_the_average_over_ever_more_samples) {
     check_equal(all.error, plain.error, 0.0);
     // The probabilities are those that a prediction of any data set has, to the last bit: scores can be compared.
     const PosteriorAverage with =
-        predictor.posterior_average(r.mean.data(), r.precision.data(), r.data, 20, bins, 7, 3, {.probability = true});
-    const Predictions same = predictor.average_predictions(r.mean.data(), r.precision.data(), r.data, 20, 7, 3);
+        predictor.posterior_average({r.mean.data(), r.precision.data()}, r.data, 20, bins, 7, 3, {.probability = true});
+    const Predictions same = predictor.average_predictions({r.mean.data(), r.precision.data()}, r.data, 20, 7, 3);
     BOOST_TEST(with.probability == same.values, boost::test_tools::per_element());
     BOOST_TEST(plain.probability.empty());
     // The first t samples of a longer average are those of a shorter one; float sums of other groups round differently.
@@ -356,7 +356,7 @@ BOOST_AUTO_TEST_CASE(the_posterior_average_of_a_regression_averages_densities) {
   BOOST_TEST(std::fabs(at_mean.rmse - std::sqrt(squares)) < 1e-6);
   constexpr int samples = 8192;
   const PosteriorAverage average =
-      predictor.posterior_average(mean.data(), precision.data(), data, samples, bins, 7, 3);
+      predictor.posterior_average({mean.data(), precision.data()}, data, samples, bins, 7, 3);
   const double error = average.error.nll;
   BOOST_TEST(error > 0.0);
   BOOST_TEST(error < 0.01);
@@ -367,11 +367,11 @@ BOOST_AUTO_TEST_CASE(the_posterior_average_of_a_regression_averages_densities) {
   BOOST_TEST(average.error.rmse > 0.0);
   BOOST_TEST(std::isnan(average.error.accuracy));
   const PosteriorAverage threaded =
-      Predictor(network, 3).posterior_average(mean.data(), precision.data(), data, samples, bins, 7, 3);
+      Predictor(network, 3).posterior_average({mean.data(), precision.data()}, data, samples, bins, 7, 3);
   BOOST_TEST(threaded.evaluation.metrics.nll == average.evaluation.metrics.nll);
   BOOST_TEST(threaded.evaluation.metrics.rmse == average.evaluation.metrics.rmse);
   // The average's predictions say the same.
-  const Predictions predicted = predictor.average_predictions(mean.data(), precision.data(), data, samples, 7, 3);
+  const Predictions predicted = predictor.average_predictions({mean.data(), precision.data()}, data, samples, 7, 3);
   std::vector<std::uint32_t> rows(n);
   std::iota(rows.begin(), rows.end(), 0U);
   const Metrics own = metrics_of_rows(predicted, data, rows, bins);
@@ -391,7 +391,7 @@ BOOST_AUTO_TEST_CASE(densities_are_averaged_where_they_cannot_be_written_down) {
   const Predictor predictor(network, 1);
   const auto nll = [&](float target, const std::vector<float>& at) {
     data.targets = {target};
-    return predictor.posterior_average(at.data(), sharp.data(), data, 9, bins, 1, 0).evaluation.metrics.nll;
+    return predictor.posterior_average({at.data(), sharp.data()}, data, 9, bins, 1, 0).evaluation.metrics.nll;
   };
   const double constant = 0.5 * std::log(1e4 / (2 * std::numbers::pi));
   BOOST_TEST(std::fabs(nll(10.0F, mean) - (0.5e6 - constant)) < 1.0);  // exp(-500000) is 0 in double
@@ -410,7 +410,7 @@ BOOST_AUTO_TEST_CASE(a_sharp_posterior_is_the_mean_model) {
   const Metrics expected = evaluate_probabilities(at_mean.values.data(), r.data.labels.data(), r.data.size(), 4, bins,
                                                   at_mean.log_likelihood.data())
                                .metrics;
-  const PosteriorAverage average = predictor.posterior_average(r.mean.data(), sharp.data(), r.data, 4, bins, 1, 0);
+  const PosteriorAverage average = predictor.posterior_average({r.mean.data(), sharp.data()}, r.data, 4, bins, 1, 0);
   check_equal(average.evaluation.metrics, expected, 1e-5);  // noise of 1e-7 in the weights, float probabilities
 }
 
@@ -434,7 +434,7 @@ BOOST_AUTO_TEST_CASE(negative_elbo_is_the_expected_loss_plus_the_divergence_from
     value = loss / temperature + kl;
   }
   const NegativeElbo elbo =
-      predictor.negative_elbo(r.mean.data(), r.precision.data(), r.data, weights, temperature, prior, 512, 7, 3);
+      predictor.negative_elbo({r.mean.data(), r.precision.data()}, r.data, weights, temperature, prior, 512, 7, 3);
   BOOST_TEST(elbo.error > 0.0);
   BOOST_TEST(std::fabs(elbo.value - mean_of(expected)) < 4.0 * std::hypot(elbo.error, error_of_mean(expected)));
   BOOST_TEST(elbo.error < 0.03 * elbo.value);
@@ -442,7 +442,7 @@ BOOST_AUTO_TEST_CASE(negative_elbo_is_the_expected_loss_plus_the_divergence_from
   BOOST_TEST(std::fabs(elbo.error / (error_of_mean(expected) * std::sqrt(3000.0 / 512.0)) - 1.0) < 0.2);
   const NegativeElbo threaded =
       Predictor(r.network, 3)
-          .negative_elbo(r.mean.data(), r.precision.data(), r.data, weights, temperature, prior, 512, 7, 3);
+          .negative_elbo({r.mean.data(), r.precision.data()}, r.data, weights, temperature, prior, 512, 7, 3);
   BOOST_TEST(threaded.value == elbo.value);
   BOOST_TEST(threaded.error == elbo.error);
 
@@ -454,6 +454,6 @@ BOOST_AUTO_TEST_CASE(negative_elbo_is_the_expected_loss_plus_the_divergence_from
   const double sharp_kl =
       kl_diagonal(*device, 16, KlTerm<float>{r.mean.data(), sharp.data(), nullptr, nullptr, 0.0, prior});
   const NegativeElbo at =
-      predictor.negative_elbo(r.mean.data(), sharp.data(), r.data, weights, temperature, prior, 8, 7, 3);
+      predictor.negative_elbo({r.mean.data(), sharp.data()}, r.data, weights, temperature, prior, 8, 7, 3);
   BOOST_TEST(std::fabs(at.value - (loss / temperature + sharp_kl)) < 1e-5 * at.value);
 }

@@ -128,7 +128,7 @@ BOOST_AUTO_TEST_CASE(out_of_distribution_inputs_are_told_from_the_test_set_in_ev
     return ood_detection<float>(in.values, out.values, 10);
   };
   const auto average = [&](const Dataset& inputs) {
-    return predictor.average_predictions(mean.data(), precision.data(), inputs, 5, scenario.seed, 3);
+    return predictor.average_predictions({mean.data(), precision.data()}, inputs, 5, scenario.seed, 3);
   };
   const OodDetection at_mean =
       told(predictor.predict(mean.data(), data.test), predictor.predict(mean.data(), data.ood));
@@ -240,4 +240,55 @@ BOOST_AUTO_TEST_CASE(validation_holdout_and_elbo_are_reported) {
   BOOST_TEST(records[1].validation_bayes.nll != records[1].bayes.metrics.nll);  // and on other examples
   BOOST_TEST(std::isfinite(records[1].negative_elbo));
   BOOST_TEST(records[1].negative_elbo_error > 0);
+}
+
+// Compatibility (methods.md D1): every posterior average draws with N h0/(tau rho) + s0 around the server's mean; nothing else does.
+BOOST_AUTO_TEST_CASE(the_references_posterior_average_has_one_precision) {
+  const Texts overrides = {"rounds=2",
+                           "evaluation={samples=5, elbo_samples=3, every=1, clients_every=1, clients=\"train\"}",
+                           "data.validation=0.1", "log.posterior_every=1"};
+  Texts flagged = overrides;
+  flagged.emplace_back("server.ref_bayes_eval=true");
+  const auto own = run("vb-admm", overrides);
+  const Texts only = {"vb-admm"};
+  const Scenario scenario = read_scenario(quickstart, flagged, only).front();
+  const test::TemporaryFolder folder;
+  std::vector<RoundRecord> records;
+  RunSettings settings;
+  settings.threads = 2;
+  settings.log_file = folder / "a.h5";
+  settings.on_round = [&](const RoundRecord& record) { records.push_back(record); };
+  run_experiment(scenario, settings);
+  BOOST_TEST(hashes(records) == hashes(own), boost::test_tools::per_element());
+
+  const DataSplit data = load_data(scenario);
+  const auto network = make_network<float>(scenario, data.train);
+  const Predictor predictor(network, 1);
+  const LogReader log(folder / "a.h5");
+  const std::size_t stride = network.layout().stride();
+  const double N = static_cast<double>(data.train.size());  // every example has one client
+  const std::vector<float> precision(stride, static_cast<float>(N * 0.02 / (0.03 * 2.0) + 1.0));
+  for (std::size_t row = 0; row < 2; ++row) {
+    std::vector<float> mean = log.posterior_mean(row);
+    mean.resize(stride, 0.0F);
+    const auto nll = [&](const Dataset& inputs) {
+      const Predictions average =
+          predictor.average_predictions({mean.data(), precision.data()}, inputs, 5, scenario.seed, row + 1);
+      return evaluate(average, inputs, 15).metrics.nll;
+    };
+    const RoundRecord& record = records[row];
+    BOOST_TEST(std::fabs(record.bayes.metrics.nll - nll(data.test)) < 1e-6);  // sums in another order
+    BOOST_TEST(std::fabs(record.bayes.metrics.nll - own[row].bayes.metrics.nll) > 1e-4);
+    BOOST_TEST(record.validation_bayes.nll == nll(data.validation));
+    double clients = 0, examples = 0;
+    for (std::size_t k = 0; k < record.client_metrics_bayes.size(); ++k) {
+      const double n = log.client_examples()[k];
+      clients += n * record.client_metrics_bayes[k].nll;
+      examples += n;
+    }
+    BOOST_TEST(examples == N);
+    BOOST_TEST(std::fabs(clients / examples - nll(data.train)) < 1e-6);
+    BOOST_TEST(record.mean.metrics.nll == own[row].mean.metrics.nll);
+    BOOST_TEST(record.negative_elbo == own[row].negative_elbo);
+  }
 }

@@ -285,6 +285,19 @@ BOOST_AUTO_TEST_CASE(plain_sgd_where_control_variates_need_it) {
                     "without a posterior, got clients.optimizer.name = \"ivon\", at dir/a.toml:"));
 }
 
+BOOST_AUTO_TEST_CASE(the_references_posterior_average_needs_ivon_and_samples) {
+  const std::string flagged = base + "ref_bayes_eval = true\n";
+  BOOST_TEST(parse_one(flagged).algorithm.boolean("ref_bayes_eval"));
+  BOOST_TEST(refusal(flagged + "[evaluation]\nsamples = 0\n") ==
+             "[scenario] server.ref_bayes_eval needs evaluation.samples >= 1 (posterior averages), got 0, at "
+             "dir/a.toml:19:1; leave it out");
+  std::string vsgd = flagged;
+  vsgd.replace(vsgd.find("name = \"ivon\"\nlr = 0.5\nhess_init = 0.25\n"), 40, "name = \"vsgd\"\n");
+  BOOST_TEST(contains(refusal(vsgd),
+                      "[scenario] server.ref_bayes_eval needs clients.optimizer.name = \"ivon\" (its hess_init is part "
+                      "of the precision), got \"vsgd\", at dir/a.toml:"));
+}
+
 BOOST_AUTO_TEST_CASE(posteriors_where_they_are_needed) {
   const std::string adam = replaced("name = \"ivon\"\nlr = 0.5\nhess_init = 0.25\n", "name = \"adam\"\n");
   BOOST_TEST(starts(refusal(adam),
