@@ -15,6 +15,7 @@
 #include "src/data_common.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
+#include "src/laplace.hpp"
 #include "src/model.hpp"
 #include "src/ood_metrics.hpp"
 #include "src/run_log.hpp"
@@ -78,7 +79,7 @@ class Run {
             .start_hash = start_hash_,
             .data_description = parts_.data.description,
             .classes = parts_.data.train.classes,
-            .has_posterior = parts_.traits.gives_posterior,
+            .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
             .has_ood = has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = algorithm_has_sites()};
@@ -120,7 +121,11 @@ class Run {
     const auto evaluation_start = Clock::now();
     evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
-    if (log.wants_posterior(number)) log.write_posterior(number, in_float(mean_), in_float(diagonal_of(precision_)));
+    if (log.wants_posterior(number)) {
+      std::vector<float> precision = laplace_.empty() ? in_float(diagonal_of(precision_)) : laplace_.to_host();
+      precision.resize(precision.empty() ? 0 : state_.parameters);
+      log.write_posterior(number, in_float(mean_), precision);
+    }
     record.seconds = seconds_since(start);
     log.append(record);
     return record;
@@ -199,7 +204,9 @@ class Run {
     if constexpr (std::is_same_v<Real, float>) return state_.mean.data();
     return rounded_mean_.data();
   }
+  // Null: there is no posterior (yet).
   const float* evaluated_precision() const {
+    if (!parts_.traits.gives_posterior) return laplace_.empty() ? nullptr : laplace_.data();
     if constexpr (std::is_same_v<Real, float>) return state_.precision.data();
     return rounded_precision_.data();
   }
@@ -257,6 +264,7 @@ class Run {
       if (record.evaluated || clients_due) evaluate_personal(record, bins, clients_due);
       return;
     }
+    if (last && parts_.laplace) fit_laplace(record);
     const float* const mean = evaluated_mean();
     if (record.evaluated) {
       record.mean = evaluate_test(mean, bins);
@@ -267,6 +275,15 @@ class Run {
       evaluate_posterior(record, bins);
     }
     if (clients_due) evaluate_clients(record, bins);
+  }
+
+  void fit_laplace(RoundRecord& record) {
+    const auto posterior =
+        laplace_posterior(*server_, parts_.network, parts_.data.train, parts_.examples, evaluated_mean(),
+                          scenario_.evaluation.real("laplace_prior_precision"), threads_);
+    if (!posterior) return;
+    record.laplace_prior_precision = posterior->prior_precision;
+    laplace_ = Buffer<float>(*server_, posterior->precision);
   }
 
   // Its scores are those of probabilities.
@@ -295,16 +312,17 @@ class Run {
     };
     record.client_metrics = table(predictor_.predict(mean, parts_.data.train));
     const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
-    if (!parts_.traits.gives_posterior || samples == 0) return;
-    record.client_metrics_bayes = table(predictor_.average_predictions(mean, evaluated_precision(), parts_.data.train,
-                                                                       samples, scenario_.seed, state_.round));
+    const float* const precision = evaluated_precision();
+    if (precision == nullptr || samples == 0) return;
+    record.client_metrics_bayes = table(
+        predictor_.average_predictions(mean, precision, parts_.data.train, samples, scenario_.seed, state_.round));
   }
 
   void evaluate_posterior(RoundRecord& record, std::size_t bins) {
-    if (!parts_.traits.gives_posterior) return;
     const Options& options = scenario_.evaluation;
     const float* const mean = evaluated_mean();
     const float* const precision = evaluated_precision();
+    if (precision == nullptr) return;
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
       const bool last = record.round == scenario_.rounds;
       PosteriorAverage average =
@@ -325,6 +343,7 @@ class Run {
                                       .metrics;
       }
     }
+    if (!parts_.traits.gives_posterior) return;  // a Laplace posterior is fitted to no such objective
     const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
     if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {
       std::vector<float> weights(parts_.data.train.size(), 0.0F);
@@ -419,6 +438,7 @@ class Run {
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;              // the server's Gaussian, on the host
   Buffer<float> rounded_mean_, rounded_precision_;  // the same for the evaluation, where training is in double
+  Buffer<float> laplace_;  // [stride] the Laplace posterior's precision, from the last round on
   Predictor predictor_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };

@@ -62,7 +62,8 @@ RunParts<Real>::RunParts(const Scenario& scenario)
       traits(algorithm->traits()), visit_plan(plan_of(scenario, traits, data.public_pool).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
-      participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
+      participants(participants_of(scenario.clients.real("participation"), examples.size())),
+      laplace(scenario.evaluation.boolean("laplace") && !traits.gives_posterior && !traits.personal) {}
 
 template <class Real>
 std::vector<double> RunParts<Real>::client_sizes() const {
@@ -102,7 +103,8 @@ MemoryPlan RunParts<Real>::memory() const {
                             .everyone_takes_part = everyone_takes_part,
                             .examples = data.train.size(),
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),
-                            .longest_visit = longest_visit()});
+                            .longest_visit = longest_visit(),
+                            .laplace = laplace});
 }
 
 template struct RunParts<float>;

@@ -31,6 +31,7 @@ struct RunParts {
   LearningRate learning_rate;
   bool everyone_takes_part;
   std::size_t participants;  // of a round
+  bool laplace;              // a Laplace posterior is wanted, and there is no other
 
   std::vector<double> client_sizes() const;  // N_k
   std::uint64_t longest_visit() const;       // steps
