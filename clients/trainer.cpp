@@ -244,14 +244,18 @@ void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
 template <class Real>
 void Trainer<Real>::take_curvatures(std::span<const Visit<Real>> visits) {
   device_.clear(curvature_.data(), curvature_.size() * sizeof(Real));
+  std::vector<Visit<Real>> over(visits.begin(), visits.end());
+  if (plan_.curvature_examples != nullptr) {
+    for (auto& visit : over) visit.examples = *plan_.curvature_examples;
+  }
   if (plan_.curvature == Curvature::exact) {
-    return go_through_examples(visits, [&] {
+    return go_through_examples(over, [&] {
       add_curvature_diagonal(device_, network_, shape(), block_.mean.data(), x_.data(), workspace_, curvature_.data());
     });
   }
   std::vector<Stream> draws(block_.clients.size());
   std::uint64_t minibatch = 0;
-  go_through_examples(visits, [&] {
+  go_through_examples(over, [&] {
     const BatchShape now = shape();
     const Real* const outputs = network_.forward(device_, now, block_.mean.data(), x_.data(), workspace_);
     for (std::size_t b = 0; b < visits.size(); ++b) {

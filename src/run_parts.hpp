@@ -27,7 +27,8 @@ struct RunParts {
   std::unique_ptr<Optimizer<Real>> optimizer;
   std::unique_ptr<Algorithm<Real>> algorithm;
   AlgorithmTraits traits;
-  VisitPlan visit_plan;  // its batch fitted to the clients
+  std::vector<std::uint32_t> all_examples;  // that some client trains on, each once, increasing
+  VisitPlan visit_plan;                     // its batch fitted to the clients
   LearningRate learning_rate;
   bool everyone_takes_part;
   std::size_t participants;  // of a round
