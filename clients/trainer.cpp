@@ -240,14 +240,22 @@ void Trainer<Real>::take_start_gradients(std::span<const Visit<Real>> visits) {
   });
 }
 
-// Per seed vector u with sum u u' the Hessian in the outputs, the squares of J' u (methods.md 4.8).
+// Of the sum loss at the returned means (methods.md 4.8), without dropout.
 template <class Real>
 void Trainer<Real>::take_curvatures(std::span<const Visit<Real>> visits) {
   device_.clear(curvature_.data(), curvature_.size() * sizeof(Real));
-  const bool exact = plan_.curvature == Curvature::exact;
+  std::vector<Visit<Real>> over(visits.begin(), visits.end());
+  if (plan_.curvature_examples != nullptr) {
+    for (auto& visit : over) visit.examples = *plan_.curvature_examples;
+  }
+  if (plan_.curvature == Curvature::exact) {
+    return go_through_examples(over, [&] {
+      add_curvature_diagonal(device_, network_, shape(), block_.mean.data(), x_.data(), workspace_, curvature_.data());
+    });
+  }
   std::vector<Stream> draws(block_.clients.size());
   std::uint64_t minibatch = 0;
-  go_through_examples(visits, [&] {
+  go_through_examples(over, [&] {
     const BatchShape now = shape();
     const Real* const outputs = network_.forward(device_, now, block_.mean.data(), x_.data(), workspace_);
     for (std::size_t b = 0; b < visits.size(); ++b) {
@@ -257,14 +265,8 @@ void Trainer<Real>::take_curvatures(std::span<const Visit<Real>> visits) {
                                           .step = minibatch});
     }
     ++minibatch;
-    for (std::size_t seed = 0; seed < (exact ? network_.curvature_seeds() : 1); ++seed) {
-      if (exact) {
-        network_.seed_curvature(device_, now, outputs, seed, workspace_);
-      } else {
-        network_.seed_sampled_curvature(device_, now, outputs, draws.data(), workspace_);
-      }
-      network_.add_squared_gradients(device_, now, block_.mean.data(), x_.data(), workspace_, curvature_.data());
-    }
+    network_.seed_sampled_curvature(device_, now, outputs, draws.data(), workspace_);
+    network_.add_squared_gradients(device_, now, block_.mean.data(), x_.data(), workspace_, curvature_.data());
   });
 }
 

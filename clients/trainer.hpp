@@ -32,7 +32,10 @@ struct VisitPlan {
   double clip_norm = 0;          // [clients] clip_norm: largest norm of a step's gradient; 0: any (StepGradient)
   bool start_gradients = false;  // what AlgorithmTraits::needs_start_gradient asks for
   Curvature curvature = Curvature::none;  // what AlgorithmTraits::needs_curvature asks for
-  const Dataset* public_pool = nullptr;   // what AlgorithmTraits::uses_public_pool asks for; outlives the trainers
+  // Rows of the data set over which every visit's curvature is taken (AlgorithmTraits::full_data_curvature); null: its own
+  // examples. Outlives the trainers.
+  const std::vector<std::uint32_t>* curvature_examples = nullptr;
+  const Dataset* public_pool = nullptr;  // what AlgorithmTraits::uses_public_pool asks for; outlives the trainers
 
   /// The plan with a batch no larger than the largest client: working memory follows the clients, and nothing else changes.
   VisitPlan for_clients(std::span<const std::vector<std::uint32_t>> examples) const;

@@ -9,6 +9,7 @@
 #include "ivory/error.hpp"
 #include "src/cli.hpp"
 #include "src/cli_common.hpp"
+#include "src/compare_ensemble.hpp"
 #include "src/compare_table.hpp"
 
 namespace ivory {
@@ -18,6 +19,7 @@ constexpr const char* examples = R"(Examples:
   ivory compare scenarios/quickstart.toml
   ivory compare scenarios/quickstart.toml --seeds 5 --seed 10 --only fedavg,vb-admm
   ivory compare --from runs/quickstart-*.h5 --baseline vb-admm --csv table.csv
+  ivory compare --from runs/quickstart-*.h5 --ensemble
   ivory compare scenarios/mnist-100-clients.toml --shard $SLURM_ARRAY_TASK_ID/4 --out runs/mnist
 
 A finished log in the output folder of the same resolved scenario is reused, so that an interrupted comparison goes on
@@ -28,7 +30,18 @@ struct Flags {
   RunFlags run;
   BatchFlags batch;
   std::vector<std::string> from;
+  bool ensemble = false;
 };
+
+// What --ensemble adds to the table and to the CSV.
+struct EnsembleTexts {
+  std::string block, csv;
+};
+EnsembleTexts ensemble_texts(const Flags& flags, const std::vector<LogSummary>& logs) {
+  if (!flags.ensemble) return {};
+  const auto rows = evaluate_ensembles(logs, flags.scenario.file, flags.run.threads);
+  return {"\n" + ensemble_block(rows, logs), ensemble_csv(rows, logs)};
+}
 
 int compare(const Flags& flags) {
   const bool from_logs = !flags.from.empty();
@@ -40,7 +53,11 @@ int compare(const Flags& flags) {
   if (from_logs) {
     const std::vector<LogSummary> logs = read_summaries(flags.from);
     fmt::print("{}", comparison_table(logs, flags.batch.baseline));
-    if (!flags.batch.csv.empty()) write_csv(flags.batch.csv, comparison_csv(logs, flags.batch.baseline));
+    const EnsembleTexts ensembles = ensemble_texts(flags, logs);
+    fmt::print("{}", ensembles.block);
+    if (!flags.batch.csv.empty()) {
+      write_csv(flags.batch.csv, comparison_csv(logs, flags.batch.baseline) + ensembles.csv);
+    }
     return 0;
   }
   if (flags.scenario.file.empty()) {
@@ -62,7 +79,11 @@ int compare(const Flags& flags) {
   }
   const std::vector<std::string> logs = report.logs();
   if (logs.empty()) return report.exit_code;
-  if (!flags.batch.csv.empty()) write_csv(flags.batch.csv, comparison_csv(report.runs, flags.batch.baseline));
+  const EnsembleTexts ensembles = ensemble_texts(flags, report.runs);
+  fmt::print("{}", ensembles.block);
+  if (!flags.batch.csv.empty()) {
+    write_csv(flags.batch.csv, comparison_csv(report.runs, flags.batch.baseline) + ensembles.csv);
+  }
   if (!flags.run.quiet && !flags.run.json) {
     fmt::print("\n{} in {}; the table again: ivory compare --from {}\n",
                show_count(static_cast<double>(logs.size()), "log"), flags.run.out, log_pattern(flags.run, jobs));
@@ -80,6 +101,10 @@ void add_compare(CLI::App& app, Action& chosen) {
   add_run_flags(*verb, flags->run, "First seed; default: the scenario's");
   auto* from = verb->add_option("--from", flags->from, "Compare these logs; nothing is run")->option_text("LOG ...");
   add_batch_flags(*verb, flags->batch);
+  verb->add_flag("--ensemble", flags->ensemble, "Also average the predictions of each arm's seeds (deep ensemble)")
+      ->option_text(" ")
+      ->excludes(verb->get_option("--json"))
+      ->excludes(verb->get_option("--shard"));
   for (const char* name :
        {"--set", "--only", "--seeds", "--seed", "--threads", "--parallel", "--out", "--json", "--fresh", "--shard"}) {
     from->excludes(verb->get_option(name));

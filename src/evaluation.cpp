@@ -59,7 +59,47 @@ Evaluation evaluate_average(const std::vector<double>& average, const Dataset& d
   return evaluation;
 }
 
+// The mean of predictions that come one by one; their log p is of the mean probability or density.
+class MeanPrediction {
+ public:
+  explicit MeanPrediction(const Dataset& data) : data_(data), density_(data.outputs > 0 ? data.size() : 0) {}
+
+  void add(const Predictions& predictions) {
+    total_.resize(predictions.values.size(), 0.0);
+    for (std::size_t i = 0; i < total_.size(); ++i) total_[i] += static_cast<double>(predictions.values[i]);
+    for (std::size_t r = 0; r < density_.size(); ++r) density_[r].add(predictions.log_likelihood[r]);
+    ++count_;
+  }
+
+  Predictions value() const {
+    const std::size_t n = data_.size(), width = total_.size() / std::max<std::size_t>(n, 1);
+    Predictions mean{.values = std::vector<float>(total_.size()), .log_likelihood = std::vector<double>(n)};
+    for (std::size_t i = 0; i < total_.size(); ++i) mean.values[i] = static_cast<float>(total_[i] / count_);
+    for (std::size_t r = 0; r < n; ++r) {
+      if (data_.outputs > 0) {
+        mean.log_likelihood[r] = density_[r].value() - std::log(count_);
+        continue;
+      }
+      const double likelihood = total_[r * width + static_cast<std::size_t>(data_.labels[r])] / count_;
+      mean.log_likelihood[r] = std::log(std::max(likelihood, smallest_probability));
+    }
+    return mean;
+  }
+
+ private:
+  const Dataset& data_;
+  std::vector<double> total_;
+  std::vector<LogSum> density_;
+  int count_ = 0;
+};
+
 }  // namespace
+
+Predictions average_of(std::span<const Predictions> predictions, const Dataset& data) {
+  MeanPrediction mean(data);
+  for (const Predictions& one : predictions) mean.add(one);
+  return mean.value();
+}
 
 // What one thread needs to run the network.
 struct Predictor::Lane {
@@ -192,24 +232,10 @@ Predictions Predictor::predict(const float* parameters, const Dataset& data) con
 
 Predictions Predictor::average_predictions(const PosteriorView& q, const Dataset& data, int samples, std::uint64_t seed,
                                            std::uint64_t round) const {
-  Predictions average = room_for(data);
-  const std::size_t n = data.size(), width = network_.predicted();
-  std::vector<double> total(average.values.size(), 0.0);
-  std::vector<LogSum> density(data.outputs > 0 ? n : 0);
-  sample(q, data, samples, Purpose::evaluation_noise, seed, round, [&](int, const Predictions& predictions) {
-    for (std::size_t i = 0; i < total.size(); ++i) total[i] += static_cast<double>(predictions.values[i]);
-    for (std::size_t r = 0; r < density.size(); ++r) density[r].add(predictions.log_likelihood[r]);
-  });
-  for (std::size_t i = 0; i < total.size(); ++i) average.values[i] = static_cast<float>(total[i] / samples);
-  for (std::size_t r = 0; r < n; ++r) {
-    if (data.outputs > 0) {
-      average.log_likelihood[r] = density[r].value() - std::log(samples);
-      continue;
-    }
-    const double likelihood = total[r * width + static_cast<std::size_t>(data.labels[r])] / samples;
-    average.log_likelihood[r] = std::log(std::max(likelihood, smallest_probability));
-  }
-  return average;
+  MeanPrediction average(data);
+  sample(q, data, samples, Purpose::evaluation_noise, seed, round,
+         [&](int, const Predictions& predictions) { average.add(predictions); });
+  return average.value();
 }
 
 PosteriorAverage Predictor::posterior_average(const PosteriorView& q, const Dataset& data, int samples,

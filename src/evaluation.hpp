@@ -41,6 +41,10 @@ struct Predictions {
   std::vector<double> log_likelihood;  // [n], log p(label) by log-sum-exp, or log p(targets)
 };
 
+/// The average of at least one network's predictions of `data`: of probabilities (regression: of means); log p is of the averaged
+/// probability or density.
+Predictions average_of(std::span<const Predictions> predictions, const Dataset& data);
+
 /// All metrics of a prediction of `data`.
 Evaluation evaluate(const Predictions& predictions, const Dataset& data, std::size_t bins);
 

@@ -15,6 +15,7 @@
 #include "src/data_common.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
+#include "src/laplace.hpp"
 #include "src/model.hpp"
 #include "src/ood_metrics.hpp"
 #include "src/run_log.hpp"
@@ -79,7 +80,7 @@ class Run {
             .start_hash = start_hash_,
             .data_description = parts_.data.description,
             .classes = parts_.data.train.classes,
-            .has_posterior = parts_.traits.gives_posterior,
+            .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
             .has_ood = has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = algorithm_has_sites(),
@@ -133,7 +134,9 @@ class Run {
     if constexpr (std::is_same_v<Real, double>) {
       if (logs_matrix()) matrix = precision_;
     }
-    log.write_posterior(round, in_float(mean_), in_float(diagonal_of(precision_)), matrix);
+    std::vector<float> precision = laplace_.empty() ? in_float(diagonal_of(precision_)) : laplace_.to_host();
+    precision.resize(precision.empty() ? 0 : state_.parameters);
+    log.write_posterior(round, in_float(mean_), precision, matrix);
   }
 
   bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
@@ -208,7 +211,12 @@ class Run {
     return rounded_mean_.data();
   }
   // What networks are drawn from. A full covariance is taken as it is; `factor` keeps its Cholesky factor as long as that lasts.
+  // Without a mean: there is no posterior (yet).
   PosteriorView posterior(Buffer<double>& factor) const {
+    if (!parts_.traits.gives_posterior) {
+      if (laplace_.empty()) return {};
+      return {.mean = evaluated_mean(), .precision = laplace_.data()};
+    }
     if constexpr (std::is_same_v<Real, float>) {
       return {.mean = state_.mean.data(), .precision = state_.precision.data()};
     } else {
@@ -283,6 +291,7 @@ class Run {
       if (record.evaluated || clients_due) evaluate_personal(record, bins, clients_due);
       return;
     }
+    if (last && parts_.laplace) fit_laplace(record);
     const float* const mean = evaluated_mean();
     Buffer<double> factor;
     PosteriorView q;
@@ -300,7 +309,17 @@ class Run {
 
   bool draws_networks() const {
     const Options& options = scenario_.evaluation;
-    return parts_.traits.gives_posterior && (options.integer("samples") > 0 || options.integer("elbo_samples") > 0);
+    return (parts_.traits.gives_posterior || !laplace_.empty()) &&
+           (options.integer("samples") > 0 || options.integer("elbo_samples") > 0);
+  }
+
+  void fit_laplace(RoundRecord& record) {
+    const auto posterior =
+        laplace_posterior(*server_, parts_.network, parts_.data.train, parts_.examples, evaluated_mean(),
+                          scenario_.evaluation.real("laplace_prior_precision"), threads_);
+    if (!posterior) return;
+    record.laplace_prior_precision = posterior->prior_precision;
+    laplace_ = Buffer<float>(*server_, posterior->precision);
   }
 
   // Its scores are those of probabilities.
@@ -329,13 +348,13 @@ class Run {
     };
     record.client_metrics = table(predictor_.predict(mean, parts_.data.train));
     const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
-    if (!parts_.traits.gives_posterior || samples == 0) return;
+    if (q.mean == nullptr || samples == 0) return;
     record.client_metrics_bayes =
         table(predictor_.average_predictions(averaged(q), parts_.data.train, samples, scenario_.seed, state_.round));
   }
 
   void evaluate_posterior(RoundRecord& record, std::size_t bins, const PosteriorView& q) {
-    if (!parts_.traits.gives_posterior) return;
+    if (q.mean == nullptr) return;
     const Options& options = scenario_.evaluation;
     if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
       const bool last = record.round == scenario_.rounds;
@@ -358,6 +377,7 @@ class Run {
                 .metrics;
       }
     }
+    if (!parts_.traits.gives_posterior) return;  // a Laplace posterior is fitted to no such objective
     const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
     if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {
       std::vector<float> weights(parts_.data.train.size(), 0.0F);
@@ -453,6 +473,7 @@ class Run {
   std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
   Buffer<float> rounded_mean_;          // for the evaluation, where training is in double
   Buffer<float> average_precision_;     // of posterior averages where the scenario fixes it, else empty
+  Buffer<float> laplace_;               // [stride] the Laplace posterior's precision, from the last round on
   Predictor predictor_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };

@@ -150,6 +150,7 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
   } columns[] = {
       {"negative_elbo", "nat", "negative evidence lower bound of the server's posterior on the training examples"},
       {"negative_elbo_se", "nat", "Monte-Carlo standard error of negative_elbo"},
+      {"laplace_prior_precision", "1", "prior precision of the Laplace posterior after the round; NaN: there is none"},
       {"train_loss", "nat",
        "training loss per example, mean over the steps of the participants weighted by their examples"},
       {"seconds", "s", "wall time of the round"},

@@ -70,6 +70,10 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
       (static_cast<std::size_t>(std::min<std::uint64_t>(question.longest_visit, most_steps_drawn)) + 8) * step_tables;
   plan.evaluation = question.all_examples * example + question.network->bytes_at_work(chunk_rows) +
                     question.all_examples * (question.network->predicted() * sizeof(float) + sizeof(double));
+  if (question.laplace) {
+    plan.evaluation +=
+        question.examples * example + CurvatureDiagonal<Real>::bytes(*question.network, chunk_rows) + vector;
+  }
   plan.lane = std::size_t{1} << 20;
   plan.waiting =
       2 * ((1 + (traits.needs_start_gradient ? 1 : 0) + (traits.needs_curvature != Curvature::none ? 1 : 0)) * vector +

@@ -18,6 +18,7 @@ struct MemoryQuestion {
   std::size_t examples = 0;         // of the training set
   std::size_t all_examples = 0;     // and of the others that are evaluated
   std::uint64_t longest_visit = 0;  // steps
+  bool laplace = false;             // the curvature over all training examples is taken at the end
 };
 
 /// All in bytes of device memory.

@@ -237,6 +237,7 @@ RoundColumns columns_of(const RoundRecord& record) {
   }
   columns.emplace_back("negative_elbo", record.negative_elbo);
   columns.emplace_back("negative_elbo_se", record.negative_elbo_error);
+  columns.emplace_back("laplace_prior_precision", record.laplace_prior_precision);
   columns.emplace_back("train_loss", record.train_loss);
   columns.emplace_back("seconds", record.seconds);
   columns.emplace_back("seconds_training", record.seconds_training);

@@ -303,6 +303,7 @@ void RunLog::append(const RoundRecord& record) {
     log.write_metrics("/rounds/validation_", "_bayes", row, record.validation_bayes);
     log.write_value("/rounds/negative_elbo", row, record.negative_elbo);
     log.write_value("/rounds/negative_elbo_se", row, record.negative_elbo_error);
+    log.write_value("/rounds/laplace_prior_precision", row, record.laplace_prior_precision);
   }
   for (std::size_t t = 0; t < record.bayes_curve.size(); ++t)
     log.write_metrics("/curve/", "", t, record.bayes_curve[t]);

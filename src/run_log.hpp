@@ -25,7 +25,7 @@ struct LogPlan {
   std::uint64_t data_checksum = 0, start_hash = 0;
   std::string data_description;
   int classes = 0;
-  bool has_posterior = false;  // the server has a precision
+  bool has_posterior = false;  // the server has a precision, after the last round at least
   bool has_ood = false;        // there is an out-of-distribution set
   bool clients_have_posterior = false;
   bool has_sites = false;   // clients have (v, V)

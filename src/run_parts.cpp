@@ -22,7 +22,8 @@ Examples pooled(const Examples& clients) {
   return {std::move(all)};
 }
 
-VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const Dataset& pool) {
+VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const Dataset& pool,
+                  const std::vector<std::uint32_t>& all_examples) {
   return {.seed = scenario.seed,
           .epochs = scenario.clients.integer("epochs"),
           .steps = scenario.clients.integer("steps"),
@@ -32,6 +33,7 @@ VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const
           .clip_norm = scenario.clients.real("clip_norm"),
           .start_gradients = traits.needs_start_gradient,
           .curvature = traits.needs_curvature,
+          .curvature_examples = traits.full_data_curvature ? &all_examples : nullptr,
           .public_pool = traits.uses_public_pool ? &pool : nullptr};
 }
 
@@ -59,10 +61,12 @@ RunParts<Real>::RunParts(const Scenario& scenario)
       network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
       optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
       algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
-      traits(algorithm->traits()), visit_plan(plan_of(scenario, traits, data.public_pool).for_clients(examples)),
+      traits(algorithm->traits()), all_examples(pooled(partition.train).front()),
+      visit_plan(plan_of(scenario, traits, data.public_pool, all_examples).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
-      participants(participants_of(scenario.clients.real("participation"), examples.size())) {}
+      participants(participants_of(scenario.clients.real("participation"), examples.size())),
+      laplace(scenario.evaluation.boolean("laplace") && !traits.gives_posterior && !traits.personal) {}
 
 template <class Real>
 std::vector<double> RunParts<Real>::client_sizes() const {
@@ -102,7 +106,8 @@ MemoryPlan RunParts<Real>::memory() const {
                             .everyone_takes_part = everyone_takes_part,
                             .examples = data.train.size(),
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),
-                            .longest_visit = longest_visit()});
+                            .longest_visit = longest_visit(),
+                            .laplace = laplace});
 }
 
 template struct RunParts<float>;

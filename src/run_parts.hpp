@@ -27,10 +27,12 @@ struct RunParts {
   std::unique_ptr<Optimizer<Real>> optimizer;
   std::unique_ptr<Algorithm<Real>> algorithm;
   AlgorithmTraits traits;
-  VisitPlan visit_plan;  // its batch fitted to the clients
+  std::vector<std::uint32_t> all_examples;  // that some client trains on, each once, increasing
+  VisitPlan visit_plan;                     // its batch fitted to the clients
   LearningRate learning_rate;
   bool everyone_takes_part;
   std::size_t participants;  // of a round
+  bool laplace;              // a Laplace posterior is wanted, and there is no other
 
   std::vector<double> client_sizes() const;  // N_k
   std::uint64_t longest_visit() const;       // steps

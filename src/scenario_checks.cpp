@@ -210,6 +210,20 @@ void check_curve(const Options& evaluation, Problems& problems) {
                                  at(evaluation, "curve", evaluation, "samples")));
 }
 
+void check_laplace(const Options& evaluation, Problems& problems) {
+  const bool wanted = evaluation.boolean("laplace");
+  if (wanted && evaluation.integer("samples") == 0) {
+    problems.push_back(
+        fmt::format("[scenario] evaluation.laplace needs evaluation.samples >= 1, got 0{}; drop one of them",
+                    at(evaluation, "laplace", evaluation, "samples")));
+  }
+  if (const double prior = evaluation.real("laplace_prior_precision"); prior > 0 && !wanted) {
+    problems.push_back(fmt::format(
+        "[scenario] evaluation.laplace_prior_precision needs laplace = true, got {}{}; set laplace, or leave it out",
+        shown(prior), where(evaluation.place("laplace_prior_precision"))));
+  }
+}
+
 // Plug-ins check what a single option cannot say (hess_init + weight_decay > 0) where they are made.
 void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   const auto attempt = [&](const auto& make) -> decltype(make()) {
@@ -242,6 +256,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);
   check_curve(scenario.evaluation, problems);
+  check_laplace(scenario.evaluation, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {
     problems.push_back(fmt::format("[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got {}{}",
                                    shown(scenario.partition.rows().find("holdout")->second.value),

@@ -114,6 +114,14 @@ Specs clients_keys() {
 }
 
 Specs evaluation_keys() {
+  OptionSpec laplace_prior{.name = "laplace_prior_precision",
+                           .default_value = 0.0,
+                           .help =
+                               "laplace: precision of the prior N(0, 1/precision); 0: where the evidence is "
+                               "largest",
+                           .unit = "1/weight^2",
+                           .low = 0,
+                           .high = 1e30};
   OptionSpec target{.name = "target_accuracy",
                     .default_value = 0.9,
                     .help = "test accuracy for the columns \"rounds to target\" and \"bytes to target\"",
@@ -135,6 +143,10 @@ Specs evaluation_keys() {
             "rounds between evaluations on the clients' examples; the last round always is"),
       count("elbo_samples", 0, 0, most_samples, "samples",
             "Monte-Carlo samples of the server's negative ELBO; 0: not computed"),
+      flag("laplace", false,
+           "after the last round, a Laplace posterior for an algorithm without a posterior of its own: the posterior "
+           "average of that round is drawn from it (docs/methods.md, section 12)"),
+      laplace_prior,
       target,
   };
 }

@@ -48,6 +48,7 @@ struct AlgorithmTraits {
   bool needs_plain_sgd = false;       // every local step must be the rate times the gradient (Optimizer::plain_sgd)
   bool needs_start_gradient = false;  // clients send ClientUpdate::start_gradient
   Curvature needs_curvature = Curvature::none;  // clients send ClientUpdate::curvature
+  bool full_data_curvature = false;             // compatibility (methods.md D9): taken over all clients' examples
   bool uses_public_pool = false;                // predictions on the public pool go both ways
   bool gives_posterior = false;                 // the server has one
   bool personal = false;                        // each client ends with its own model; there is no common one

@@ -67,7 +67,9 @@ struct RoundRecord {
   Metrics validation;                // mean model on the validation split
   Metrics validation_bayes;          // posterior average on it
   double negative_elbo = no_value, negative_elbo_error = no_value;
-  std::vector<Metrics> client_metrics;        // mean model on each client's own examples; empty when not evaluated
+  double laplace_prior_precision =
+      no_value;                         // of the Laplace posterior that `bayes` is drawn from; NaN: of no such one
+  std::vector<Metrics> client_metrics;  // mean model on each client's own examples; empty when not evaluated
   std::vector<Metrics> client_metrics_bayes;  // the same of the posterior average
   double train_loss = no_value;               // example-weighted mean over participants
   double seconds = 0, seconds_training = 0, seconds_evaluation = 0;

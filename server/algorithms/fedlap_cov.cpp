@@ -1,5 +1,6 @@
 // FedLap-Cov (Swaroop et al. 2025; methods.md 4.8): partitioned variational inference with diagonal Gaussians and the delta
-// method. The precisions come from the Gauss-Newton diagonal H_k of the client's own sum loss at its new weights (D9).
+// method. The precisions come from the Gauss-Newton diagonal H_k of the client's own sum loss at its new weights (D9; ref_full_data_ggn
+// takes the examples of all clients instead).
 //
 //   client  min N_k lbar_k(w) + <v_k, w> - 1/2 w' V_k w + 1/2 (w - w_g)' S_g (w - w_g)
 //   dual    S_k = H_k - V_k + S_g;   v_k += d (S_k w_k - S_g w_g),   V_k := (1-d) V_k + d H_k
@@ -13,10 +14,11 @@
 namespace ivory {
 namespace {
 
-AlgorithmTraits traits_of(Curvature curvature) {
+AlgorithmTraits traits_of(Curvature curvature, bool full_data = false) {
   AlgorithmTraits traits;
   traits.gives_posterior = true;
   traits.needs_curvature = curvature;
+  traits.full_data_curvature = full_data;
   traits.vectors_down = traits.vectors_up = 2;
   traits.vectors_per_client = traits.vectors_per_client_partial = 2;
   traits.vectors_server = 2;
@@ -63,9 +65,9 @@ class FedLapCov final : public Algorithm<Real> {
   explicit FedLapCov(const Options& options)
       : prior_(options.real("prior_precision")), damping_(options.real("damping")),
         curvature_(options.text("curvature") == "sampled" ? Curvature::sampled : Curvature::exact),
-        free_start_(options.boolean("ref_free_start")) {}
+        free_start_(options.boolean("ref_free_start")), full_data_(options.boolean("ref_full_data_ggn")) {}
 
-  AlgorithmTraits traits() const override { return traits_of(curvature_); }
+  AlgorithmTraits traits() const override { return traits_of(curvature_, full_data_); }
   double temperature() const override { return 1.0; }
   double prior_precision() const override { return prior_; }
 
@@ -125,7 +127,7 @@ class FedLapCov final : public Algorithm<Real> {
  private:
   double prior_, damping_;
   Curvature curvature_;
-  bool free_start_;
+  bool free_start_, full_data_;
 };
 
 template <class Real>
@@ -159,7 +161,11 @@ AlgorithmPlugin fedlap_cov_plugin() {
                    .choices = {"exact", "sampled"}},
                   {.name = "ref_free_start",
                    .default_value = false,
-                   .help = "compatibility: no regulariser in round 1, S_g = 0, as in the reference code"}},
+                   .help = "compatibility: no regulariser in round 1, S_g = 0, as in the reference code"},
+                  {.name = "ref_full_data_ggn",
+                   .default_value = false,
+                   .help = "compatibility: each client's Gauss-Newton diagonal is that of all clients' examples, as in "
+                           "the reference's CIFAR runs (methods.md, D9)"}},
       .traits = traits_of(Curvature::exact),
       .make_float = make<float>,
       .make_double = make<double>};

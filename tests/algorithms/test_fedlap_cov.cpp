@@ -2,10 +2,15 @@
 #define BOOST_TEST_MODULE fedlap_cov
 #include "tests/support/boost_test.hpp"
 
+#include "src/experiment.hpp"
+#include "src/log_reader.hpp"
+#include "src/scenario_reader.hpp"
 #include "tests/support/client_problem.hpp"
 #include "tests/support/compare.hpp"
+#include "tests/support/emulated_device.hpp"
 #include "tests/support/plugins.hpp"
 #include "tests/support/quadratic_clients.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 using namespace ivory;
 using namespace ivory::test;
@@ -35,6 +40,20 @@ std::unique_ptr<Algorithm<double>> make(double prior, double damping) {
 }
 
 const Vector start{0.5, -0.5, 0.1};
+
+// The server's precision after one undamped round on ten clients of a linear model, whose curvature is the same everywhere.
+std::vector<float> precision_after_a_round(const std::string& more, RunSettings settings) {
+  const std::vector<std::string> only = {"fedavg"},
+                                 overrides = {
+                                     "rounds=1", "clients.batch=16",
+                                     "server={algorithm=\"fedlap_cov\", prior_precision=2.0, damping=1.0" + more + "}"};
+  const auto scenario =
+      read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/regression.toml", overrides, only).front();
+  const TemporaryFolder folder;
+  settings.log_file = folder / "run.h5";
+  run_experiment(scenario, settings);
+  return LogReader(settings.log_file).posterior_precision(0);
+}
 
 }  // namespace
 
@@ -141,4 +160,23 @@ BOOST_AUTO_TEST_CASE(absent_clients_keep_their_sites) {
     const double s = 2.0 + problem.H[0][i] + problem.H[1][i] + problem.H[2][i];
     BOOST_TEST(std::fabs(federation.precision()[i] - s) < 1e-12);
   }
+}
+
+BOOST_AUTO_TEST_CASE(the_union_of_all_data_counts_once_per_client_where_the_flag_asks_for_it) {
+  RunSettings on_cpu, on_accelerator;
+  on_cpu.threads = 2;
+  const auto memory = make_emulated_memory();
+  on_accelerator.devices = {[memory](ProductPrecision) { return make_emulated_device(memory); }};
+  on_accelerator.block = 3;
+  std::vector<float> own = precision_after_a_round("", on_cpu);
+  BOOST_TEST(own == precision_after_a_round(", ref_full_data_ggn=false", on_cpu), boost::test_tools::per_element());
+  for (float& s : own) s = 2.0F + 10.0F * (s - 2.0F);
+  BOOST_TEST(*std::min_element(own.begin(), own.end()) >
+             1000.0F);  // noise precision 4, 100 examples, 10 times 10 clients
+  for (const RunSettings& settings : {on_cpu, on_accelerator}) {
+    BOOST_TEST(relative_difference(precision_after_a_round(", ref_full_data_ggn=true", settings), own) < 1e-5);
+  }
+  const auto algorithm = make_algorithm<double>("fedlap_cov", {{"ref_full_data_ggn", true}});
+  BOOST_TEST(algorithm->traits().full_data_curvature);
+  BOOST_TEST(!make(1.0, 1.0)->traits().full_data_curvature);
 }

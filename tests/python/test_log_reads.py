@@ -41,8 +41,8 @@ def expected_datasets(with_sites, with_noise, with_curve):
     for metric in METRICS:
         rounds[metric + '_bayes_se'] = (per_round, 'f')
         rounds['validation_' + metric] = rounds[f'validation_{metric}_bayes'] = (per_round, 'f')
-    for name in ('negative_elbo', 'negative_elbo_se', 'train_loss', 'seconds', 'seconds_training', 'seconds_evaluation',
-                 'bytes_up', 'bytes_down', 'participants', 'refused', 'clamped', 'precision_gap_closed'):
+    for name in ('negative_elbo', 'negative_elbo_se', 'laplace_prior_precision', 'train_loss', 'seconds',
+                 'seconds_training', 'seconds_evaluation', 'bytes_up', 'bytes_down', 'participants', 'refused', 'clamped', 'precision_gap_closed'):
         rounds[name] = (per_round, 'f')
     rounds['state_hash'] = (per_round, 'u')
     clients = {'examples': (('client',), 'i'), 'holdout_examples': (('client',), 'i'),

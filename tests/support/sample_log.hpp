@@ -121,6 +121,7 @@ inline RoundRecord sample_record(int round, bool posterior = true, bool clients_
     record.validation_bayes = sample_metrics(round, 35);
     record.negative_elbo = mark(round, 26);
     record.negative_elbo_error = mark(round, 27);
+    record.laplace_prior_precision = mark(round, 28);
   }
   record.validation = sample_metrics(round, 30);
   if (clients_evaluated) {

@@ -33,6 +33,7 @@ void check_same(const std::string& what, const std::vector<A>& got, const std::v
 inline std::vector<std::pair<std::string, double>> sample_columns(const RoundRecord& record) {
   std::vector<std::pair<std::string, double>> columns = {{"negative_elbo", record.negative_elbo},
                                                          {"negative_elbo_se", record.negative_elbo_error},
+                                                         {"laplace_prior_precision", record.laplace_prior_precision},
                                                          {"train_loss", record.train_loss},
                                                          {"seconds", record.seconds},
                                                          {"seconds_training", record.seconds_training},

@@ -457,3 +457,19 @@ BOOST_AUTO_TEST_CASE(negative_elbo_is_the_expected_loss_plus_the_divergence_from
       predictor.negative_elbo({r.mean.data(), sharp.data()}, r.data, weights, temperature, prior, 8, 7, 3);
   BOOST_TEST(std::fabs(at.value - (loss / temperature + sharp_kl)) < 1e-5 * at.value);
 }
+
+BOOST_AUTO_TEST_CASE(predictions_of_several_networks_are_averaged_as_probabilities_and_densities) {
+  Dataset classes{.features = 1, .classes = 2, .x = {0, 0}, .labels = {1, 0}};
+  const std::vector<Predictions> guesses = {{{0.25F, 0.75F, 0.5F, 0.5F}, {0, 0}}, {{0.75F, 0.25F, 1.0F, 0.0F}, {0, 0}}};
+  const Predictions mean = average_of(guesses, classes);
+  BOOST_TEST(mean.values == (std::vector<float>{0.5F, 0.5F, 0.75F, 0.25F}), boost::test_tools::per_element());
+  BOOST_TEST(std::fabs(mean.log_likelihood[0] - std::log(0.5)) < 1e-12);
+  BOOST_TEST(std::fabs(mean.log_likelihood[1] - std::log(0.75)) < 1e-12);
+  classes.outputs = 1, classes.targets = {0, 0};
+  const std::vector<Predictions> values = {{{1.0F, 5.0F}, {-1.0, -2000.0}}, {{4.0F, 6.0F}, {-3.0, -2002.0}}};
+  const Predictions mixture = average_of(values, classes);
+  BOOST_TEST(mixture.values == (std::vector<float>{2.5F, 5.5F}), boost::test_tools::per_element());
+  const double half = std::log((1 + std::exp(-2.0)) / 2);  // of both: the second one's densities underflow
+  BOOST_TEST(std::fabs(mixture.log_likelihood[0] - (-1 + half)) < 1e-12);
+  BOOST_TEST(std::fabs(mixture.log_likelihood[1] - (-2000 + half)) < 1e-9);
+}

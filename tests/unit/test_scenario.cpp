@@ -69,6 +69,8 @@ BOOST_AUTO_TEST_CASE(a_short_scenario_gets_every_default) {
   BOOST_TEST(s.evaluation.integer("every") == 1);
   BOOST_TEST(s.evaluation.integer("samples") == 32);
   BOOST_TEST(!s.evaluation.boolean("curve"));
+  BOOST_TEST(!s.evaluation.boolean("laplace"));
+  BOOST_TEST(s.evaluation.real("laplace_prior_precision") == 0.0);
   BOOST_TEST(s.evaluation.integer("bins") == 15);
   BOOST_TEST(s.evaluation.text("clients") == "auto");
   BOOST_TEST(s.evaluation.integer("clients_every") == 10);

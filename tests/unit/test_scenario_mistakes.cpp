@@ -170,6 +170,9 @@ BOOST_AUTO_TEST_CASE(ranges) {
       {"clients_every = 1", "clients_every = 0", "clients_every must be an integer in [1, 16777215] (rounds), got 0"},
       {"elbo_samples = 65535", "elbo_samples = 65536",
        "elbo_samples must be an integer in [0, 65535] (samples), got 65536"},
+      {"laplace = true", "laplace = \"evidence\"", "laplace must be true or false, got \"evidence\""},
+      {"laplace_prior_precision = 0", "laplace_prior_precision = -1",
+       "laplace_prior_precision must be a finite number in [0, 1e+30] (1/weight^2), got -1.0"},
       {"target_accuracy = 0", "target_accuracy = -0.1", "target_accuracy must be a finite number in [0, 1], got -0.1"},
       {"target_accuracy = 1", "target_accuracy = 90", "target_accuracy must be a finite number in [0, 1], got 90.0"},
       {"clients = \"none\"", "clients = \"test\"",
@@ -349,6 +352,13 @@ BOOST_AUTO_TEST_CASE(other_contradictions) {
   BOOST_TEST(refusal(base + "[evaluation]\ncurve = true\nsamples = 0\n") ==
              "[scenario] evaluation.curve needs evaluation.samples >= 1, got 0, at dir/a.toml:20:1; drop one of them");
   parse(base + "[evaluation]\ncurve = true\nsamples = 1\n");
+  BOOST_TEST(
+      refusal(base + "[evaluation]\nlaplace = true\nsamples = 0\n") ==
+      "[scenario] evaluation.laplace needs evaluation.samples >= 1, got 0, at dir/a.toml:20:1; drop one of them");
+  BOOST_TEST(refusal(base + "[evaluation]\nlaplace_prior_precision = 2\n") ==
+             "[scenario] evaluation.laplace_prior_precision needs laplace = true, got 2.0, at dir/a.toml:20:1; set "
+             "laplace, or leave it out");
+  parse(base + "[evaluation]\nlaplace_prior_precision = 2\nlaplace = true\n");
   BOOST_TEST(refusal(base + "[evaluation]\nclients = \"holdout\"\n") ==
              "[scenario] evaluation.clients = \"holdout\" needs partition.holdout > 0, got 0.0, at dir/a.toml:20:1");
   parse(replaced("kind = \"iid\"", "kind = \"iid\"\nholdout = 0.25") + "[evaluation]\nclients = \"holdout\"\n");
