@@ -46,6 +46,7 @@ void add_run_flags(CLI::App& verb, RunFlags& flags, const std::string& seed_help
 struct Job {
   Scenario scenario;
   std::string log_file;
+  bool resume = false;  // go on in the log; refused where that cannot be
 };
 
 /// Every arm with `seeds` seeds from --seed (or the arm's own seed) on: all arms of the first seed, then of the next.
@@ -67,7 +68,7 @@ struct JobsReport {
 
 /// Runs the jobs, each with all threads one after the other, or --parallel of them at a time (where it is not given: as many
 /// as have threads to themselves, one per participant of a round). A job that fails is reported on stderr and the others
-/// still run. `reuse` takes a finished log of the same resolved scenario instead of running again. `show_validation`: the
+/// still run. `reuse` takes a finished log of the same resolved scenario instead of running again, and goes on with an interrupted one. `show_validation`: the
 /// progress has the quality on the validation set.
 JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, bool show_validation = false);
 

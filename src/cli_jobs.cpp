@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "ivory/error.hpp"
+#include "src/checkpoint.hpp"
 #include "src/cli_common.hpp"
 #include "src/content_hash.hpp"
 #include "src/devices.hpp"
@@ -63,6 +64,17 @@ bool stands_for(const LogHeader& header, const Scenario& scenario, const DeviceC
     return header.data_checksum == hexadecimal(now.data_checksum) && header.start_hash == hexadecimal(now.start_hash);
   } catch (const InputError&) {
     return false;  // the run itself will say what is wrong
+  }
+}
+
+/// Is there a log of this run that stopped half-way, with a checkpoint?
+bool is_interrupted(const Job& job) {
+  if (!Checkpoints(job.log_file).exist() || !is_ivory_log(job.log_file)) return false;
+  try {
+    const LogHeader header = LogReader(job.log_file).header();
+    return !header.finished() && of_same_scenario(header, job.scenario);
+  } catch (const std::exception&) {
+    return false;  // damaged
   }
 }
 
@@ -235,12 +247,27 @@ class Runner {
       began = true;
     };
     settings.should_stop = [] { return interrupted() != 0; };
-    const int rounds = run_experiment(job.scenario, settings);
+    settings.on_note = [&](const std::string& text) { progress.note(fmt::format("{}  {}", job_name(job), text)); };
+    settings.resume = job.resume || (reuse_ && is_interrupted(job));
+    const int rounds = run_or_begin_anew(job, settings);
     progress.finish();
     if (rounds == job.scenario.rounds) return true;
-    fmt::print(stderr, "ivory: {} stopped after round {} of {}; {} has these\n", job_name(job), rounds,
-               job.scenario.rounds, job.log_file);
+    fmt::print(stderr, "ivory: {} stopped after round {} of {}; {} has these; go on with: {}\n", job_name(job), rounds,
+               job.scenario.rounds, job.log_file,
+               reuse_ ? "the same command" : "ivory run --resume " + quoted_for_shell(job.log_file));
     return false;
+  }
+
+  /// Where nobody asked for it by name, a log that cannot be gone on with is replaced.
+  static int run_or_begin_anew(const Job& job, RunSettings& settings) {
+    try {
+      return run_experiment(job.scenario, settings);
+    } catch (const InputError& error) {
+      if (job.resume || !settings.resume || !std::string_view(error.what()).starts_with("[resume]")) throw;
+      settings.on_note(fmt::format("begins anew: {}", error.what()));
+    }
+    settings.resume = false;
+    return run_experiment(job.scenario, settings);
   }
 
   const std::vector<Job>& jobs_;

@@ -52,6 +52,13 @@ class ClientRunner {
   /// stage, round and clients where training itself fails.
   CohortReport run(ServerState<Real>& state, std::span<const std::uint32_t> cohort, const Observer& observer);
 
+  /// The optimizer state that clients keep between visits: `visitor(name, member)` for each of its two arrays by client.
+  template <class Visitor>
+  void visit_kept(const Visitor& visitor) {
+    visitor("kept", kept_);
+    visitor("kept_step", kept_step_);
+  }
+
  private:
   struct Worker;
   struct Finished;

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "ivory/error.hpp"
+#include "src/checkpoint.hpp"
 #include "src/client_runner.hpp"
 #include "src/data_common.hpp"
 #include "src/data_sets.hpp"
@@ -18,8 +19,10 @@
 #include "src/laplace.hpp"
 #include "src/model.hpp"
 #include "src/ood_metrics.hpp"
+#include "src/resume_check.hpp"
 #include "src/run_log.hpp"
 #include "src/run_parts.hpp"
+#include "src/run_state.hpp"
 #include "src/state_hash.hpp"
 
 namespace ivory {
@@ -87,6 +90,31 @@ class Run {
             .has_matrix = logs_matrix()};
   }
 
+  std::uint64_t rounds_done() const { return state_.round; }
+
+  void save(Checkpoints& checkpoints) {
+    CheckpointWriter writer = checkpoints.next();
+    Checkpoints::write_header(writer, state_.round, device_kind(runner_->describe()));
+    visit_state(state_, StateWriter(writer));
+    runner_->visit_kept(StateWriter(writer));
+    writer.finish();
+  }
+
+  /// Takes up the newest checkpoint that `log` has the rounds of; without one, the run begins at its beginning.
+  void restore(Checkpoints& checkpoints, const RunLog& log) {
+    auto found =
+        checkpoints.newest(static_cast<std::uint64_t>(log.rounds_complete()), device_kind(runner_->describe()));
+    if (!found) return;
+    state_.round = found->round;
+    visit_state(state_, StateReader(found->reader, *server_));
+    runner_->visit_kept(StateReader(found->reader, *server_));
+    fetch_posterior();
+    const int round = static_cast<int>(state_.round);
+    if (const std::uint64_t now = hash_posterior<Real>(mean_, precision_); now != log.state_hash(round)) {
+      found->reader.fail(fmt::format("the state of round {} is not the one that the log has", round));
+    }
+  }
+
   // A failure on an accelerator shows where somebody waits for it; it is named after the round it belongs to.
   RoundRecord round(RunLog& log) {
     const std::uint64_t number = state_.round + 1;
@@ -121,7 +149,7 @@ class Run {
     record.seconds_training = seconds_since(start);
     fill(record, std::move(cohort_report), absorbed, cohort);
     const auto evaluation_start = Clock::now();
-    evaluate(record);
+    if (number > log.rounds_complete()) evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
     if (log.wants_posterior(number)) write_posterior(log, number);
     record.seconds = seconds_since(start);
@@ -478,19 +506,53 @@ class Run {
   std::unique_ptr<ClientRunner<Real>> runner_;
 };
 
+std::string resume_note(std::uint64_t from, int logged) {
+  const auto complete = static_cast<std::uint64_t>(logged);
+  if (from == complete) return fmt::format("goes on after round {}", from);
+  return fmt::format(
+      "goes on after round {}; computes {} again, which the log has", from,
+      from + 1 == complete ? fmt::format("round {}", complete) : fmt::format("rounds {} to {}", from + 1, complete));
+}
+
 template <class Real>
 int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   Run<Real> run(scenario, settings);
   if (settings.before_log) settings.before_log();
-  RunLog log(settings.log_file, run.log_plan());
-  int round = 0;
-  while (round < scenario.rounds && !(settings.should_stop && settings.should_stop())) {
+  const auto note = [&](const std::string& text) {
+    if (settings.on_note) settings.on_note(text);
+  };
+  Checkpoints checkpoints(settings.log_file);
+  if (!settings.resume) checkpoints.remove();  // of the run whose log is replaced
+  RunLog log =
+      settings.resume ? RunLog::reopen(settings.log_file, run.log_plan()) : RunLog(settings.log_file, run.log_plan());
+  const int logged = log.rounds_complete();
+  if (settings.resume) {
+    run.restore(checkpoints, log);
+    note(resume_note(run.rounds_done(), logged));
+  }
+  const auto every = static_cast<std::uint64_t>(scenario.log.integer("checkpoint_every"));
+  std::uint64_t saved = run.rounds_done();
+  const auto save = [&] {
+    try {
+      run.save(checkpoints);
+      saved = run.rounds_done();
+    } catch (const RunError& error) {  // the run is worth more than its checkpoint
+      note(error.what());
+    }
+  };
+  const auto rounds = static_cast<std::uint64_t>(scenario.rounds);
+  while (run.rounds_done() < rounds && !(settings.should_stop && settings.should_stop())) {
     const RoundRecord record = run.round(log);
-    round = record.round;
-    if (settings.on_round) settings.on_round(record);
+    if (settings.on_round && record.round > logged) settings.on_round(record);
+    if (every > 0 && run.rounds_done() % every == 0 && run.rounds_done() < rounds) save();
+  }
+  if (run.rounds_done() == rounds) {
+    checkpoints.remove();
+  } else if (run.rounds_done() > saved) {
+    save();
   }
   log.close();
-  return round;
+  return static_cast<int>(run.rounds_done());
 }
 
 }  // namespace

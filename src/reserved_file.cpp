@@ -21,9 +21,14 @@ constexpr const char* other_place = "choose another place (--out) or change its 
 
 }  // namespace
 
-ReservedFile::ReservedFile(const std::string& path)
-    : path_(path), descriptor_(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0) fail("the file must be creatable", errno, other_place);
+ReservedFile::ReservedFile(const std::string& path) : ReservedFile(path, O_CREAT | O_TRUNC) {}
+
+ReservedFile ReservedFile::reopen(const std::string& path) { return {path, 0}; }
+
+ReservedFile::ReservedFile(std::string path, int flags)
+    : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDWR | O_CLOEXEC | flags, 0666)) {
+  if (descriptor_ < 0)
+    fail(flags == 0 ? "the file must be writable" : "the file must be creatable", errno, other_place);
 }
 
 ReservedFile::~ReservedFile() {
@@ -73,6 +78,18 @@ void ReservedFile::write(std::uint64_t offset, const void* data, std::size_t byt
     from += written;
     offset += static_cast<std::uint64_t>(written);
     bytes -= static_cast<std::size_t>(written);
+  }
+}
+
+void ReservedFile::read(std::uint64_t offset, void* data, std::size_t bytes) const {
+  auto* to = static_cast<char*>(data);
+  while (bytes > 0) {
+    const ssize_t got = ::pread(descriptor_, to, bytes, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) fail("the file must be readable", got < 0 ? errno : EIO, other_place);
+    to += got;
+    offset += static_cast<std::uint64_t>(got);
+    bytes -= static_cast<std::size_t>(got);
   }
 }
 

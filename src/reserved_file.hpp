@@ -12,6 +12,8 @@ class ReservedFile {
  public:
   /// New and empty (an older file of that name is emptied).
   explicit ReservedFile(const std::string& path);
+  /// One that exists, to be written on in place.
+  static ReservedFile reopen(const std::string& path);
   ~ReservedFile();
   ReservedFile(ReservedFile&& other) noexcept;
   ReservedFile& operator=(ReservedFile&& other) noexcept;
@@ -20,6 +22,7 @@ class ReservedFile {
   /// ends it.
   void reserve(std::uint64_t bytes, const std::string& advice);
   void write(std::uint64_t offset, const void* data, std::size_t bytes);
+  void read(std::uint64_t offset, void* data, std::size_t bytes) const;
   std::uint64_t size() const;
   /// False when the name now belongs to another file, or to none.
   bool has_its_name() const;
@@ -28,6 +31,7 @@ class ReservedFile {
   void close();
 
  private:
+  ReservedFile(std::string path, int flags);
   [[noreturn]] void fail(const std::string& rule, int error, const std::string& advice) const;
   std::string path_;
   int descriptor_ = -1;

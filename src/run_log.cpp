@@ -10,10 +10,12 @@
 #include <system_error>
 
 #include "ivory/error.hpp"
+#include "src/content_hash.hpp"
 #include "src/hdf5_file.hpp"
 #include "src/log_layout.hpp"
 #include "src/log_reader.hpp"
 #include "src/reserved_file.hpp"
+#include "src/resume_check.hpp"
 
 namespace ivory {
 namespace {
@@ -130,11 +132,18 @@ struct RunLog::Impl {
   LogShape shape;
   ReservedFile file;
   std::map<std::string, Column, std::less<>> columns;
-  int rounds_complete = 0;
-
   std::string name;  // the log's own, which the file has from its first round on
 
-  Impl(const std::string& unfinished, std::string name_) : file(unfinished), name(std::move(name_)) {}
+  Impl(ReservedFile file_, std::string name_) : file(std::move(file_)), name(std::move(name_)) {}
+
+  template <class T>
+  T read(std::string_view path, std::size_t row) const {
+    T value{};
+    file.read(columns.find(path)->second.offset + row * sizeof(T), &value, sizeof(T));
+    return value;
+  }
+  // From the file: two runs may go on in one log, and then compute the same.
+  int rounds_complete() const { return static_cast<int>(read<std::int64_t>("/rounds_complete", 0)); }
 
   /// Writes `values` from value `first` of the dataset on. Datasets have the machine's own types: bytes go as they are.
   template <class T, class Values>
@@ -228,7 +237,7 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
   const std::vector<LogDataset> datasets = log_datasets(plan, shape);
   // Under its own name a log is always whole: it is made under another one, which no other process uses.
   const std::string unfinished = fmt::format("{}.new-{}", path, ::getpid());
-  impl_ = std::make_unique<Impl>(unfinished, path);
+  impl_ = std::make_unique<Impl>(ReservedFile(unfinished), path);
   impl_->shape = shape;
   ReservedFile& file = impl_->file;
   try {
@@ -252,6 +261,25 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
   }
 }
 
+RunLog::RunLog() = default;
+
+RunLog RunLog::reopen(const std::string& path, const LogPlan& plan) {
+  RunLog log;
+  log.impl_ = std::make_unique<Impl>(ReservedFile::reopen(path), path);
+  log.impl_->shape = shape_of(plan);
+  check_resumable(LogReader(path).header(), plan);
+  const Hdf5File content = Hdf5File::open(path);
+  log.impl_->columns = places(content, log_datasets(plan, log.impl_->shape));
+  return log;
+}
+
+int RunLog::rounds_complete() const { return impl_->rounds_complete(); }
+
+std::uint64_t RunLog::state_hash(int round) const {
+  check_round(round >= 1 && round <= impl_->rounds_complete(), round, "the state's hash");
+  return impl_->read<std::uint64_t>("/rounds/state_hash", static_cast<std::size_t>(round - 1));
+}
+
 RunLog::~RunLog() = default;
 RunLog::RunLog(RunLog&&) noexcept = default;
 RunLog& RunLog::operator=(RunLog&&) noexcept = default;
@@ -267,6 +295,7 @@ bool RunLog::wants_sites(int round) const {
 void RunLog::write_posterior(int round, std::span<const float> mean, std::span<const float> precision,
                              std::span<const double> matrix) {
   check_round(wants_posterior(round), round, "a posterior");
+  if (round <= rounds_complete()) return;
   const std::size_t row = row_of(impl_->shape.posterior_rounds, round);
   const std::size_t size = impl_->shape.parameters;
   impl_->write_vector("/posterior/mean", row, mean, size);
@@ -276,6 +305,7 @@ void RunLog::write_posterior(int round, std::span<const float> mean, std::span<c
 
 void RunLog::write_client(int round, const ClientArrays& arrays) {
   check_round(wants_sites(round) && arrays.client < impl_->shape.clients, round, "a client's posterior");
+  if (round <= rounds_complete()) return;
   const std::size_t row = row_of(impl_->shape.site_rounds, round) * impl_->shape.clients + arrays.client;
   const std::size_t size = impl_->shape.parameters;
   impl_->write_vector("/clients/mean", row, arrays.mean, size);
@@ -286,13 +316,23 @@ void RunLog::write_client(int round, const ClientArrays& arrays) {
 
 void RunLog::append(const RoundRecord& record) {
   Impl& log = *impl_;
-  check_round(record.round == log.rounds_complete + 1 && static_cast<std::size_t>(record.round) <= log.shape.rounds,
-              record.round, "the record");
+  const int complete = log.rounds_complete();
+  check_round(
+      record.round <= complete + 1 && record.round >= 1 && static_cast<std::size_t>(record.round) <= log.shape.rounds,
+      record.round, "the record");
   if (!log.file.has_its_name()) {
     throw RunError(fmt::format(
         "[log] one run at a time may write a log, got another file (or none) in the place of {} while round {} "
         "ran; give each run its own folder with --out",
         log.name, record.round));
+  }
+  if (record.round <= complete) {
+    if (record.state_hash == state_hash(record.round)) return;
+    throw RunError(
+        fmt::format("[resume] a round that is computed again must give the state that was logged, got {} instead of {} "
+                    "in round {}, in {}; the processor, the driver or a library is another one: begin anew (without "
+                    "--resume)",
+                    hexadecimal(record.state_hash), hexadecimal(state_hash(record.round)), record.round, log.name));
   }
   const auto row = static_cast<std::size_t>(record.round - 1);
   if (record.evaluated) {
@@ -324,7 +364,6 @@ void RunLog::append(const RoundRecord& record) {
     log.write_table("/clients/", "_bayes", at, record.client_metrics_bayes);
   }
   log.write_value("/rounds_complete", 0, record.round);  // last: a reader believes this number
-  log.rounds_complete = record.round;
 }
 
 void RunLog::close() { impl_->file.close(); }

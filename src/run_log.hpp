@@ -43,9 +43,17 @@ class RunLog {
   /// Creates `path` (replacing a log of that name, and nothing but a log), reserves its whole size and writes the
   /// header. Throws RunError when it cannot: no permission, disk full, another kind of file there.
   RunLog(const std::string& path, const LogPlan& plan);
+  /// The log of an interrupted run, to go on with. Throws RunError, before anything is written, when it is not one of `plan`:
+  /// the message says what differs.
+  static RunLog reopen(const std::string& path, const LogPlan& plan);
   ~RunLog();
   RunLog(RunLog&&) noexcept;
   RunLog& operator=(RunLog&&) noexcept;
+
+  /// Rounds whose rows are whole. A run that goes on computes some of them again; nothing of them is written.
+  int rounds_complete() const;
+  /// As logged after a round that is complete.
+  std::uint64_t state_hash(int round) const;
 
   /// True when [log] wants the posterior (or the sites) of this 1-based round.
   bool wants_posterior(int round) const;
@@ -57,12 +65,14 @@ class RunLog {
                        std::span<const double> matrix = {});
   /// Also before `append` of the round; several threads may write different clients.
   void write_client(int round, const ClientArrays& arrays);
-  /// Writes the row of record.round and then `rounds_complete`, and flushes. Rounds come in order, starting with 1.
+  /// Writes the row of record.round and then `rounds_complete`. Rounds come in order. Of a round that is complete already it
+  /// only compares the state's hash, and throws RunError where it is another one.
   void append(const RoundRecord& record);
   /// Closes the log; nothing else is left to write. Throws RunError where the system reports a late failure.
   void close();
 
  private:
+  RunLog();
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -155,6 +155,8 @@ Specs log_keys() {
   return {
       count("posterior_every", 10, 0, most_rounds, "rounds",
             "rounds between records of the server's mean and precision; 0: at the end only"),
+      count("checkpoint_every", 10, 0, most_rounds, "rounds",
+            "rounds between checkpoints, from which an interrupted run goes on; 0: only where it is told to stop"),
       choice("sites", "none", {"none", "last", "every"},
              "records of each client's mean, precision and site: none, after the last round, or with every posterior"),
       {.name = "precision_matrix",

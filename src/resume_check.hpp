@@ -1,0 +1,19 @@
+// May this run go on in that log? Same scenario, program, data, partition, start and kind of device, or the bits would differ.
+#pragma once
+#include <string>
+
+#include "src/log_reader.hpp"
+#include "src/run_log.hpp"
+
+namespace ivory {
+
+/// Throws InputError that says what differs.
+void check_resumable(const LogHeader& header, const LogPlan& plan);
+
+/// The lines of a resolved scenario that another does not have in their place, as "TABLE.KEY: a -> b", the first few.
+std::string scenario_differences(const std::string& logged, const std::string& now);
+
+/// "cpu (avx512)", "cuda (NVIDIA H200)": of a device's or a log's description, without its number and the blocks.
+std::string device_kind(const std::string& description);
+
+}  // namespace ivory
