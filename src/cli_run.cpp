@@ -34,12 +34,6 @@ struct Flags {
 /// The run that a log began. FILE, where it is given, must come to the same scenario.
 Job interrupted_job(const Flags& flags) {
   const LogHeader header = LogReader(flags.resume).header();
-  if (header.finished()) {
-    throw InputError(
-        fmt::format("[resume] a log to go on with must be unfinished, got all {} rounds in {}; run the "
-                    "scenario with more rounds to have more",
-                    header.rounds, flags.resume));
-  }
   if (flags.scenario.file.empty()) {
     if (!flags.scenario.set.empty() || !flags.scenario.only.empty() || flags.run.seed) {
       throw InputError(
