@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <numeric>
 #include <optional>
 #include <string_view>
@@ -13,13 +12,10 @@
 #include "ivory/error.hpp"
 #include "src/checkpoint.hpp"
 #include "src/client_runner.hpp"
-#include "src/data_common.hpp"
 #include "src/data_sets.hpp"
-#include "src/evaluation.hpp"
-#include "src/laplace.hpp"
 #include "src/model.hpp"
-#include "src/ood_metrics.hpp"
 #include "src/resume_check.hpp"
+#include "src/round_evaluation.hpp"
 #include "src/run_log.hpp"
 #include "src/run_parts.hpp"
 #include "src/run_state.hpp"
@@ -29,7 +25,6 @@ namespace ivory {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Examples = std::vector<std::vector<std::uint32_t>>;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -54,9 +49,7 @@ class Run {
       : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
         parts_(scenario), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
         state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
-               parts_.everyone_takes_part),
-        predictor_(server_->shares_host_memory() ? Predictor(parts_.network, threads_)
-                                                 : Predictor(parts_.network, *server_, threads_)) {
+               parts_.everyone_takes_part) {
     const std::vector<float> start = initial_weights(scenario, parts_.network);
     start_hash_ = hash_weights(start);
     if (parts_.traits.uses_public_pool) {
@@ -65,10 +58,7 @@ class Run {
     }
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
-    fix_average_precision();
-    for (const Dataset* data : {&parts_.data.train, &parts_.data.test, &parts_.data.validation, &parts_.data.ood}) {
-      if (data->size() > 0) predictor_.keep(*data);
-    }
+    evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
     make_runner(settings);
     fetch_posterior();
   }
@@ -84,7 +74,7 @@ class Run {
             .data_description = parts_.data.description,
             .classes = parts_.data.train.classes,
             .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
-            .has_ood = has_ood(),
+            .has_ood = evaluator_->has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = algorithm_has_sites(),
             .has_matrix = logs_matrix()};
@@ -149,7 +139,7 @@ class Run {
     record.seconds_training = seconds_since(start);
     fill(record, std::move(cohort_report), absorbed, cohort);
     const auto evaluation_start = Clock::now();
-    if (number > log.rounds_complete()) evaluate(record);
+    if (number > log.rounds_complete()) evaluator_->evaluate(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
     if (log.wants_posterior(number)) write_posterior(log, number);
     record.seconds = seconds_since(start);
@@ -162,9 +152,8 @@ class Run {
     if constexpr (std::is_same_v<Real, double>) {
       if (logs_matrix()) matrix = precision_;
     }
-    std::vector<float> precision = laplace_.empty() ? in_float(diagonal_of(precision_)) : laplace_.to_host();
-    precision.resize(precision.empty() ? 0 : state_.parameters);
-    log.write_posterior(round, in_float(mean_), precision, matrix);
+    const std::vector<float> laplace = evaluator_->laplace_precision();
+    log.write_posterior(round, in_float(mean_), laplace.empty() ? in_float(diagonal_of(precision_)) : laplace, matrix);
   }
 
   bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
@@ -209,7 +198,7 @@ class Run {
     }
   }
 
-  // The server's Gaussian on the host, for hash and log; and, where training is in double, its mean in float for the evaluation.
+  // The server's Gaussian on the host, for hash and log.
   void fetch_posterior() {
     const auto fetch = [&](std::vector<Real>& to, const Buffer<Real>& from, std::size_t size) {
       to.resize(from.empty() ? 0 : size);
@@ -218,10 +207,7 @@ class Run {
     const std::size_t size = state_.parameters;
     fetch(mean_, state_.mean, size);
     fetch(precision_, state_.precision, parts_.traits.full_covariance ? size * size : size);
-    if constexpr (!std::is_same_v<Real, float>) {
-      if (rounded_mean_.empty()) rounded_mean_ = Buffer<float>(*server_, state_.stride);
-      rounded_mean_.from_host(in_float(mean_));
-    }
+    evaluator_->take_mean(mean_);
   }
 
   // Of a precision: itself, or a matrix's diagonal.
@@ -233,38 +219,6 @@ class Run {
     return diagonal;
   }
   static std::vector<float> in_float(const std::vector<Real>& values) { return {values.begin(), values.end()}; }
-
-  const float* evaluated_mean() const {
-    if constexpr (std::is_same_v<Real, float>) return state_.mean.data();
-    return rounded_mean_.data();
-  }
-  // What networks are drawn from. A full covariance is taken as it is; `factor` keeps its Cholesky factor as long as that lasts.
-  // Without a mean: there is no posterior (yet).
-  PosteriorView posterior(Buffer<double>& factor) const {
-    if (!parts_.traits.gives_posterior) {
-      if (laplace_.empty()) return {};
-      return {.mean = evaluated_mean(), .precision = laplace_.data()};
-    }
-    if constexpr (std::is_same_v<Real, float>) {
-      return {.mean = state_.mean.data(), .precision = state_.precision.data()};
-    } else {
-      factor = predictor_.factor_of(state_.precision.data());
-      return {.mean = rounded_mean_.data(), .exact_mean = state_.mean.data(), .factor = factor.data()};
-    }
-  }
-
-  // Compatibility (methods.md D1).
-  void fix_average_precision() {
-    if (!scenario_.optimizer.has("hess_init")) return;
-    const double precision = parts_.algorithm->average_precision(
-        std::accumulate(state_.examples.begin(), state_.examples.end(), 0.0), scenario_.optimizer.real("hess_init"));
-    if (std::isnan(precision)) return;
-    average_precision_ = Buffer<float>(*server_, std::vector<float>(state_.stride, static_cast<float>(precision)));
-  }
-  PosteriorView averaged(PosteriorView q) const {
-    if (!average_precision_.empty()) q.precision = average_precision_.data();
-    return q;
-  }
 
   void log_client(RunLog& log, int round, const ServerState<Real>& state, const ClientUpdate<Real>& update) const {
     std::vector<std::vector<float>> copies;  // of what is not in main memory, or not in float
@@ -307,189 +261,6 @@ class Run {
     record.state_hash = hash_posterior<Real>(mean_, precision_);
   }
 
-  void evaluate(RoundRecord& record) {
-    record.regression = parts_.data.train.outputs > 0;
-    const Options& options = scenario_.evaluation;
-    const bool last = record.round == scenario_.rounds;
-    const auto due = [&](const char* key) { return last || record.round % options.integer(key) == 0; };
-    const auto bins = static_cast<std::size_t>(options.integer("bins"));
-    record.evaluated = due("every");
-    const bool clients_due = options.text("clients") != "none" && due("clients_every");
-    if (parts_.traits.personal) {
-      if (record.evaluated || clients_due) evaluate_personal(record, bins, clients_due);
-      return;
-    }
-    if (last && parts_.laplace) fit_laplace(record);
-    const float* const mean = evaluated_mean();
-    Buffer<double> factor;
-    PosteriorView q;
-    if (draws_networks() && (record.evaluated || clients_due)) q = posterior(factor);
-    if (record.evaluated) {
-      record.mean = evaluate_test(mean, bins);
-      if (parts_.data.validation.size() > 0) {
-        record.validation =
-            ivory::evaluate(predictor_.predict(mean, parts_.data.validation), parts_.data.validation, bins).metrics;
-      }
-      evaluate_posterior(record, bins, q);
-    }
-    if (clients_due) evaluate_clients(record, bins, q);
-  }
-
-  bool draws_networks() const {
-    const Options& options = scenario_.evaluation;
-    return (parts_.traits.gives_posterior || !laplace_.empty()) &&
-           (options.integer("samples") > 0 || options.integer("elbo_samples") > 0);
-  }
-
-  void fit_laplace(RoundRecord& record) {
-    const auto posterior =
-        laplace_posterior(*server_, parts_.network, parts_.data.train, parts_.examples, evaluated_mean(),
-                          scenario_.evaluation.real("laplace_prior_precision"), threads_);
-    if (!posterior) return;
-    record.laplace_prior_precision = posterior->prior_precision;
-    laplace_ = Buffer<float>(*server_, posterior->precision);
-  }
-
-  // Its scores are those of probabilities.
-  bool has_ood() const { return parts_.data.ood.size() > 0 && parts_.data.test.outputs == 0; }
-
-  OodDetection told_apart(const std::vector<float>& test, const Predictions& others) const {
-    return ood_detection<float>(test, others.values, static_cast<std::size_t>(parts_.data.test.classes));
-  }
-
-  Evaluation evaluate_test(const float* parameters, std::size_t bins) const {
-    const Predictions predictions = predictor_.predict(parameters, parts_.data.test);
-    Evaluation evaluation = ivory::evaluate(predictions, parts_.data.test, bins);
-    if (has_ood()) {
-      evaluation.ood = told_apart(predictions.values, predictor_.predict(parameters, parts_.data.ood));
-    }
-    return evaluation;
-  }
-
-  void evaluate_clients(RoundRecord& record, std::size_t bins, const PosteriorView& q) {
-    const float* const mean = evaluated_mean();
-    const auto table = [&](const Predictions& predictions) {
-      std::vector<Metrics> rows;
-      for (const auto& own : client_examples())
-        rows.push_back(metrics_of_rows(predictions, parts_.data.train, own, bins));
-      return rows;
-    };
-    record.client_metrics = table(predictor_.predict(mean, parts_.data.train));
-    const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
-    if (q.mean == nullptr || samples == 0) return;
-    record.client_metrics_bayes =
-        table(predictor_.average_predictions(averaged(q), parts_.data.train, samples, scenario_.seed, state_.round));
-  }
-
-  void evaluate_posterior(RoundRecord& record, std::size_t bins, const PosteriorView& q) {
-    if (q.mean == nullptr) return;
-    const Options& options = scenario_.evaluation;
-    if (const auto samples = static_cast<int>(options.integer("samples")); samples > 0) {
-      const bool last = record.round == scenario_.rounds;
-      const PosteriorView drawn = averaged(q);
-      PosteriorAverage average =
-          predictor_.posterior_average(drawn, parts_.data.test, samples, bins, scenario_.seed, state_.round,
-                                       {.curve = last && options.boolean("curve"), .probability = has_ood()});
-      record.bayes = std::move(average.evaluation);
-      if (has_ood()) {
-        record.bayes.ood =
-            told_apart(average.probability,
-                       predictor_.average_predictions(drawn, parts_.data.ood, samples, scenario_.seed, state_.round));
-      }
-      record.bayes_error = average.error;
-      record.bayes_curve = std::move(average.curve);
-      if (const Dataset& validation = parts_.data.validation; validation.size() > 0) {
-        record.validation_bayes =
-            ivory::evaluate(predictor_.average_predictions(drawn, validation, samples, scenario_.seed, state_.round),
-                            validation, bins)
-                .metrics;
-      }
-    }
-    if (!parts_.traits.gives_posterior) return;  // a Laplace posterior is fitted to no such objective
-    const double tau = parts_.algorithm->temperature(), prior = parts_.algorithm->prior_precision();
-    if (const auto samples = static_cast<int>(options.integer("elbo_samples")); samples > 0 && std::isfinite(tau)) {
-      std::vector<float> weights(parts_.data.train.size(), 0.0F);
-      for (const auto& rows : parts_.examples) {
-        for (const std::uint32_t row : rows) weights[row] += 1.0F;
-      }
-      const NegativeElbo elbo =
-          predictor_.negative_elbo(q, parts_.data.train, weights, tau, prior, samples, scenario_.seed, state_.round);
-      record.negative_elbo = elbo.value;
-      record.negative_elbo_error = elbo.error;
-    }
-  }
-
-  // Every client has its own model: test metrics are means over clients, confusion and bins too.
-  void evaluate_personal(RoundRecord& record, std::size_t bins, bool clients_due) {
-    const auto clients = static_cast<std::uint32_t>(parts_.examples.size());
-    const auto sum_into = [](std::optional<Evaluation>& total, Evaluation&& own) {
-      if (total) {
-        add(*total, own);
-      } else {
-        total = std::move(own);
-      }
-    };
-    std::optional<Evaluation> test, validation;
-    for (std::uint32_t k = 0; k < clients; ++k) {
-      const float* const own = personal_mean(k);
-      const auto evaluation_on = [&](const Dataset& data) {
-        return ivory::evaluate(predictor_.predict(own, data), data, bins);
-      };
-      if (record.evaluated) {
-        sum_into(test, evaluate_test(own, bins));
-        if (parts_.data.validation.size() > 0) sum_into(validation, evaluation_on(parts_.data.validation));
-      }
-      if (clients_due) {
-        record.client_metrics.push_back(evaluation_on(subset(parts_.data.train, client_examples()[k])).metrics);
-      }
-    }
-    for (std::optional<Evaluation>* total : {&test, &validation}) {
-      if (*total) scale(**total, 1.0 / static_cast<double>(clients));
-    }
-    if (test) record.mean = std::move(*test);
-    if (validation) record.validation = validation->metrics;
-  }
-
-  const float* personal_mean(std::uint32_t client) const {
-    if constexpr (std::is_same_v<Real, float>) return parts_.algorithm->personal_mean(state_, client);
-    throw std::logic_error("no algorithm with full covariances is personal");
-  }
-
-  const Examples& client_examples() const {
-    const std::string& choice = scenario_.evaluation.text("clients");
-    const bool has_holdout = !parts_.partition.holdout.empty();
-    return choice == "holdout" || (choice == "auto" && has_holdout) ? parts_.partition.holdout : parts_.partition.train;
-  }
-
-  template <class Combine>
-  static void combine(Evaluation& into, const Evaluation& from, const Combine& f) {
-    const auto metrics = [&](Metrics& a, const Metrics& b) {
-      f(a.accuracy, b.accuracy), f(a.nll, b.nll), f(a.ece, b.ece), f(a.brier, b.brier), f(a.entropy, b.entropy);
-      f(a.rmse, b.rmse);
-    };
-    const auto column = [&](std::vector<double>& a, const std::vector<double>& b) {
-      for (std::size_t i = 0; i < a.size(); ++i) f(a[i], b[i]);
-    };
-    const auto detection = [&](Detection& a, const Detection& b) {
-      f(a.auroc, b.auroc), f(a.aupr_in, b.aupr_in), f(a.aupr_out, b.aupr_out), f(a.fpr95, b.fpr95), f(a.error, b.error);
-    };
-    metrics(into.metrics, from.metrics);
-    detection(into.ood.confidence, from.ood.confidence);
-    detection(into.ood.entropy, from.ood.entropy);
-    for (std::size_t c = 0; c < into.classes.rows.size(); ++c) metrics(into.classes.rows[c], from.classes.rows[c]);
-    column(into.classes.examples, from.classes.examples);
-    column(into.confusion, from.confusion);
-    column(into.bins.count, from.bins.count);
-    column(into.bins.confidence, from.bins.confidence);
-    column(into.bins.correct, from.bins.correct);
-  }
-  static void add(Evaluation& into, const Evaluation& from) {
-    combine(into, from, [](double& a, double b) { a += b; });
-  }
-  static void scale(Evaluation& into, double factor) {
-    combine(into, into, [factor](double& a, double) { a *= factor; });
-  }
-
   const Scenario& scenario_;
   int threads_;
   RunParts<Real> parts_;
@@ -499,10 +270,7 @@ class Run {
   std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
-  Buffer<float> rounded_mean_;          // for the evaluation, where training is in double
-  Buffer<float> average_precision_;     // of posterior averages where the scenario fixes it, else empty
-  Buffer<float> laplace_;               // [stride] the Laplace posterior's precision, from the last round on
-  Predictor predictor_;
+  std::optional<RoundEvaluator<Real>> evaluator_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };
 
