@@ -242,6 +242,22 @@ std::vector<Kind> scenario_kinds() {
   return kinds;
 }
 
+/// Compatibility flags that are no algorithm's own, so that `list algorithms` names all there are.
+std::vector<OptionSpec> compatibility_elsewhere() {
+  std::vector<OptionSpec> flags;
+  const auto collect = [&](const std::string& table, const std::vector<OptionSpec>& specs) {
+    for (OptionSpec spec : specs) {
+      if (!spec.help.starts_with("compatibility")) continue;
+      spec.name = table + "." + spec.name;
+      flags.push_back(std::move(spec));
+    }
+  };
+  collect("clients", find_table("clients")->options);
+  for (const OptimizerPlugin& plugin : optimizer_plugins())
+    collect("clients.optimizer (" + plugin.name + ")", plugin.options);
+  return flags;
+}
+
 struct Topic {
   std::string name, key, help;  // `key`: where a scenario chooses one of them
   std::function<std::vector<Kind>()> kinds;
@@ -301,6 +317,8 @@ int list(const std::string& topic_name, const std::string& name) {
     if (body.empty() && !name.empty()) reject("NAME", name, names);
     if (topic.common != nullptr && !topic.common->empty())
       body += "keys of every kind\n" + option_table(*topic.common) + "\n";
+    if (name.empty() && topic.name == "algorithms")
+      body += "compatibility flags of other tables\n" + option_table(compatibility_elsewhere()) + "\n";
     std::string head = topic.name + ": " + topic.help;
     if (!topic.key.empty()) head += fmt::format(" (chosen by the key {})", topic.key);
     fmt::print("{}\n\n{}", wrapped(head, page_width(), 0), body.substr(0, body.size() - 1));

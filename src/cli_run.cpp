@@ -22,8 +22,8 @@ constexpr const char* examples = R"(Examples:
   ivory run scenarios/quickstart.toml --json > rounds.jsonl
   ivory run --resume runs/quickstart-vb-admm-seed1.h5
 
-Each arm writes <out>/<scenario>[-<arm>]-seed<N>.h5, replacing a log of that name. With --resume FILE may be left out: the
-log has its scenario.)";
+Each arm writes <out>/<scenario>[-<arm>]-seed<N>.h5, replacing a log of that name.
+With --resume FILE may be left out: the log has its scenario.)";
 
 struct Flags {
   ScenarioFlags scenario;
@@ -55,6 +55,9 @@ Job interrupted_job(const Flags& flags) {
 }
 
 int run(const Flags& flags) {
+  if (flags.scenario.file.empty() && flags.resume.empty())
+    throw InputError(
+        "[command line] run needs a scenario, got no FILE; give one, or a log to go on with (--resume LOG)");
   const std::vector<Job> jobs =
       flags.resume.empty() ? make_jobs(flags.scenario.read(), flags.run, 1) : std::vector<Job>{interrupted_job(flags)};
   const JobsReport report = run_jobs(jobs, flags.run, false);

@@ -99,10 +99,13 @@ Specs clients_keys() {
       count("inner_warmup_steps", 0, 0, most_steps, "steps",
             "steps of linear rise at the start of each visit, on top of inner_schedule"),
       clip_norm,
-      flag("keep_opt_state", false, "each client keeps its optimizer's state (momentum, moments) from visit to visit"),
+      flag(
+          "keep_opt_state", false,
+          "compatibility: each client keeps its optimizer's state (momentum, moments) from visit to visit (methods.md, "
+          "section 4)"),
       flag("ref_same_seed", false,
-           "every visit of every client draws the same noise and the same minibatch order, as the public reference "
-           "implementation does (methods.md, D5)"),
+           "compatibility: every visit of every client draws the same noise and the same minibatch order (methods.md "
+           "D5)"),
       choice("products", "float32", {"float32", "tf32", "bfloat16"},
              "arithmetic of training's matrix products on a GPU; the others are faster and less exact "
              "(docs/performance.md); the CPU knows float32 alone"),
