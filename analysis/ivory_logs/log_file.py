@@ -24,6 +24,7 @@ class LogFile:
 
     def __init__(self, path):
         self.path = os.fspath(path)
+        self._axes, self._scales = {}, {}
         if not os.path.exists(self.path):
             raise LogError('a log must exist', 'no such file', self.path, 'check the path (logs are in runs/ by default)')
         try:
@@ -101,6 +102,11 @@ class LogFile:
 
     def axes(self, name):
         """Names of the axes of a dataset; none for a scalar and for a scale, which is its own axis."""
+        if name not in self._axes:
+            self._axes[name] = self._read_axes(name)
+        return self._axes[name]
+
+    def _read_axes(self, name):
         dataset = self._item(name, h5py.Dataset)
         if dataset.ndim == 0 or h5py.h5ds.is_scale(dataset.id):
             return ()
@@ -118,12 +124,14 @@ class LogFile:
 
     def scale(self, name):
         """The values of a dimension scale; of an axis of rounds, those of the finished ones."""
-        values = self._read(name, ...)
-        if name.endswith('round'):
-            if not (np.diff(values) > 0).all():
-                self._fail('rounds must increase', values[:8].tolist(), f'/{name}')
-            return values[values <= self.done]
-        return values
+        if name not in self._scales:
+            values = self._read(name, ...)
+            if name.endswith('round'):
+                if not (np.diff(values) > 0).all():
+                    self._fail('rounds must increase', values[:8].tolist(), f'/{name}')
+                values = values[values <= self.done]
+            self._scales[name] = values
+        return self._scales[name]
 
     def array(self, name, row=None):
         """A dataset without the rows of rounds to come; `row`: of its first axis only this one."""
