@@ -5,7 +5,7 @@ They draw with matplotlib.pyplot, so that notebooks show them; `matplotlib.use('
 from .calibration import bins_of, calibration_error, reliability
 from .clients import client_metric, influence, partition, posterior_precisions, site_precisions
 from .previews import preview
-from .rounds import arms, diagnostics, metric, side_by_side
+from .rounds import arms, columns_of, diagnostics, diagnostics_of, metric, side_by_side
 
-__all__ = ['arms', 'bins_of', 'calibration_error', 'client_metric', 'diagnostics', 'influence', 'metric', 'partition',
-           'posterior_precisions', 'preview', 'reliability', 'side_by_side', 'site_precisions']
+__all__ = ['arms', 'bins_of', 'calibration_error', 'client_metric', 'columns_of', 'diagnostics', 'diagnostics_of',
+           'influence', 'metric', 'partition', 'posterior_precisions', 'preview', 'reliability', 'side_by_side', 'site_precisions']

@@ -1,5 +1,4 @@
 """Clients: who has what, how well each is served, how precise its site is, what it contributes."""
-import matplotlib.pyplot as plt
 import numpy as np
 
 from ..errors import LogError
@@ -31,29 +30,31 @@ def partition(run, ax=None):
     return ax
 
 
+def _own_examples(run):
+    """Which of a client's examples it was evaluated on, in words."""
+    kind = run.scenario.get('evaluation', {}).get('clients', 'auto')
+    held_out = kind == 'holdout' or (kind == 'auto' and run.clients['holdout_examples'].values.sum() > 0)
+    return 'held-out' if held_out else 'training'
+
+
 def client_metric(run, name='accuracy', ax=None):
-    """A metric of /clients against the client's number of examples in the last round that evaluated clients, Axes."""
+    """A metric of /clients against the client's number of training examples, in the last round that evaluated clients,
+    Axes."""
     run = open_run(run)
-    data = run.clients
     label, factor = {'accuracy': ('accuracy [%]', 100), 'nll': ('NLL [nat]', 1), 'rmse': ('RMSE', 1),
                      'ece': ('ECE [%]', 100), 'brier': ('Brier score', 1), 'entropy': ('entropy [nat]', 1)}[name]
+    courses = {suffix: run.clients[name + suffix].dropna('evaluation_round', how='all') for suffix in MODELS}
+    courses = {suffix: values for suffix, values in courses.items() if values.sizes['evaluation_round']}
+    if not courses:
+        raise LogError('a round must have evaluated the clients', 'none', run.path,
+                       'set [evaluation] clients_every to a round that is finished')
     with style():
-        drawn, ax = False, axes_or_new(ax)
-        for number, (suffix, (title, _)) in enumerate(MODELS.items()):
-            values = data[name + suffix].dropna('evaluation_round', how='all')
-            if values.sizes['evaluation_round'] == 0:
-                continue
-            own = data['examples'] if data['holdout_examples'].values.sum() == 0 else data['holdout_examples']
-            ax.plot(own, factor * values.isel(evaluation_round=-1), 'o^'[number], color=colour(number), label=title,
-                    markersize=6, markerfacecolor='none' if number else colour(number))
-            drawn = True
-        if not drawn:
-            plt.close(ax.figure)
-            raise LogError('a round must have evaluated the clients', 'none', run.path,
-                           'set [evaluation] clients_every to a round that is finished')
-        ax.set_xlabel(f'{"training" if own is data["examples"] or (own == data["examples"]).all() else "held-out"} '
-                      'examples of the client')
-        ax.set_ylabel(f'{label} on the client\'s own examples')
+        ax = axes_or_new(ax)
+        for number, (suffix, values) in enumerate(courses.items()):
+            ax.plot(run.clients['examples'], factor * values.isel(evaluation_round=-1), 'o^'[number], color=colour(number),
+                    label=MODELS[suffix][0], markersize=6, markerfacecolor='none' if number else colour(number))
+        ax.set_xlabel('training examples of the client')
+        ax.set_ylabel(f'{label}, own {_own_examples(run)} examples')
         ax.legend()
     return ax
 

@@ -3,7 +3,7 @@ import math
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ..comparing import compare, group_by_arm
 from ..errors import LogError
@@ -51,6 +51,8 @@ def _draw_arm(ax, runs, column, number, title, models, band):
 
 
 def _finish(ax, label):
+    if '[bytes' in label:
+        ax.yaxis.set_major_formatter(EngFormatter())
     ax.set_xlabel('round')
     ax.set_ylabel(label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -127,10 +129,17 @@ def arms(comparison, metric='accuracy', summary='last_3', ax=None):
     return ax
 
 
+def diagnostics_of(runs, names=DIAGNOSTICS):
+    """Those of the columns that tell something: not missing and not zero throughout."""
+    return [name for name in columns_of(runs, names)
+            if any((run.rounds[name].fillna(0) != 0).any() for run in runs if name in run.rounds)]
+
+
 def diagnostics(runs, columns=DIAGNOSTICS):
-    """Course of the run itself, for the columns that have numbers: losses, ELBO, residuals, participants, time. Figure."""
+    """Course of the run itself: losses, ELBO, residuals, participants, time; those that are not missing and not zero
+    throughout. Figure."""
     runs = [open_run(run) for run in runs]
-    columns = columns_of(runs, columns)
+    columns = diagnostics_of(runs, columns)
     if not columns:
         raise LogError('a run must have at least one finished round', 'none', ', '.join(run.path for run in runs),
                        'open the log again later')
