@@ -17,26 +17,32 @@ h1 { font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: 0 0 .4rem;
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p { margin: .4rem 0 .9rem; max-width: 46rem; }
-.soft, figcaption, caption { color: var(--soft); }
+.soft, figcaption { color: var(--soft); }
 a { color: var(--link); }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; margin: 1rem 0 0; padding: 0; }
 nav a { display: inline-block; padding: .25rem 0; }
 .note { background: #fff6e0; border-left: 4px solid #b36b00; padding: .6rem 1rem; margin: 1.2rem 0; }
 .note ul { margin: .3rem 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
-.box { overflow-x: auto; margin: .8rem 0 1.4rem; border: 1px solid var(--line); border-radius: 6px; }
+/* Shadows at the edges tell that a table goes on there; the page's own colour moves over them at its ends. */
+.box { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; background:
+  linear-gradient(90deg, var(--paper) 40%, transparent) 0 0 / 2.5rem 100%,
+  linear-gradient(270deg, var(--paper) 40%, transparent) 100% 0 / 2.5rem 100%,
+  linear-gradient(90deg, #0003, transparent) 0 0 / .8rem 100%,
+  linear-gradient(270deg, #0003, transparent) 100% 0 / .8rem 100%;
+  background-repeat: no-repeat; background-attachment: local, local, scroll, scroll; }
 .box:focus-visible { outline: 2px solid var(--link); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { caption-side: top; text-align: left; padding: .6rem .8rem .4rem; }
+figure.table { margin: 1rem 0 1.6rem; }
+figure.table figcaption { margin: 0 0 .4rem; max-width: 46rem; }
 th, td { padding: .4rem .8rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line);
   vertical-align: top; }
-thead th { background: var(--wash); font-weight: 600; }
-th[scope=row], td.text, thead th.text { text-align: left; font-weight: 400; }
-th[scope=row] { font-weight: 600; }
-tbody tr:hover { background: var(--wash); }
+thead th { border-top: 0; border-bottom: 1px solid var(--soft); }
+th { font-weight: 600; }
+th[scope=row], td.text, th.text { text-align: left; }
+tbody tr:hover { background: #0055aa0d; }
 .away { font-weight: 600; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 23rem), 1fr)); gap: 1.2rem;
   margin: .8rem 0; }
-.pictures.wide { grid-template-columns: 1fr; max-width: 52rem; }
 figure { margin: 0; min-width: 0; }
 figure img { display: block; width: 100%; height: auto; }
 figcaption { font-size: .9rem; margin-top: .3rem; overflow-wrap: anywhere; }
@@ -44,6 +50,10 @@ details { margin: .5rem 0; border: 1px solid var(--line); border-radius: 6px; }
 summary { padding: .5rem .9rem; cursor: pointer; overflow-wrap: anywhere; }
 pre { margin: 0; padding: .6rem .9rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; background: var(--wash); }
 footer { margin-top: 3rem; padding-bottom: 2rem; font-size: .9rem; color: var(--soft); }
+@media (max-width: 40rem) {
+  th, td { padding: .35rem .5rem; }
+  td.text, th[scope=row] { white-space: normal; }
+}
 @media print {
   body { font-size: 10pt; }
   nav, details:not([open]) { display: none; }
@@ -79,9 +89,11 @@ def table(caption, headings, rows, texts=()):
     head = element('tr', *(element('th', h, scope='col', **k) for h, k in zip(headings, kind)))
     body = [element('tr', element('th', row[0], scope='row'), *(element('td', c, **k) for c, k in zip(row[1:], kind[1:])))
             for row in rows]
-    whole = element('table', element('caption', caption), element('thead', head), element('tbody', *body))
+    whole = element('table', element('thead', head), element('tbody', *body), aria_label=caption)
     # Keyboards scroll a box only when it can have the focus.
-    return element('div', whole, class_='box', tabindex='0', role='region', aria_label=caption)
+    box = element('div', whole, class_='box', tabindex='0', role='region', aria_label=caption)
+    # The caption stays where it is while the box scrolls.
+    return element('figure', element('figcaption', caption), box, class_='table')
 
 
 def picture(drawn, alt, caption=''):
@@ -97,8 +109,8 @@ def picture(drawn, alt, caption=''):
     return element('figure', image, *([element('figcaption', caption)] if caption else []))
 
 
-def pictures(*figures, wide=False):
-    return element('div', *figures, class_='pictures wide' if wide else 'pictures')
+def pictures(*figures):
+    return element('div', *figures, class_='pictures')
 
 
 def page(title, header, sections, footer):

@@ -76,20 +76,16 @@ def _course_table(comparison):
 
 def _difference_table(comparison):
     rows, frame = [], comparison.differences
-    frame = frame[frame.summary == 'last_3']
-    for (arm, model), group in frame.groupby(['arm', 'model'], sort=False):
-        cells = []
-        for _, row in group.iterrows():
-            _, factor, decimals = SHOW[row['metric']]
-            cells.append(number(row['mean'], factor, decimals, '+'))
-            interval = '–' if math.isnan(row['low']) else \
-                f'{number(row["low"], factor, decimals, "+")} to {number(row["high"], factor, decimals, "+")}'
-            cells.append(element('span', interval, class_='away') if row['low'] > 0 or row['high'] < 0 else interval)
-        rows.append([arm, NAMES[model], *cells, group['logs'].iloc[0]])
-    headings = [h for metric in comparison.metrics for h in (SHOW[metric][0], '95 % interval')]
+    for _, row in frame[frame.summary == 'last_3'].iterrows():
+        label, factor, decimals = SHOW[row['metric']]
+        interval = '–' if math.isnan(row['low']) else \
+            f'{number(row["low"], factor, decimals, "+")} to {number(row["high"], factor, decimals, "+")}'
+        rows.append([row['arm'], NAMES[row['model']], label, number(row['mean'], factor, decimals, '+'),
+                     element('span', interval, class_='away') if row['low'] > 0 or row['high'] < 0 else interval,
+                     row['seeds']])
     caption = (f'Difference to {comparison.baseline}, mean of the last three evaluated rounds, over the seeds that both '
                'finished; 95 % interval of the mean by paired t, bold where it leaves out zero')
-    return table(caption, ['arm', 'model', *headings, 'seeds'], rows, texts=(1,))
+    return table(caption, ['arm', 'model', 'metric', 'difference', '95 % interval', 'seeds'], rows, texts=(1, 2))
 
 
 def _runs(comparison):
@@ -136,7 +132,7 @@ def _over_rounds(comparison):
     if 1 < len(comparison.arms) <= LARGEST_IMAGE and names:
         drawn = plots.side_by_side(comparison.runs, names[0])
         parts += [element('h3', 'Arms side by side'),
-                  pictures(picture(drawn, f'{label_of(names[0])[0]} over rounds, a panel for each arm on one scale.'), wide=True)]
+                  pictures(picture(drawn, f'{label_of(names[0])[0]} over rounds, a panel for each arm on one scale.'))]
     return parts
 
 
@@ -174,7 +170,7 @@ def _partitions(comparison):
         seeds = sorted({run.seed for run in runs})
         figures.append(picture(plots.partition(runs[0]), f'Training examples by client and class: {counts.shape[0]} clients '
                                f'with {counts.sum(axis=1).min()} to {counts.sum(axis=1).max()} examples.',
-                               f'Partition of seed {", ".join(map(str, seeds))}: {counts.shape[0]} clients with '
+                               f'Partition of seed{"s" * (len(seeds) > 1)} {", ".join(map(str, seeds))}: {counts.shape[0]} clients with '
                                f'{counts.sum(axis=1).min()} to {counts.sum(axis=1).max()} training examples'))
     more = len(found) - len(figures)
     return [element('h3', 'Who has what'), pictures(*figures)] + \
@@ -238,8 +234,9 @@ def report_html(logs, title='', baseline=None):
     runs = comparison.runs
     names = ', '.join(dict.fromkeys(run.name for run in runs))
     seeds = sorted({run.seed for run in runs})
-    header = [element('p', f'{len(runs)} logs of {len(comparison.arms)} '
-                           f'{"arm" if len(comparison.arms) == 1 else "arms"}, seed {", ".join(map(str, seeds))}: '
+    header = [element('p', f'{len(runs)} log{"s" * (len(runs) > 1)} of {len(comparison.arms)} '
+                           f'{"arm" if len(comparison.arms) == 1 else "arms"}, seed{"s" * (len(seeds) > 1)} '
+                           f'{", ".join(map(str, seeds))}: '
                            f'{", ".join(comparison.arms)}.', class_='soft')]
     if comparison.warnings:
         header.append(element('div', element('strong', 'To bear in mind'),

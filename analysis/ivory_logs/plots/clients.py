@@ -3,7 +3,7 @@ import numpy as np
 
 from ..errors import LogError
 from ..run import open_run
-from .style import COLOURS, MODELS, SEQUENTIAL, SIZE, axes_or_new, colour, style
+from .style import COLOURS, MODELS, SIZE, axes_or_new, colour, style
 
 SHOWN_NUMBERS = 220  # cells up to which the partition shows its counts
 
@@ -15,16 +15,16 @@ def partition(run, ax=None):
     with style():
         ax = axes_or_new(ax, (SIZE[0], min(7.5, max(2.4, 1.1 + 0.24 * clients))))
         ax.grid(False)
-        image = ax.imshow(counts.values, cmap=SEQUENTIAL, aspect='auto', interpolation='nearest', vmin=0)
+        image = ax.imshow(counts.values, cmap='Blues', aspect='auto', interpolation='nearest', vmin=0)
         ax.figure.colorbar(image, ax=ax, label='training examples', pad=0.02)
         ax.set(xlabel='class', ylabel='client')
         for axis, length in ((ax.xaxis, classes), (ax.yaxis, clients)):
             axis.set_ticks(range(0, length, max(1, length // 10)))
         if counts.size <= SHOWN_NUMBERS:
-            bright = counts.values.max() * 0.55
+            dark = counts.values.max() * 0.55
             for (k, c), n in np.ndenumerate(counts.values):
                 if n:
-                    ax.text(c, k, n, ha='center', va='center', fontsize=7, color='black' if n > bright else 'white')
+                    ax.text(c, k, n, ha='center', va='center', fontsize=7, color='white' if n > dark else 'black')
         for side in ax.spines.values():
             side.set_visible(False)
     return ax

@@ -55,7 +55,7 @@ def _finish(ax, label):
         ax.yaxis.set_major_formatter(EngFormatter())
     ax.set_xlabel('round')
     ax.set_ylabel(label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
 
 
 def _models(runs, column):
@@ -82,11 +82,11 @@ def side_by_side(runs, column='accuracy', band='std'):
     runs = [open_run(run) for run in runs]
     _require(runs, column)
     groups, models = group_by_arm(runs), _models(runs, column)
-    across = min(3, len(groups))
+    across = min(2, len(groups))
     down = math.ceil(len(groups) / across)
     with style():
         figure, axes = plt.subplots(down, across, sharex=True, sharey=True, squeeze=False,
-                                    figsize=(1.2 + 2.6 * across, 0.9 + 2.1 * down))
+                                    figsize=(SIZE[0], 1 + 2.2 * down))
         for number, (ax, (title, group)) in enumerate(zip(axes.flat, groups.items())):
             _draw_arm(ax, group, column, number, title, models, band)
             ax.set_title(title)
