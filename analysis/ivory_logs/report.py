@@ -84,7 +84,7 @@ def _difference_table(comparison):
                      element('span', interval, class_='away') if row['low'] > 0 or row['high'] < 0 else interval,
                      row['seeds']])
     caption = (f'Difference to {comparison.baseline}, mean of the last three evaluated rounds, over the seeds that both '
-               'finished; 95 % interval of the mean by paired t, bold where it leaves out zero')
+               'finished; 95\u00a0% interval of the mean by paired t, bold where it leaves out zero')
     return table(caption, ['arm', 'model', 'metric', 'difference', '95 % interval', 'seeds'], rows, texts=(1, 2))
 
 
@@ -93,7 +93,7 @@ def _runs(comparison):
     rows = [[r['arm'] or r['name'], r['seed'], r['algorithm'], r['optimizer'], f'{r["rounds_complete"]} of {r["rounds"]}',
              r['clients'], r['parameters'], number(r['seconds'], 1, 1), size(r['bytes']), os.path.basename(r['file'])]
             for _, r in frame.iterrows()]
-    return [table('Logs', ['arm', 'seed', 'algorithm', 'optimizer', 'rounds', 'clients', 'parameters', 'time [s]', 'sent',
+    return [table('One row per log', ['arm', 'seed', 'algorithm', 'optimizer', 'rounds', 'clients', 'parameters', 'time [s]', 'sent',
                            'file'], rows, texts=(2, 3, 9))]
 
 

@@ -70,9 +70,11 @@ def _layers(ax, slices, number, labels, offset=0.0, width=0.5):
 
 
 def _precision_axis(ax, slices, names, label):
-    lowest, biggest = min(v.min() for v in slices), max(np.abs(v).max() for v in slices)
+    ends = np.array([np.quantile(v, (0.05, 0.95)) for v in slices])
+    lowest, biggest = ends.min(), np.abs(ends).max()
     if lowest > 0:
-        ax.set_xscale('log')
+        if biggest > 10 * lowest:  # over less than a decade the labels of a logarithmic axis run into each other
+            ax.set_xscale('log')
     else:  # a site's precision may be negative
         typical = np.median(np.abs(np.concatenate([v.ravel() for v in slices])))
         ax.set_xscale('symlog', linthresh=max(typical, biggest * 1e-6, 1e-30))

@@ -12,6 +12,7 @@ from .style import MODELS, SIZE, axes_or_new, colour, label_of, marker, style
 
 DIAGNOSTICS = ('train_loss', 'negative_elbo', 'precision_gap_closed', 'participants', 'refused', 'clamped', 'seconds',
                'bytes_up')
+FROM_ZERO = ('participants', 'refused', 'clamped', 'seconds', 'bytes_up', 'bytes_down')
 
 
 def seed_table(runs, column):
@@ -72,6 +73,8 @@ def metric(runs, column='accuracy', ax=None, band='std', legend=True):
         for number, (title, group) in enumerate(group_by_arm(runs).items()):
             _draw_arm(ax, group, column, number, title, _models(runs, column), band)
         _finish(ax, label_of(column, runs[0])[0])
+        if column in FROM_ZERO:
+            ax.set_ylim(bottom=0)
         if legend:
             ax.legend()
     return ax
