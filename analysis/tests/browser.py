@@ -21,7 +21,7 @@ def find():
 class Browser:
     """One tab. `events` are the messages that came without being asked for."""
 
-    def __init__(self, program, patience=60):
+    def __init__(self, program, patience=240):
         self._until = time.monotonic() + patience
         self._folder = tempfile.TemporaryDirectory(prefix='ivory-browser-')
         theirs_in, ours_out = os.pipe()
@@ -109,12 +109,17 @@ class Browser:
         found = []
         for event in self.events:
             method, about = event['method'], event.get('params', {})
-            if method == 'Runtime.exceptionThrown' or \
-                    (method == 'Log.entryAdded' and about['entry']['level'] in ('error', 'warning')) or \
-                    (method == 'Runtime.consoleAPICalled' and about['type'] in ('error', 'warning', 'assert')):
-                found.append(json.dumps(about)[:300])
-            elif method == 'Network.requestWillBeSent' and not about['request']['url'].startswith(('file:', 'data:', 'about:')):
-                found.append(f'asks for {about["request"]["url"][:200]}')
+            if method == 'Runtime.exceptionThrown':
+                details = about['exceptionDetails']
+                found.append(details.get('exception', {}).get('description', details['text']))
+            elif method == 'Log.entryAdded' and about['entry']['level'] in ('error', 'warning'):
+                found.append(f'{about["entry"]["text"]} {about["entry"].get("url", "")}')
+            elif method == 'Runtime.consoleAPICalled' and about['type'] in ('error', 'warning', 'assert'):
+                found.append(' '.join(str(part.get('value', part.get('description'))) for part in about['args']))
+            elif method == 'Network.requestWillBeSent':
+                url = about['request']['url']
+                if not url.startswith(('file:', 'data:', 'about:')):
+                    found.append(f'asks for {url[:200]}')
         return found
 
     def screenshot(self, path):

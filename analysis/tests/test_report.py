@@ -1,9 +1,8 @@
 """The report: one file that asks for no other, well-formed, with the numbers of the comparison; and for many kinds of logs."""
 import html.parser
-import re
+import shutil
 import subprocess
 import sys
-import shutil
 import unittest
 
 import support
@@ -13,7 +12,8 @@ import h5py
 import matplotlib.pyplot as plt
 
 import ivory_logs
-from ivory_logs.report import mean_and_deviation, number, report_html, size, write_report
+from ivory_logs.page import element, page
+from ivory_logs.report import mean_and_deviation, number, report_html, size
 
 VOID = {'meta', 'link', 'img', 'br'}
 
@@ -48,10 +48,10 @@ class Page(LogTest):
     def make(cls):
         cls.logs = write_logs(cls.folder, seeds=2, settings=('rounds=3', 'log.sites=last', 'evaluation.samples=4'))
         cls.text = report_html(cls.logs)
-        cls.page = Reader(cls.text)
+        cls.read = Reader(cls.text)
 
     def test_needs_nothing_else(self):
-        for tag, attributes in self.page.tags:
+        for tag, attributes in self.read.tags:
             for name in ('src', 'href'):
                 value = attributes.get(name, 'data:')
                 self.assertTrue(value.startswith(('data:', '#')), (tag, name, value[:80]))
@@ -59,7 +59,7 @@ class Page(LogTest):
         self.assertEqual(plt.get_fignums(), [])
 
     def test_structure(self):
-        page = self.page
+        page = self.read
         self.assertTrue(self.text.startswith('<!DOCTYPE html>'))
         self.assertEqual([len(page.of(tag)) for tag in ('html', 'title', 'header', 'main', 'footer', 'h1')], [1] * 6)
         self.assertEqual(page.of('html')[0]['lang'], 'en')
@@ -80,22 +80,20 @@ class Page(LogTest):
         for arm, model in (('fedavg', 'mean'), ('vb-admm', 'mean'), ('vb-admm', 'posterior_average')):
             for summary in ('final', 'last_3'):
                 row = comparison.value(arm, model, 'accuracy', summary)
-                self.assertIn(f'{100 * row["mean"]:.2f} ± {100 * row["standard_deviation"]:.2f}', self.page.words)
+                self.assertIn(f'{100 * row["mean"]:.2f} ± {100 * row["standard_deviation"]:.2f}', self.read.words)
         row = comparison.differences.iloc[1]
         self.assertEqual((row['metric'], row['summary']), ('accuracy', 'last_3'))
-        self.assertIn(f'{100 * row["mean"]:+.2f}'.replace('-', '−'), self.page.words)
-        self.assertIn(f'{100 * row["low"]:+.2f} to {100 * row["high"]:+.2f}'.replace('-', '−'), self.page.words)
-        self.assertIn(comparison.runs[2].header['scenario'], self.page.words)
-
-    def test_same_bytes(self):
-        self.assertEqual(report_html(self.logs), self.text)
+        self.assertIn(f'{100 * row["mean"]:+.2f}'.replace('-', '−'), self.read.words)
+        self.assertIn(f'{100 * row["low"]:+.2f} to {100 * row["high"]:+.2f}'.replace('-', '−'), self.read.words)
+        self.assertIn(comparison.runs[2].header['scenario'], self.read.words)
 
     def test_texts(self):
         self.assertEqual([number(float('nan')), number(-0.5), number(0.5, 100, 1, '+')], ['–', '−0.50', '+50.0'])
         self.assertEqual([size(999), size(1.5e6), size(2e12)], ['999 B', '1.5 MB', '2 TB'])
         row = {'mean': 0.5, 'standard_deviation': 0.1, 'seeds': 2, 'logs': 3}
         self.assertEqual(mean_and_deviation(row, 100, 1), '50.0 ± 10.0 (2 of 3)')
-        self.assertIn('<h1>a &lt;b&gt; &amp; c</h1>', report_html(self.logs[:1], title='a <b> & c'))
+        self.assertIn('<h1>a &lt;b&gt; &amp; "c"</h1>', page('a <b> & "c"', [], [], []))
+        self.assertEqual(element('p', 'x < y', class_='a "b"'), '<p class="a &quot;b&quot;">x &lt; y</p>')
 
     def test_command(self):
         out = self.folder / 'page.html'
@@ -103,11 +101,10 @@ class Page(LogTest):
         def call(*arguments):
             return subprocess.run([sys.executable, '-m', 'ivory_logs', 'report', *arguments], cwd=support.ROOT / 'analysis',
                                   capture_output=True, text=True, check=False)
-        done = call(*self.logs, '-o', str(out), '--title', 'Two arms', '--baseline', 'vb-admm')
+        done = call(*self.logs, '-o', str(out))
         self.assertEqual((done.returncode, done.stdout), (0, f'wrote {out}\n'), done.stderr)
-        text = out.read_text(encoding='utf-8')
-        self.assertIn('<title>Two arms</title>', text)
-        self.assertIn('Difference to vb-admm', text)
+        self.assertEqual(out.read_text(encoding='utf-8'), self.text, 'the same logs give the same bytes')
+        self.assertFalse((self.folder / 'page.html.part').exists())
         done = call(str(self.folder / 'none.h5'), '-o', str(self.folder / 'never.html'))
         self.assertEqual(done.returncode, 2)
         self.assertRegex(done.stderr, r'^ivory-logs: \[log\] a log must exist')
@@ -117,13 +114,15 @@ class Page(LogTest):
 class Kinds(LogTest):
     """Logs that lack something still give a page."""
 
-    def sections(self, logs):
-        return [section['id'] for section in Reader(report_html(logs)).of('section')]
+    def sections(self, text):
+        return [section['id'] for section in Reader(text).of('section')]
 
     def test_regression(self):
-        logs = write_logs(self.folder / 'regression', 'regression', 1, settings=('rounds=2',))
-        text = report_html(logs)
-        self.assertNotIn('calibration', self.sections(logs))
+        logs = write_logs(self.folder / 'regression', 'regression', 2, settings=('rounds=2',))
+        text = report_html(logs, 'Two arms', 'vb-admm')
+        self.assertIn('<title>Two arms</title>', text)
+        self.assertIn('Difference to vb-admm', text)
+        self.assertNotIn('calibration', self.sections(text))
         self.assertIn('test RMSE', text)
 
     def test_unfinished(self):
@@ -135,13 +134,7 @@ class Kinds(LogTest):
                 file['rounds_complete'][()] = done
             text = report_html([path])
             self.assertIn(f'unfinished: {path}, {done} of 2 rounds', text)
-        self.assertEqual(self.sections([path]), ['results', 'clients', 'logs', 'scenarios'])
-
-    def test_write_is_whole(self):
-        log, = write_logs(self.folder / 'one', arms='fedavg', settings=('rounds=1',))
-        write_report([log], self.folder / 'one.html')
-        self.assertTrue(re.search(r'</html>\s*$', (self.folder / 'one.html').read_text(encoding='utf-8')))
-        self.assertFalse((self.folder / 'one.html.part').exists())
+        self.assertEqual(self.sections(text), ['results', 'clients', 'logs', 'scenarios'])
 
 
 if __name__ == '__main__':
