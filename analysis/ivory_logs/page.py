@@ -52,7 +52,7 @@ pre { margin: 0; padding: .6rem .9rem; overflow-x: auto; font-size: .82rem; line
 footer { margin-top: 3rem; padding-bottom: 2rem; font-size: .9rem; color: var(--soft); }
 @media (max-width: 40rem) {
   th, td { padding: .35rem .5rem; }
-  td.text { white-space: normal; }
+  td.text:not(:last-child) { white-space: normal; }
 }
 @media print {
   body { font-size: 10pt; }

@@ -55,7 +55,7 @@ def client_metric(run, name='accuracy', ax=None):
                     label=MODELS[suffix][0], markersize=6, markerfacecolor='none' if number else colour(number))
         ax.set_xlabel('training examples of the client')
         ax.set_ylabel(f'{label}, own {_own_examples(run)} examples')
-        ax.legend()
+        ax.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncol=2)  # beside the points, not over them
     return ax
 
 
