@@ -12,6 +12,7 @@ from .style import MODELS, SIZE, axes_or_new, colour, label_of, marker, style
 
 DIAGNOSTICS = ('train_loss', 'negative_elbo', 'precision_gap_closed', 'participants', 'refused', 'clamped', 'seconds',
                'bytes_up')
+FEW = 6  # entries of a legend that fit into the picture
 FROM_ZERO = ('participants', 'refused', 'clamped', 'seconds', 'bytes_up', 'bytes_down')
 
 
@@ -68,15 +69,18 @@ def metric(runs, column='accuracy', ax=None, band='std', legend=True):
     deviation over seeds (`band='std'`) or their range (`'range'`)."""
     runs = [open_run(run) for run in runs]
     _require(runs, column)
+    groups, models = group_by_arm(runs), _models(runs, column)
+    entries = len(groups) * len(models)
+    below = legend and ax is None and entries > FEW  # so many would hide the lines
     with style():
-        ax = axes_or_new(ax)
-        for number, (title, group) in enumerate(group_by_arm(runs).items()):
-            _draw_arm(ax, group, column, number, title, _models(runs, column), band)
+        ax = axes_or_new(ax, (SIZE[0], SIZE[1] + 0.2 * entries) if below else SIZE)
+        for number, (title, group) in enumerate(groups.items()):
+            _draw_arm(ax, group, column, number, title, models, band)
         _finish(ax, label_of(column, runs[0])[0])
         if column in FROM_ZERO:
             ax.set_ylim(bottom=0)
         if legend:
-            ax.legend()
+            ax.legend(**({'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.6 / SIZE[1])} if below else {}))
     return ax
 
 
@@ -92,7 +96,7 @@ def side_by_side(runs, column='accuracy', band='std'):
                                     figsize=(SIZE[0], 1 + 2.2 * down))
         for number, (ax, (title, group)) in enumerate(zip(axes.flat, groups.items())):
             _draw_arm(ax, group, column, number, title, models, band)
-            ax.set_title(title)
+            ax.set_title(title, fontsize=10 if len(title) < 20 else 7)
             _finish(ax, '')
         for ax in axes.flat[len(groups):]:
             ax.set_visible(False)
