@@ -166,12 +166,12 @@ def _partitions(comparison):
         found.setdefault(run.partition.hash, []).append(run)
     figures = []
     for runs in list(found.values())[:LARGEST_IMAGE]:
-        counts = runs[0].partition.class_counts
+        sizes = runs[0].partition.class_counts.sum(axis=1)
+        least, most = sizes.min(), sizes.max()
         seeds = sorted({run.seed for run in runs})
-        figures.append(picture(plots.partition(runs[0]), f'Training examples by client and class: {counts.shape[0]} clients '
-                               f'with {counts.sum(axis=1).min()} to {counts.sum(axis=1).max()} examples.',
-                               f'Partition of seed{"s" * (len(seeds) > 1)} {", ".join(map(str, seeds))}: {counts.shape[0]} clients with '
-                               f'{counts.sum(axis=1).min()} to {counts.sum(axis=1).max()} training examples'))
+        who = f'{len(sizes)} clients with {least if least == most else f"{least} to {most}"} training examples'
+        figures.append(picture(plots.partition(runs[0]), f'Training examples by client and class: {who}.',
+                               f'Partition of seed{"s" * (len(seeds) > 1)} {", ".join(map(str, seeds))}: {who}'))
     more = len(found) - len(figures)
     return [element('h3', 'Who has what'), pictures(*figures)] + \
         ([element('p', f'{more} more partitions are not drawn.')] if more > 0 else [])

@@ -39,7 +39,7 @@ def _own_examples(run):
 
 def client_metric(run, name='accuracy', ax=None):
     """A metric of /clients against the client's number of training examples, in the last round that evaluated clients,
-    Axes."""
+    Axes. Where all clients have as many, against the client's number."""
     run = open_run(run)
     label, factor = {'accuracy': ('accuracy [%]', 100), 'nll': ('NLL [nat]', 1), 'rmse': ('RMSE', 1),
                      'ece': ('ECE [%]', 100), 'brier': ('Brier score', 1), 'entropy': ('entropy [nat]', 1)}[name]
@@ -48,12 +48,15 @@ def client_metric(run, name='accuracy', ax=None):
     if not courses:
         raise LogError('a round must have evaluated the clients', 'none', run.path,
                        'set [evaluation] clients_every to a round that is finished')
+    examples = run.clients['examples']
+    alike = bool((examples == examples[0]).all())
     with style():
         ax = axes_or_new(ax)
         for number, (suffix, values) in enumerate(courses.items()):
-            ax.plot(run.clients['examples'], factor * values.isel(evaluation_round=-1), 'o^'[number], color=colour(number),
+            ax.plot(run.clients['client'] if alike else examples, factor * values.isel(evaluation_round=-1), 'o^'[number], color=colour(number),
                     label=MODELS[suffix][0], markersize=6, markerfacecolor='none' if number else colour(number))
-        ax.set_xlabel('training examples of the client')
+        ax.set_xlabel(f'client (each has {examples.values[0]} training examples)' if alike else
+                      'training examples of the client')
         ax.set_ylabel(f'{label}, own {_own_examples(run)} examples')
         ax.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncol=2)  # beside the points, not over them
     return ax

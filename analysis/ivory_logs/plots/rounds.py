@@ -57,6 +57,9 @@ def _finish(ax, label):
         ax.yaxis.set_major_formatter(EngFormatter())
     ax.set_xlabel('round')
     ax.set_ylabel(label)
+    first, last = ax.dataLim.intervalx
+    if first == last:  # one round
+        ax.set_xlim(first - 0.5, last + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
 
 
