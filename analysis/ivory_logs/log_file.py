@@ -26,7 +26,8 @@ class LogFile:
         self.path = os.fspath(path)
         self._axes, self._scales = {}, {}
         if not os.path.exists(self.path):
-            raise LogError('a log must exist', 'no such file', self.path, 'check the path (logs are in runs/ by default)')
+            raise LogError('a log must exist', 'no such file', self.path,
+                           'check the path (logs are in runs/ by default)')
         try:
             self._file = h5py.File(self.path, 'r')
         except OSError as error:
@@ -53,7 +54,8 @@ class LogFile:
         if version is None:
             self._fail('a log must have the attribute format_version', 'none')
         if version != FORMAT_VERSION:
-            self._fail(f'format_version must be {FORMAT_VERSION}', version, todo='install the ivory_logs of the Ivory that wrote it')
+            self._fail(f'format_version must be {FORMAT_VERSION}', version,
+                       todo='install the ivory_logs of the Ivory that wrote it')
         header = {}
         for name in TEXTS + NUMBERS:
             if name not in attributes:
@@ -61,7 +63,8 @@ class LogFile:
             try:
                 header[name] = text(attributes[name]) if name in TEXTS else int(attributes[name])
             except (ValueError, TypeError) as error:
-                self._fail(f'the attribute {name} must be {"text" if name in TEXTS else "a whole number"}', f'"{error}"')
+                kind = 'text' if name in TEXTS else 'a whole number'
+                self._fail(f'the attribute {name} must be {kind}', f'"{error}"')
         more = {name: value for name, value in attributes.items() if name not in header}
         return header | {name: text(value) if isinstance(value, bytes) else value for name, value in more.items()}
 
@@ -145,7 +148,8 @@ class LogFile:
     def variable(self, name, row=None):
         """A dataset as xarray.Variable, with its units and meaning as attributes."""
         axes = self.axes(name)
-        attributes = {key: text(value) for key, value in self._file[name].attrs.items() if key in ('units', 'long_name')}
+        given = self._file[name].attrs
+        attributes = {key: text(given[key]) for key in ('units', 'long_name') if key in given}
         return xr.Variable(axes[1:] if row is not None else axes, self.array(name, row), attributes)
 
     def dataset(self, group, names):

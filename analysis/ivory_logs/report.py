@@ -11,8 +11,8 @@ from .page import element, page, picture, pictures, table
 from .plots.style import MODELS, label_of
 from .summary import overview
 
-SHOW = {'accuracy': ('accuracy [%]', 100, 2), 'rmse': ('RMSE', 1, 4), 'nll': ('NLL [nat]', 1, 4), 'ece': ('ECE [%]', 100, 2),
-        'brier': ('Brier', 1, 4)}
+SHOW = {'accuracy': ('accuracy [%]', 100, 2), 'rmse': ('RMSE', 1, 4), 'nll': ('NLL [nat]', 1, 4),
+        'ece': ('ECE [%]', 100, 2), 'brier': ('Brier', 1, 4)}
 NAMES = {'mean': 'mean model', 'posterior_average': 'posterior average'}
 LARGEST_IMAGE = 12  # partitions and layers that are drawn at most
 
@@ -67,7 +67,8 @@ def _course_table(comparison):
                 [show('rmse', 'worst_tenth_of_clients', 1, 4)]
             totals = [show('seconds', 'total', 1, 1, ''), size(comparison.value(arm, '', 'bytes', 'total')['mean'])]
             rows.append([arm, NAMES[model], *cells, *(totals if model == 'mean' else ['', ''])])
-    middle = ['rounds to target', 'sent to target', 'worst clients, accuracy [%]'] if classes else ['worst clients, RMSE']
+    middle = ['rounds to target', 'sent to target', 'worst clients, accuracy [%]'] if classes else \
+        ['worst clients, RMSE']
     target = next(iter(comparison.arms.values()))[0].run.scenario.get('evaluation', {}).get('target_accuracy', math.nan)
     caption = 'Course' + (f'; target: {100 * target:g} % accuracy' if classes and not math.isnan(target) else '') + \
         '; worst clients: the tenth that fares worst on its own examples; totals of a run'
@@ -90,11 +91,11 @@ def _difference_table(comparison):
 
 def _runs(comparison):
     frame = overview(comparison.runs)
-    rows = [[r['arm'] or r['name'], r['seed'], r['algorithm'], r['optimizer'], f'{r["rounds_complete"]} of {r["rounds"]}',
-             r['clients'], r['parameters'], number(r['seconds'], 1, 1), size(r['bytes']), os.path.basename(r['file'])]
+    rows = [[r['arm'] or r['name'], r['seed'], r['algorithm'], r['optimizer'],
+             f'{r["rounds_complete"]} of {r["rounds"]}', r['clients'], r['parameters'], number(r['seconds'], 1, 1), size(r['bytes']), os.path.basename(r['file'])]
             for _, r in frame.iterrows()]
-    return [table('One row per log', ['arm', 'seed', 'algorithm', 'optimizer', 'rounds', 'clients', 'parameters', 'time [s]', 'sent',
-                           'file'], rows, texts=(2, 3, 9))]
+    headings = ['arm', 'seed', 'algorithm', 'optimizer', 'rounds', 'clients', 'parameters', 'time [s]', 'sent', 'file']
+    return [table('One row per log', headings, rows, texts=(2, 3, 9))]
 
 
 def _results(comparison):
@@ -107,9 +108,9 @@ def _results(comparison):
         parts.append(_difference_table(comparison))
     drawn = [metric for metric in comparison.metrics
              if comparison.table.query('metric == @metric and summary == "last_3"')['mean'].notna().any()]
-    parts.append(pictures(*(picture(plots.arms(comparison, metric), f'{SHOW[metric][0]} of each arm, mean of the last three '
-                                    'evaluated rounds, with the standard deviation over seeds; the numbers are in the table '
-                                    'above.') for metric in drawn)))
+    alt = 'of each arm, mean of the last three evaluated rounds, with the standard deviation over seeds; the numbers are ' \
+          'in the table above.'
+    parts.append(pictures(*(picture(plots.arms(comparison, metric), f'{SHOW[metric][0]} {alt}') for metric in drawn)))
     parts.append(_course_table(comparison))
     return parts
 
@@ -150,13 +151,13 @@ def _calibration(comparison):
                 continue
             error = 100 * plots.calibration_error(plots.bins_of(runs, -1, model))
             figures.append(picture(plots.reliability(runs, -1, model, order),
-                                   f'Reliability diagram of {arm}, {NAMES[model]}: accuracy against confidence by bin, and the '
-                                   f'share of examples in each; expected calibration error {error:.2f} %.',
+                                   f'Reliability diagram of {arm}, {NAMES[model]}: accuracy against confidence by bin, '
+                                   f'and the share of examples in each; expected calibration error {error:.2f} %.',
                                    f'{arm}, {NAMES[model]}'))
     if not figures:
         return []
-    return [element('p', 'Last evaluated round, bins of all seeds added up. Below the diagonal a model is too confident. The '
-                         'error of added bins can be smaller than the mean of the seeds\' errors.'), pictures(*figures)]
+    return [element('p', 'Last evaluated round, bins of all seeds added up. Below the diagonal a model is too confident. '
+                         'The error of added bins can be smaller than the mean of the seeds\' errors.'), pictures(*figures)]
 
 
 def _partitions(comparison):
@@ -202,14 +203,14 @@ def _precisions(comparison):
             figures.append(picture(plots.site_precisions(run), f'Precision of the sites of {arm} by layer.',
                                    f'{caption}: sites of all clients'))
         try:
-            figures.append(picture(plots.posterior_precisions(run), f'Precision of the server\'s posterior of {arm} by layer.',
-                                   f'{caption}: server'))
+            figures.append(picture(plots.posterior_precisions(run),
+                                   f'Precision of the server\'s posterior of {arm} by layer.', f'{caption}: server'))
         except LogError:  # no posterior recorded yet
             continue
     if not figures:
         return []
-    return [element('p', 'Boxes are quartiles with the median, whiskers reach from 5 % to 95 % of the parameters, in the last '
-                         'recorded round. Precisions have the unit of 1 / weight².'), pictures(*figures)]
+    return [element('p', 'Boxes are quartiles with the median, whiskers reach from 5 % to 95 % of the parameters, in the '
+                         'last recorded round. Precisions have the unit of 1 / weight².'), pictures(*figures)]
 
 
 def _course_of_training(comparison):
@@ -222,9 +223,9 @@ def _scenarios(comparison):
                           'is.')]
     for arm, logs in comparison.arms.items():
         run = logs[0].run
-        written = f'{arm}, seed {run.seed}: {run.header["created_by"]} on {run.header["device"]}; {run.header["data_description"]}'
-        parts.append(element('details', element('summary', written),
-                             element('pre', run.header['scenario'], tabindex='0', role='region', aria_label=f'Scenario of {arm}')))
+        written, by, device, data = (run.header[name] for name in ('scenario', 'created_by', 'device', 'data_description'))
+        parts.append(element('details', element('summary', f'{arm}, seed {run.seed}: {by} on {device}; {data}'),
+                             element('pre', written, tabindex='0', role='region', aria_label=f'Scenario of {arm}')))
     return parts
 
 
@@ -246,7 +247,8 @@ def report_html(logs, title='', baseline=None):
         sections = [('results', 'Results', _results(comparison)), ('rounds', 'Over rounds', _over_rounds(comparison)),
                     ('calibration', 'Calibration', _calibration(comparison)), ('clients', 'Clients', _clients(comparison)),
                     ('precisions', 'Precisions by layer', _precisions(comparison)),
-                    ('training', 'Course of training', _course_of_training(comparison)), ('logs', 'Logs', _runs(comparison)),
+                    ('training', 'Course of training', _course_of_training(comparison)),
+                    ('logs', 'Logs', _runs(comparison)),
                     ('scenarios', 'Scenarios', _scenarios(comparison))]
     finally:
         for left in set(plt.get_fignums()) - before:

@@ -15,7 +15,7 @@ SITES = ('mean', 'precision', 'site_mean', 'site_precision')
 
 @dataclasses.dataclass(frozen=True)
 class Posterior:
-    """The server after `round`: name -> array in PyTorch's layout. `precision` is None for a method without a posterior."""
+    """The server after `round`: name -> array in PyTorch's layout. Without a posterior `precision` is None."""
     round: int
     mean: dict
     precision: dict | None
@@ -147,7 +147,7 @@ class Run:
                                f'/partition of {self.path}', DAMAGED)
         noise = self._log.has('partition/flipped_entry')
         flipped = pd.Series(read('partition/flipped_class') if noise else np.empty(0, np.int32), dtype=np.int32,
-                            index=pd.Index(read('partition/flipped_index') if noise else [], dtype=np.int32, name='row'),
+                            index=pd.Index(read('partition/flipped_index') if noise else [], np.int32, name='row'),
                             name='class_before')
         return Partition(pd.DataFrame(counts.values, pd.Index(self._log.scale('partition/client'), name='client'),
                                       pd.Index(self._log.scale('partition/class'), name='class')),
@@ -203,7 +203,8 @@ class Run:
                            'run the scenario with `--set log.sites=last` or `every`')
         row, number = self._row('clients/site_round', round, '[log] sites = "every" records those of posterior_every')
         data = self._log.dataset('clients', [])
-        data = data.assign_coords(client=self._log.scale('clients/client'), parameter=self._log.scale('clients/parameter'))
+        data = data.assign_coords(client=self._log.scale('clients/client'),
+                                  parameter=self._log.scale('clients/parameter'))
         data = data.assign({name: self._log.variable(f'clients/{name}', row) for name in names})
         return data.assign_attrs(round=number)
 
@@ -223,7 +224,8 @@ class Run:
             row = int(np.flatnonzero(recorded == wanted)[0])
         else:
             shown = ', '.join(str(n) for n in recorded[:20]) + (' ...' if len(recorded) > 20 else '')
-            raise LogError(f'round must be one of {shown}, or -1 for the last', wanted, f'/{scale} of {self.path}', hint)
+            raise LogError(f'round must be one of {shown}, or -1 for the last', wanted, f'/{scale} of {self.path}',
+                           hint)
         return row, int(recorded[row])
 
 

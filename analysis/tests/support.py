@@ -21,10 +21,12 @@ except ImportError as error:
     sys.exit(SKIPPED)
 
 
+PROGRAM = os.environ.get('IVORY', str(ROOT / 'build' / 'ivory'))
+
+
 def ivory(*arguments, check=True):
     """Runs the program: that of the environment variable IVORY, or of the build."""
-    program = os.environ.get('IVORY', str(ROOT / 'build' / 'ivory'))
-    return subprocess.run([program, *map(str, arguments)], cwd=ROOT, check=check, capture_output=True, text=True)
+    return subprocess.run([PROGRAM, *map(str, arguments)], cwd=ROOT, check=check, capture_output=True, text=True)
 
 
 def write_logs(folder, scenario='quickstart', seeds=1, arms='', settings=()):
@@ -55,6 +57,7 @@ class LogTest(unittest.TestCase):
 def main():
     """Runs the file's tests. Exit code 77 when all were skipped; unittest's otherwise."""
     result = unittest.main(exit=False, verbosity=2).result
-    if result.wasSuccessful() and len(result.skipped) == result.testsRun:
+    # Python 3.12 does not count the tests of a skipped class.
+    if result.wasSuccessful() and result.skipped and len(result.skipped) >= result.testsRun:
         sys.exit(SKIPPED)
     sys.exit(not result.wasSuccessful())

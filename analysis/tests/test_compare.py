@@ -13,6 +13,8 @@ import ivory_logs
 from ivory_logs.student import inside, two_sided_quantile
 
 OOD = ('evaluation.ood.kind=idx', 'evaluation.ood.directory=digits', 'evaluation.ood.divide_by=8')
+SETTINGS = ('rounds=5', 'evaluation.samples=4', 'evaluation.every=2', 'evaluation.clients_every=2',
+            'data.validation=0.2', 'evaluation.target_accuracy=0.7', *OOD)
 
 
 class SameNumbers(LogTest):
@@ -55,9 +57,7 @@ class SameNumbers(LogTest):
 
     @classmethod
     def make(cls):
-        cls.logs = write_logs(cls.folder / 'quick', seeds=3, settings=('rounds=5', 'evaluation.samples=4', 'evaluation.every=2',
-                                                                     'evaluation.clients_every=2', 'data.validation=0.2',
-                                                                     'evaluation.target_accuracy=0.7', *OOD))
+        cls.logs = write_logs(cls.folder / 'quick', seeds=3, settings=SETTINGS)
 
     def test_classification(self):
         ours = self.same(self.logs)
@@ -92,7 +92,8 @@ class SameNumbers(LogTest):
             file['rounds/participants'][:] = 0
         ours = self.same([self.logs[0], failed, *self.logs[3:]])
         self.assertEqual(ours.value('fedavg', '', 'failed', 'share')['mean'], 0.5)
-        self.assertRegex(ours.warnings[0], 'fedavg: the run of seed 2 failed: .run. some client\'s update must be usable')
+        self.assertRegex(ours.warnings[0],
+                         'fedavg: the run of seed 2 failed: .run. some client\'s update must be usable')
 
     def test_regression_and_several_scenarios(self):
         logs = write_logs(self.folder / 'regression', 'regression', 2, settings=('rounds=3',))

@@ -1,9 +1,11 @@
 """What the pictures show: the numbers drawn are those of the logs, axes are named with units, requests without data fail."""
+import shutil
 import unittest
 
 import support
 from support import LogTest, write_logs
 
+import h5py
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -69,6 +71,20 @@ class OfLogs(LogTest):
         self.assertNotIn('refused updates [clients]', labels)  # nothing was refused
         self.assertNotIn('negative ELBO [nat]', labels)  # not asked for
 
+    def test_columns_of_later_logs(self):
+        """A column that this version does not know is drawn with the log's unit; residuals are among the diagnostics."""
+        path = self.folder / 'later.h5'
+        shutil.copy(self.vb.path, path)
+        with h5py.File(path, 'r+') as file:
+            more = file['rounds'].create_dataset('primal_residual', data=[3.0, 2.0, 1.0])
+            more.dims[0].attach_scale(file['rounds/round'])
+            more.attrs['units'], more.attrs['long_name'] = np.bytes_('nat'), np.bytes_('distance to the server')
+        with open_run(path) as run:
+            self.assertIn('primal_residual', plots.diagnostics_of([run]))
+            ax = plots.metric([run], 'primal_residual')
+        self.assertEqual(ax.get_ylabel(), 'primal residual [nat]')
+        self.assertEqual(ax.lines[0].get_ydata().tolist(), [3, 2, 1])
+
     def test_reliability(self):
         bins = plots.bins_of([self.vb], 3, 'mean')
         self.assertEqual(bins[:, 0].sum(), 300)
@@ -94,7 +110,8 @@ class OfLogs(LogTest):
         ax = plots.site_precisions(self.vb)
         self.assertEqual([text.get_text() for text in ax.get_yticklabels()], list(self.vb.slices.index))
         sites = self.vb.sites()['site_precision'].values[:, -10:]
-        medians = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.5]
+        medians = [line.get_xdata()[0] for line in ax.lines
+                   if len(line.get_xdata()) == 2 and line.get_linewidth() == 1.5]
         self.assertAlmostEqual(medians[-1], np.median(sites), places=5)
         plots.posterior_precisions(self.vb)
         for draw in (plots.site_precisions, plots.posterior_precisions):

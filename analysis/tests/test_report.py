@@ -3,7 +3,6 @@ import html.parser
 import shutil
 import subprocess
 import sys
-import unittest
 
 import support
 from support import LogTest, write_logs

@@ -3,7 +3,6 @@ import pathlib
 import shutil
 import subprocess
 import time
-import unittest
 
 import support
 from support import LogTest, write_logs
@@ -31,7 +30,8 @@ class Reading(LogTest):
 
     def test_header(self):
         run = self.run_
-        self.assertEqual((run.name, run.arm, run.title, run.seed, run.finished), ('quickstart', 'vb-admm', 'vb-admm', 1, True))
+        self.assertEqual((run.name, run.arm, run.title, run.seed, run.finished),
+                         ('quickstart', 'vb-admm', 'vb-admm', 1, True))
         self.assertEqual(set(run.header), set(self.file.attrs))
         self.assertEqual(run.header['scenario'], self.file.attrs['scenario'].decode())
         self.assertEqual(run.scenario['log']['posterior_every'], 2)
@@ -39,7 +39,8 @@ class Reading(LogTest):
     def test_rounds(self):
         rounds = self.run_.rounds
         self.assertEqual(rounds.index.tolist(), [1, 2, 3, 4])
-        expected = {name for name, data in self.file['rounds'].items() if data.ndim == 1 and not h5py.h5ds.is_scale(data.id)}
+        expected = {name for name, data in self.file['rounds'].items()
+                    if data.ndim == 1 and not h5py.h5ds.is_scale(data.id)}
         self.assertEqual(set(rounds.columns), expected)
         for name in rounds:
             np.testing.assert_array_equal(rounds[name], self.file[f'rounds/{name}'])
@@ -48,7 +49,8 @@ class Reading(LogTest):
         self.assertEqual(rounds.attrs['units']['nll'], 'nat')
         confusion = self.run_.round_arrays['confusion']
         self.assertEqual(confusion.dims, ('round', 'true_class', 'predicted_class'))
-        self.assertEqual(confusion.sel(round=4, true_class=3, predicted_class=5).item(), self.file['rounds/confusion'][3, 3, 5])
+        self.assertEqual(confusion.sel(round=4, true_class=3, predicted_class=5).item(),
+                         self.file['rounds/confusion'][3, 3, 5])
         self.assertEqual(self.run_.round_arrays['bin_sum'].values.tolist(), ['examples', 'confidence', 'correct'])
         self.assertEqual(self.run_.curve.index.tolist(), [1, 2, 3, 4])
         self.assertEqual(self.run_.curve['accuracy'].iloc[-1], rounds['accuracy_bayes'].iloc[-1])
@@ -135,10 +137,10 @@ class Reading(LogTest):
 
     def test_while_it_is_written(self):
         log = self.folder / 'live' / 'quickstart-vb-admm-seed1.h5'
-        program = subprocess.Popen([support.os.environ.get('IVORY', str(support.ROOT / 'build' / 'ivory')), 'run',
-                                    'scenarios/quickstart.toml', '--only', 'vb-admm', '--set', 'rounds=3000', '--set',
-                                    'log.posterior_every=0', '--out', str(log.parent), '--quiet', '--device', 'cpu', '--threads', '1'],
-                                   cwd=support.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        program = subprocess.Popen(
+            [support.PROGRAM, 'run', 'scenarios/quickstart.toml', '--only', 'vb-admm', '--set', 'rounds=3000', '--set',
+             'log.posterior_every=0', '--out', str(log.parent), '--quiet', '--device', 'cpu', '--threads', '1'],
+            cwd=support.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             until, counts = time.monotonic() + 60, []
             while time.monotonic() < until and len(set(counts)) < 3:
@@ -193,7 +195,8 @@ class Damage(LogTest):
     def test_attributes(self):
         self.expect('format_version must be 1, got 2', self.damaged(lambda f: f.attrs.modify('format_version', 2)))
         self.expect('must have the attribute seed, got none', self.damaged(lambda f: f.attrs.pop('seed')))
-        self.expect('attribute clients must be a whole number', self.damaged(lambda f: f.attrs.create('clients', 'ten')))
+        self.expect('attribute clients must be a whole number',
+                    self.damaged(lambda f: f.attrs.create('clients', 'ten')))
         self.expect('attribute scenario must be TOML', self.damaged(lambda f: f.attrs.create('scenario', np.bytes_('a = '))),
                     lambda run: run.scenario)
 

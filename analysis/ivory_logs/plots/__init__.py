@@ -8,4 +8,5 @@ from .previews import preview
 from .rounds import arms, columns_of, diagnostics, diagnostics_of, metric, side_by_side
 
 __all__ = ['arms', 'bins_of', 'calibration_error', 'client_metric', 'columns_of', 'diagnostics', 'diagnostics_of',
-           'influence', 'metric', 'partition', 'posterior_precisions', 'preview', 'reliability', 'side_by_side', 'site_precisions']
+           'influence', 'metric', 'partition', 'posterior_precisions', 'preview', 'reliability', 'side_by_side',
+           'site_precisions']

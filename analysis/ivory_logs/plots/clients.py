@@ -53,7 +53,8 @@ def client_metric(run, name='accuracy', ax=None):
     with style():
         ax = axes_or_new(ax)
         for number, (suffix, values) in enumerate(courses.items()):
-            ax.plot(run.clients['client'] if alike else examples, factor * values.isel(evaluation_round=-1), 'o^'[number], color=colour(number),
+            last = factor * values.isel(evaluation_round=-1)
+            ax.plot(run.clients['client'] if alike else examples, last, 'o^'[number], color=colour(number),
                     label=MODELS[suffix][0], markersize=6, markerfacecolor='none' if number else colour(number))
         ax.set_xlabel(f'client (each has {examples.values[0]} training examples)' if alike else
                       'training examples of the client')
@@ -64,8 +65,9 @@ def client_metric(run, name='accuracy', ax=None):
 
 def _layers(ax, slices, number, labels, offset=0.0, width=0.5):
     """A box per slice: quartiles and median, whiskers from 5 % to 95 %."""
-    boxes = [dict(zip(('whislo', 'q1', 'med', 'q3', 'whishi'), np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))), fliers=[],
-                  label=label) for values, label in zip(slices, labels)]
+    names, shares = ('whislo', 'q1', 'med', 'q3', 'whishi'), (0.05, 0.25, 0.5, 0.75, 0.95)
+    boxes = [dict(zip(names, np.quantile(values, shares)), fliers=[], label=label)
+             for values, label in zip(slices, labels)]
     drawn = ax.bxp(boxes, positions=np.arange(len(boxes)) + offset, widths=width, vert=False, showfliers=False,
                    patch_artist=True, medianprops={'color': 'black', 'linewidth': 1.5})
     for box in drawn['boxes']:
@@ -91,7 +93,8 @@ def site_precisions(run, round=-1, ax=None):
     """Precision of the clients' sites by layer, over parameters and clients, Axes: median, quartiles, 5 % to 95 %."""
     run = open_run(run)
     if not run.has_posterior:
-        raise LogError('the method must have a posterior', run.header['algorithm'], run.path, 'sites of others have no precision')
+        raise LogError('the method must have a posterior', run.header['algorithm'], run.path,
+                       'sites of others have no precision')
     values = run.sites(round, ['site_precision'])['site_precision'].values
     slices = {name: v[np.isfinite(v)] for name, v in run.by_name(values).items()}
     return _by_layer(slices, ax, 'precision of the sites', 0)
@@ -102,7 +105,8 @@ def posterior_precisions(run, round=-1, ax=None):
     run = open_run(run)
     precision = run.posterior(round).precision
     if precision is None:
-        raise LogError('the method must have a posterior', run.header['algorithm'], run.path, 'its log has no precision')
+        raise LogError('the method must have a posterior', run.header['algorithm'], run.path,
+                       'its log has no precision')
     return _by_layer({name: v.ravel() for name, v in precision.items()}, ax, 'precision of the server\'s posterior', 1)
 
 
@@ -118,10 +122,9 @@ def _by_layer(slices, ax, label, number):
 def influence(frame, ax=None, most=30):
     """Influence of clients as bars, largest first, Axes.
 
-    `frame`, one row per client: `client` (number or name), `influence` (any scale, such as half the sum of precision times
-    squared shift of the mean without that client); if there, `unit` is taken from `frame.attrs['unit']`, `error` is a
-    standard error, and `retrained` the true effect of leaving the client out, drawn as a mark. The `most` largest are
-    shown.
+    `frame`, one row per client: `client` (number or name), `influence` (any scale, such as half the sum of precision
+    times squared shift of the mean without that client); if there, `error` is a standard error, and `retrained` the true
+    effect of leaving the client out, drawn as a mark. The unit is `frame.attrs['unit']`. The `most` largest are shown.
     """
     _columns(frame, ('client', 'influence'), 'influence')
     shown = frame.reindex(frame['influence'].abs().sort_values(ascending=False, kind='stable').index).head(most)
@@ -146,5 +149,5 @@ def influence(frame, ax=None, most=30):
 def _columns(frame, names, what):
     missing = [name for name in names if name not in frame]
     if missing or len(frame) == 0:
-        raise ValueError(f'[plots] {what} needs a row at least and the columns {", ".join(names)}, got {len(frame)} rows '
-                         f'with {", ".join(map(str, frame.columns)) or "none"}; rename them')
+        raise ValueError(f'[plots] {what} needs a row at least and the columns {", ".join(names)}, got {len(frame)} '
+                         f'rows with {", ".join(map(str, frame.columns)) or "none"}; rename them')

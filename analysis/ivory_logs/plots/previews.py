@@ -10,15 +10,16 @@ HEIGHT = np.sqrt(3) / 2
 def preview(frame, value='accuracy', ax=None):
     """A metric over the weights of merged tasks or clients, Axes: a line for two of them, a triangle for three.
 
-    `frame`, one row per merge: `weight_NAME` for each of the two or three tasks (not negative; a row's weights add up to
-    1), and the column `value` (accuracy as a fraction; its unit else in `frame.attrs['unit']`). If there, `method` gives a
-    line for each kind of merge, and `VALUE_retrained` the value of true retraining, drawn as marks (both for two tasks).
+    `frame`, one row per merge: `weight_NAME` for each of the two or three tasks (not negative; a row's weights add up
+    to 1), and the column `value` (accuracy as a fraction; units of others than the metrics in `frame.attrs['unit']`).
+    For two tasks, if there, `method` gives a line for each kind of merge, and `VALUE_retrained` the value of true
+    retraining, drawn as marks.
     """
     weights = [name for name in frame.columns if str(name).startswith('weight_')]
     if len(weights) not in (2, 3) or value not in frame or len(frame) == 0:
         raise ValueError(f'[plots] preview needs rows with 2 or 3 columns weight_NAME and the column {value}, got '
-                         f'{len(frame)} rows with {", ".join(map(str, frame.columns)) or "none"}; choose other weights, or '
-                         'rename the columns')
+                         f'{len(frame)} rows with {", ".join(map(str, frame.columns)) or "none"}; choose other weights, '
+                         'or rename the columns')
     sums = frame[weights].sum(axis=1)
     if (frame[weights] < 0).any(axis=None) or not np.allclose(sums, 1, atol=1e-6):
         raise ValueError(f'[plots] weights of a preview must not be negative and add up to 1 in each row, got sums from '
@@ -37,7 +38,8 @@ def _line(frame, weights, value, factor, label, ax):
     for number, (title, rows) in enumerate(groups):
         rows = rows.sort_values(weights[1])
         style_of = {'color': COLOURS[number % len(COLOURS)], 'label': title}
-        ax.plot(rows[weights[1]], factor * rows[value], '-', marker=MARKERS[number % len(MARKERS)], markersize=4, **style_of)
+        ax.plot(rows[weights[1]], factor * rows[value], '-',
+                marker=MARKERS[number % len(MARKERS)], markersize=4, **style_of)
     retrained = f'{value}_retrained'
     if retrained in frame:
         known = frame.dropna(subset=[retrained]).drop_duplicates(weights[1])

@@ -45,7 +45,8 @@ def _draw_arm(ax, runs, column, number, title, models, band):
         mean = table.mean(axis=1)
         name, line = MODELS[suffix]
         few = {'marker': marker(number), 'markersize': 4} if len(table) < 12 else {}
-        ax.plot(table.index, mean, line, color=colour(number), label=f'{title}, {name}' if len(models) > 1 else title, **few)
+        ax.plot(table.index, mean, line, color=colour(number),
+                label=f'{title}, {name}' if len(models) > 1 else title, **few)
         if table.shape[1] > 1:
             low, high = (table.min(axis=1), table.max(axis=1)) if band == 'range' else \
                 (mean - table.std(axis=1), mean + table.std(axis=1))
@@ -68,8 +69,8 @@ def _models(runs, column):
 
 
 def metric(runs, column='accuracy', ax=None, band='std', legend=True):
-    """One column of /rounds over rounds, Axes. A line per arm and model, the mean over seeds; the band is mean +- standard
-    deviation over seeds (`band='std'`) or their range (`'range'`)."""
+    """One column of /rounds over rounds, Axes. A line per arm and model, the mean over seeds; the band is mean +-
+    standard deviation over seeds (`band='std'`) or their range (`'range'`)."""
     runs = [open_run(run) for run in runs]
     _require(runs, column)
     groups, models = group_by_arm(runs), _models(runs, column)
@@ -108,8 +109,8 @@ def side_by_side(runs, column='accuracy', band='std'):
 
 
 def arms(comparison, metric='accuracy', summary='last_3', ax=None):
-    """Arms side by side, Axes: a mark for the mean over seeds with its standard deviation, small dots for the seeds; filled
-    for the mean model, empty for the posterior average. `comparison`: of compare(), or logs."""
+    """Arms side by side, Axes: a mark for the mean over seeds with its standard deviation, small dots for the seeds;
+    filled for the mean model, empty for the posterior average. `comparison`: of compare(), or logs."""
     if not hasattr(comparison, 'table'):
         comparison = compare(comparison)
     rows = comparison.table[(comparison.table.metric == metric) & (comparison.table.summary == summary)]
@@ -139,13 +140,16 @@ def arms(comparison, metric='accuracy', summary='last_3', ax=None):
     return ax
 
 
-def diagnostics_of(runs, names=DIAGNOSTICS):
-    """Those of the columns that tell something: not missing and not zero throughout."""
+def diagnostics_of(runs, names=None):
+    """Those of the columns that tell something: not missing and not zero throughout. Without `names`: DIAGNOSTICS, and
+    what later logs call a residual."""
+    if names is None:
+        names = dict.fromkeys([*DIAGNOSTICS, *(name for run in runs for name in run.rounds if 'residual' in name)])
     return [name for name in columns_of(runs, names)
             if any((run.rounds[name].fillna(0) != 0).any() for run in runs if name in run.rounds)]
 
 
-def diagnostics(runs, columns=DIAGNOSTICS):
+def diagnostics(runs, columns=None):
     """Course of the run itself: losses, ELBO, residuals, participants, time; those that are not missing and not zero
     throughout. Figure."""
     runs = [open_run(run) for run in runs]

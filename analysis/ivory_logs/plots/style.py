@@ -4,7 +4,7 @@ import contextlib
 import matplotlib.pyplot as plt
 from cycler import cycler
 
-# Okabe and Ito's palette without its yellow, which is too pale on white. Beyond it colours come again, with other markers.
+# Okabe and Ito's palette without its yellow, which is too pale on white. Then colours come again, with other markers.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 SEQUENTIAL = 'cividis'  # for heat maps
@@ -26,7 +26,8 @@ LABELS = {'accuracy': ('test accuracy [%]', 100), 'nll': ('test NLL [nat]', 1), 
 SETTINGS = {'axes.grid': True, 'grid.alpha': 0.3, 'axes.spines.top': False, 'axes.spines.right': False,
             'axes.prop_cycle': cycler(color=COLOURS), 'axes.axisbelow': True, 'font.size': 10, 'axes.titlesize': 10,
             'axes.labelsize': 10, 'legend.fontsize': 9, 'legend.frameon': True, 'legend.framealpha': 0.8,
-            'legend.edgecolor': 'none', 'figure.constrained_layout.use': True, 'figure.figsize': SIZE, 'lines.linewidth': 1.6}
+            'legend.edgecolor': 'none', 'figure.constrained_layout.use': True, 'figure.figsize': SIZE,
+            'lines.linewidth': 1.6}
 
 
 @contextlib.contextmanager
