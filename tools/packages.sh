@@ -5,7 +5,7 @@
 
 build_packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libboost-test-dev libtomlplusplus-dev
   libcli11-dev libfmt-dev zlib1g-dev nlohmann-json3-dev)
-test_packages=(python3 python3-numpy python3-h5py python3-xarray python3-h5netcdf)
+test_packages=(python3 python3-numpy python3-h5py python3-xarray python3-h5netcdf python3-pandas python3-matplotlib)
 portable_packages=(libaec-dev) # libhdf5-dev brings the other archives
 format_packages=(clang-format-14) # other versions format differently
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
