@@ -124,6 +124,7 @@ int command_line(int argc, char** argv) {
   add_plan(app, chosen);
   add_list(app, chosen);
   add_inspect(app, chosen);
+  add_pack(app, chosen);
   add_verify(app, chosen);
 
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) verb->group("Verbs");

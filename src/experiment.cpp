@@ -294,11 +294,6 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   RunLog log =
       settings.resume ? RunLog::reopen(settings.log_file, run.log_plan()) : RunLog(settings.log_file, run.log_plan());
   const int logged = log.rounds_complete();
-  if (settings.resume && logged == scenario.rounds) {
-    note("has all its rounds");
-    checkpoints.remove();
-    return logged;
-  }
   if (settings.resume) {
     run.restore(checkpoints, log);
     note(resume_note(run.rounds_done(), logged));

@@ -222,4 +222,33 @@ std::string inspect_log(const std::string& path) {
   return text;
 }
 
+RoundLines round_lines(const std::string& path, int shown) {
+  const LogReader log(path);
+  const LogHeader& header = log.header();
+  RoundLines lines{.text = {}, .rounds_complete = header.rounds_complete, .finished = header.finished()};
+  if (header.rounds_complete <= shown) return lines;
+  const std::span<const MetricText> metrics = metrics_of(log);
+  const std::vector<double> seconds = log.column("seconds"), loss = log.column("train_loss");
+  std::vector<std::pair<const MetricText*, std::vector<double>>> columns, averages;
+  for (const MetricText& metric : metrics.first(2)) {
+    columns.emplace_back(&metric, log.column(metric.name));
+    averages.emplace_back(&metric, log.column(fmt::format("{}_bayes", metric.name)));
+  }
+  const std::size_t width = std::to_string(header.rounds).size();
+  for (auto r = static_cast<std::size_t>(shown); r < static_cast<std::size_t>(header.rounds_complete); ++r) {
+    lines.text += fmt::format("round {:>{}}/{}", r + 1, width, header.rounds);
+    const auto add = [&](const auto& some) {
+      for (const auto& [metric, values] : some)
+        lines.text += fmt::format("  {} {}", metric->heading, show(metric->factor * values[r], metric->decimals));
+    };
+    add(columns);
+    if (!std::isnan(averages.front().second[r])) {
+      lines.text += "  posterior average";
+      add(averages);
+    }
+    lines.text += fmt::format("  train loss {}  {:.2g} s\n", show(loss[r], 4), seconds[r]);
+  }
+  return lines;
+}
+
 }  // namespace ivory
