@@ -25,7 +25,8 @@ enum class DataDraw : std::uint64_t {
   features = 5,
   centres = 6,
   public_pool = 7,
-  label_noise = 8
+  label_noise = 8,
+  shared_inputs = 9
 };
 
 inline constexpr double default_test_fraction = 0.2;

@@ -12,8 +12,9 @@
 namespace ivory {
 namespace {
 
-StreamReader reader_of(const Scenario& scenario, DataDraw draw) {
-  return StreamReader(data_seed(scenario), {.purpose = Purpose::data, .sample = static_cast<std::uint64_t>(draw)});
+StreamReader reader_of(const Scenario& scenario, DataDraw draw, std::uint64_t client = 0) {
+  return StreamReader(data_seed(scenario),
+                      {.purpose = Purpose::data, .client = client, .sample = static_cast<std::uint64_t>(draw)});
 }
 
 /// One flag per example: about wanted / C of each class, and where a class has fewer, more of the others. Fewer than
@@ -118,6 +119,28 @@ void split_public(DataSplit& data, const Scenario& scenario) {
         "lower it",
         wanted, n, data.public_pool.size(), written_at(scenario.data, "public")));
   }
+}
+
+Dataset shared_inputs(const Dataset& train, const std::vector<std::vector<std::uint32_t>>& clients,
+                      const Scenario& scenario) {
+  const auto wanted = static_cast<std::size_t>(scenario.algorithm.integer("share_inputs"));
+  std::vector<std::uint32_t> rows(wanted * clients.size());
+  for (std::size_t k = 0; k < clients.size(); ++k) {
+    Dataset own = subset(train, clients[k]);
+    own.client.clear();  // all may be shared
+    if (own.size() < wanted) {
+      throw InputError(
+          fmt::format("[server] share_inputs must be at most the examples of every client, got {}, and client "
+                      "{} has {}{}; lower it",
+                      wanted, k, own.size(), written_at(scenario.algorithm, "share_inputs")));
+    }
+    const auto marked = draw_balanced(own, wanted, reader_of(scenario, DataDraw::shared_inputs, k));
+    std::size_t taken = 0;
+    for (std::size_t i = 0; i < marked.size(); ++i) {
+      if (marked[i] != 0) rows[taken++ * clients.size() + k] = clients[k][i];
+    }
+  }
+  return subset(train, rows);
 }
 
 void add_label_noise(Dataset& train, const Scenario& scenario) {

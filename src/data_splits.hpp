@@ -19,6 +19,12 @@ void split_validation(DataSplit& data, const Scenario& scenario);
 /// InputError where nothing would be left.
 void split_public(DataSplit& data, const Scenario& scenario);
 
+/// [server] share_inputs: so many training examples of every client, in equal numbers per class as far as it has them, as a pool
+/// in which example i is one of client i mod K. They stay training examples. Keyed by the data seed. Throws InputError where a
+/// client has fewer.
+Dataset shared_inputs(const Dataset& train, const std::vector<std::vector<std::uint32_t>>& clients,
+                      const Scenario& scenario);
+
 /// [data] label_noise: every training label is changed with this probability, independently and keyed by the data seed,
 /// to one of the other C - 1 classes with equal probability ("symmetric") or from c to c + 1 mod C ("pair"), the two
 /// kinds of noise of Han et al., "Co-teaching" (NeurIPS 2018). Dataset::clean_labels keeps what the labels were. Throws

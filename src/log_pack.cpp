@@ -130,7 +130,7 @@ class Packing {
   void copy_dataset(const std::string& path) {
     const Opened from = open(source_, path);
     Hdf5Id properties(H5Dget_create_plist(from.dataset), H5Pclose);
-    H5Pset_obj_track_times(properties, false);  // the same log makes the same bytes
+    H5Pset_obj_track_times(properties, false);                  // the same log makes the same bytes
     const bool empty = H5Dget_storage_size(from.dataset) == 0;  // never written: it takes no space here either
     if (!empty && !from.shape.empty() && from.rows * from.row_bytes >= least_bytes) {
       const std::vector<hsize_t> chunk = chunk_of(from);

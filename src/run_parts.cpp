@@ -5,6 +5,7 @@
 
 #include "ivory/registry.hpp"
 #include "src/data_sets.hpp"
+#include "src/data_splits.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
 
@@ -20,6 +21,14 @@ Examples pooled(const Examples& clients) {
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return {std::move(all)};
+}
+
+// What the clients train on; on request, some of it becomes the public pool as well.
+Examples clients_of(const Scenario& scenario, const Partition& partition, DataSplit& data) {
+  Examples clients = scenario.clients.boolean("pool") ? pooled(partition.train) : partition.train;
+  if (scenario.algorithm.has("share_inputs") && scenario.algorithm.integer("share_inputs") > 0)
+    data.public_pool = shared_inputs(data.train, clients, scenario);
+  return clients;
 }
 
 VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const Dataset& pool,
@@ -57,8 +66,8 @@ auto make_plugin(const Plugin* plugin, const Options& options) {
 template <class Real>
 RunParts<Real>::RunParts(const Scenario& scenario)
     : data(load_data(scenario)), partition(make_partition(scenario, data.train)),
-      examples(scenario.clients.boolean("pool") ? pooled(partition.train) : partition.train),
-      network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
+      examples(clients_of(scenario, partition, data)), network(make_network<float>(scenario, data.train)),
+      training_network(make_network<Real>(scenario, data.train)),
       optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
       algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
       traits(algorithm->traits()), all_examples(pooled(partition.train).front()),

@@ -180,10 +180,18 @@ void check_pair(const Scenario& scenario, const SourcePlace& algorithm_place, co
 void check_public_pool(const Scenario& scenario, const SourcePlace& algorithm_place, const AlgorithmTraits& traits,
                        Problems& problems) {
   if (!traits.uses_public_pool) return;
-  if (scenario.data.integer("public") == 0) {
+  const bool shared = scenario.algorithm.integer("share_inputs") > 0;
+  if (shared && scenario.data.integer("public") > 0) {
+    problems.push_back(
+        fmt::format("[scenario] server.share_inputs takes the place of data.public, got both{}; set one of them",
+                    where(scenario.algorithm.place("share_inputs"))));
+  }
+  if (!shared && scenario.data.integer("public") == 0) {
     problems.push_back(fmt::format(
         "[scenario] server.algorithm = {} needs data.public >= 1 (inputs on which clients and server exchange "
-        "predictions), got 0{}; set data.public to a few examples per class, or take \"fedlap\"",
+        "predictions), got 0{}; set data.public to a few examples per class, or take \"fedlap\"; server.share_inputs "
+        "lets "
+        "clients share their own",
         shown(scenario.algorithm_name),
         scenario.data.given("public") ? where(scenario.data.place("public")) : where(algorithm_place)));
   }

@@ -140,6 +140,13 @@ std::vector<OptionSpec> options() {
                  .help = "weight of the predictions on the public pool; 0: FedLap, and no pool is needed",
                  .unit = "1",
                  .low = 0});
+  all.push_back(
+      {.name = "share_inputs",
+       .default_value = std::int64_t{0},
+       .help = "in place of data.public: so many examples of every client become the pool, and so leave it; 0: none",
+       .unit = "examples",
+       .low = 0,
+       .high = 1 << 20});
   all.push_back({.name = "server_steps",
                  .default_value = std::int64_t{10},
                  .help = "steps of Adam with which the server fits the clients' predictions in each round",
