@@ -22,6 +22,21 @@ Examples pooled(const Examples& clients) {
   return {std::move(all)};
 }
 
+// Of the clients that stay; the others have none, and keep their places.
+Examples trained_on(const Scenario& scenario, const Partition& partition) {
+  Examples examples = partition.train;
+  for (const std::uint32_t client : left_out_clients(scenario, partition)) examples[client].clear();
+  return scenario.clients.boolean("pool") ? pooled(examples) : examples;
+}
+
+std::vector<std::uint32_t> with_examples(const Examples& examples) {
+  std::vector<std::uint32_t> clients;
+  for (std::uint32_t k = 0; k < examples.size(); ++k) {
+    if (!examples[k].empty()) clients.push_back(k);
+  }
+  return clients;
+}
+
 VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const Dataset& pool,
                   const std::vector<std::uint32_t>& all_examples) {
   return {.seed = scenario.seed,
@@ -57,15 +72,15 @@ auto make_plugin(const Plugin* plugin, const Options& options) {
 template <class Real>
 RunParts<Real>::RunParts(const Scenario& scenario)
     : data(load_data(scenario)), partition(make_partition(scenario, data.train)),
-      examples(scenario.clients.boolean("pool") ? pooled(partition.train) : partition.train),
+      examples(trained_on(scenario, partition)), clients(with_examples(examples)),
       network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
       optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
       algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
-      traits(algorithm->traits()), all_examples(pooled(partition.train).front()),
+      traits(algorithm->traits()), all_examples(pooled(examples).front()),
       visit_plan(plan_of(scenario, traits, data.public_pool, all_examples).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
-      participants(participants_of(scenario.clients.real("participation"), examples.size())),
+      participants(participants_of(scenario.clients.real("participation"), clients.size())),
       laplace(scenario.evaluation.boolean("laplace") && !traits.gives_posterior && !traits.personal) {}
 
 template <class Real>
@@ -102,7 +117,7 @@ MemoryPlan RunParts<Real>::memory() const {
                             .optimizer = optimizer.get(),
                             .traits = traits,
                             .plan = visit_plan,
-                            .clients = examples.size(),
+                            .clients = clients.size(),
                             .everyone_takes_part = everyone_takes_part,
                             .examples = data.train.size(),
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),
