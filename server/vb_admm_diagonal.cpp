@@ -159,7 +159,7 @@ class DiagonalVbAdmm final : public Algorithm<Real> {
              TakePrecision<Real>{state.sums[1].data(), state.precision.data(), alpha * settings_.prior_precision});
     AbsorbReport report;
     report.clamped = floor_precision(*state.device, state.parameters, state.stride, state.precision.data(),
-                                     static_cast<Real>(1e-3 * settings_.prior_precision));
+                                     static_cast<Real>(precision_floor * settings_.prior_precision));
     for_each(*state.device, state.stride,
              TakeMean<Real>{state.sums[0].data(), state.precision.data(), state.mean.data()});
     return report;

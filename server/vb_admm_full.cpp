@@ -1,5 +1,6 @@
 // VB-ADMM with full covariances: precisions are symmetric matrices [P x P], row-major, in double (methods.md 2.1, 2.5, 3.2).
 #include "ivory/full_gaussian.hpp"
+#include "ivory/gaussian.hpp"
 #include "server/sums.hpp"
 #include "server/vb_admm.hpp"
 
@@ -132,7 +133,8 @@ class FullVbAdmm final : public Algorithm<double> {
     // Where the sum is no precision, as much is added to its diagonal as makes it one; the log counts that round's entries.
     AbsorbReport report;
     Buffer<double> factor(device, size * size);
-    if (raise_to_positive(device, size, state.precision.data(), factor.data(), 1e-3 * settings_.prior_precision)) {
+    if (raise_to_positive(device, size, state.precision.data(), factor.data(),
+                          precision_floor * settings_.prior_precision)) {
       report.clamped = static_cast<double>(size);
     }
     device.copy(state.mean.data(), state.sums[0].data(), state.stride * sizeof(double));

@@ -22,6 +22,7 @@ constexpr const char* examples = R"(Examples:
   ivory validate scenarios/quickstart.toml --partition
   ivory list optimizers
   ivory inspect runs/*.h5
+  ivory influence runs/influence-seed1.h5
 
 Exit codes: 0 good, 1 a run failed, 2 bad input.
 `ivory VERB --help` explains each verb.)";
@@ -125,6 +126,7 @@ int command_line(int argc, char** argv) {
   add_list(app, chosen);
   add_inspect(app, chosen);
   add_pack(app, chosen);
+  add_influence(app, chosen);
   add_verify(app, chosen);
 
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) verb->group("Verbs");

@@ -49,7 +49,7 @@ template <class Real>
 double steps_of_round(const RunParts<Real>& parts) {
   double steps = 0;
   for (const auto& rows : parts.examples) steps += static_cast<double>(parts.visit_plan.steps_of(rows.size()));
-  return steps * static_cast<double>(parts.participants) / static_cast<double>(parts.examples.size());
+  return steps * static_cast<double>(parts.participants) / static_cast<double>(parts.clients.size());
 }
 
 /// Seconds of one local step of `block` clients of the largest size, without terms of the server.
@@ -143,18 +143,16 @@ bool plan_arm(const Scenario& arm, const Flags& flags, const DeviceChoice& devic
   const double messages =
       sizeof(Real) * static_cast<double>(parts.participants) * (arm.clients.boolean("pool") ? 0 : 1);
   double up = 0;  // of a mean client
-  for (std::size_t k = 0; k < parts.examples.size(); ++k) {
-    up += parts.values_up(k) / static_cast<double>(parts.examples.size());
-  }
+  for (const std::uint32_t k : parts.clients) up += parts.values_up(k) / static_cast<double>(parts.clients.size());
   fmt::print("{}\n", arm.arm.empty() ? arm.name : arm.arm);
   line("parameters", fmt::format("{}, {} per vector", size, bytes_text(static_cast<double>(size * sizeof(Real)))));
-  line("clients per round", fmt::format("{} of {}", parts.participants, parts.examples.size()));
+  line("clients per round", fmt::format("{} of {}", parts.participants, parts.clients.size()));
   line("local steps per round", fmt::format("{:.0f}, at most {} per client", steps, parts.longest_visit()));
   line("bytes per round",
        fmt::format("{} down, {} up", bytes_text(messages * parts.values_down()), bytes_text(messages * up)));
   line("bytes per client",
        fmt::format("{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
-                   bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.examples.size()))));
+                   bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.clients.size()))));
   line("training data", bytes_text(static_cast<double>(memory.data)));
   const auto refusing = [&fits](const auto& planning) {
     try {

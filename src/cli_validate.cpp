@@ -163,6 +163,7 @@ int validate(const Flags& flags) {
     const LoadedData& data = checker.data(arm);
     if (!data.split && flags.partition) throw InputError(data.missing);
     const Partition* partition = data.split ? &checker.partition(arm, data) : nullptr;
+    if (partition != nullptr) (void)left_out_clients(arm, *partition);
     rows.push_back({arm_name(arm), arm.algorithm_name, arm.optimizer_name, clients_text(arm, partition),
                     model_text(arm, data), data.split ? fmt::format("{}", build(arm, *data.split)) : "?",
                     fmt::format("{}", arm.rounds), fmt::format("{}", arm.seed)});

@@ -226,15 +226,21 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
   }
 }
 
+// Up to client `end`. Those without examples are left out of the run: to the algorithm they are not even absent.
+template <class Real>
+void ClientRunner<Real>::absorb_absent(Progress& progress, ServerState<Real>& state, std::uint32_t end) {
+  for (; progress.next_client < end; ++progress.next_client) {
+    if (!examples_[progress.next_client].empty()) algorithm_.absorb(state, progress.next_client, nullptr);
+  }
+}
+
 // One block, in client order. The server's device is used by one thread at a time, so here accelerators take the dual steps.
 template <class Real>
 void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Finished& finished,
                                 const Observer& observer) {
   const bool sites_are_due = !finished.on_cpu;
   for (const ClientUpdate<Real>& update : finished.updates) {
-    for (; progress.next_client < update.client; ++progress.next_client) {
-      algorithm_.absorb(state, progress.next_client, nullptr);
-    }
+    absorb_absent(progress, state, update.client);
     if (sites_are_due && !update.refused) algorithm_.update_site(state, update);
     algorithm_.absorb(state, update.client, update.refused ? nullptr : &update);
     ++progress.next_client;
@@ -346,9 +352,7 @@ CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const s
   work(*workers_[static_cast<std::size_t>(omp_get_thread_num())], progress, state, observer);
 
   if (progress.failure) rethrow(progress, state.round);
-  for (; progress.next_client < examples_.size(); ++progress.next_client) {
-    algorithm_.absorb(state, progress.next_client, nullptr);
-  }
+  absorb_absent(progress, state, static_cast<std::uint32_t>(examples_.size()));
   CohortReport report = std::move(progress.report);
   if (progress.weight > 0) report.train_loss = progress.loss_sum / progress.weight;
   if (report.participants > 0) report.precision_gap_closed = progress.gap_sum / report.participants;

@@ -70,6 +70,7 @@ class ClientRunner {
   LocalTerms<Real> terms_on(Worker& worker, ServerState<Real>& state, std::uint32_t client);
   void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer);
   void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observer& observer);
+  void absorb_absent(Progress& progress, ServerState<Real>& state, std::uint32_t end);
   void absorb_ready(Progress& progress, ServerState<Real>& state, const Observer& observer);
   [[noreturn]] static void rethrow(const Progress& progress, std::uint64_t round);
 

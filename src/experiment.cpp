@@ -28,14 +28,17 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The participants of a round in increasing order: a keyed draw without replacement.
-std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round, std::size_t clients,
+// The participants of a round in increasing order: a keyed draw without replacement from the clients that train. One that is left
+// out is drawn with the others and passed over, so that the others are drawn as they would be with it.
+std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round,
+                                         const std::vector<std::uint32_t>& clients, std::size_t all,
                                          std::size_t wanted) {
-  std::vector<std::uint32_t> cohort(clients);
+  if (wanted >= clients.size()) return clients;
+  std::vector<std::uint32_t> cohort(all);
   std::iota(cohort.begin(), cohort.end(), 0U);
-  if (wanted >= clients) return cohort;
   StreamReader random(seed, {.purpose = Purpose::cohort, .round = round});
-  random.shuffle(cohort.begin(), clients);
+  random.shuffle(cohort.begin(), all);
+  std::erase_if(cohort, [&](std::uint32_t k) { return !std::binary_search(clients.begin(), clients.end(), k); });
   cohort.resize(wanted);
   std::sort(cohort.begin(), cohort.end());
   return cohort;
@@ -50,6 +53,7 @@ class Run {
         parts_(scenario), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
         state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
                parts_.everyone_takes_part) {
+    state_.clients = parts_.clients.size();
     const std::vector<float> start = initial_weights(scenario, parts_.network);
     start_hash_ = hash_weights(start);
     if (parts_.traits.uses_public_pool) {
@@ -76,7 +80,7 @@ class Run {
             .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
             .has_ood = evaluator_->has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
-            .has_sites = algorithm_has_sites(),
+            .has_sites = parts_.traits.has_sites(),
             .has_matrix = logs_matrix()};
   }
 
@@ -124,7 +128,8 @@ class Run {
   RoundRecord run_round(RunLog& log) {
     const auto start = Clock::now();
     const int number = static_cast<int>(state_.round) + 1;
-    const auto cohort = sample_cohort(scenario_.seed, state_.round, parts_.examples.size(), parts_.participants);
+    const auto cohort =
+        sample_cohort(scenario_.seed, state_.round, parts_.clients, parts_.examples.size(), parts_.participants);
     const bool log_sites = log.wants_sites(number);
     CohortReport cohort_report =
         runner_->run(state_, cohort, [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
@@ -157,8 +162,6 @@ class Run {
   }
 
   bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
-
-  bool algorithm_has_sites() const { return parts_.traits.needs_posterior && parts_.traits.vectors_per_client >= 2; }
 
   // The first thing to be made that takes memory: what cannot fit is refused here.
   std::unique_ptr<Device> make_server_device(const RunSettings& settings) const {
@@ -233,7 +236,7 @@ class Run {
       return copies.emplace_back(in_float(diagonal_of(copy)));
     };
     copies.reserve(4);
-    const bool sites = algorithm_has_sites();
+    const bool sites = parts_.traits.has_sites();
     log.write_client(round, {.client = update.client,
                              .mean = view(update.mean),
                              .precision = view(update.precision, true),

@@ -230,4 +230,21 @@ Partition make_partition(const Scenario& scenario, const Dataset& train) {
   return partition;
 }
 
+std::vector<std::uint32_t> left_out_clients(const Scenario& scenario, const Partition& partition) {
+  std::vector<std::uint32_t> clients;
+  for (const double client : scenario.clients.reals("without")) {
+    if (client >= static_cast<double>(partition.clients())) {
+      throw InputError(fmt::format("[partition] clients.without must name clients 0 to {}, got {}{}",
+                                   partition.clients() - 1, client, written_at(scenario.clients, "without")));
+    }
+    clients.push_back(static_cast<std::uint32_t>(client));
+  }
+  std::sort(clients.begin(), clients.end());
+  if (clients.size() >= partition.clients()) {
+    throw InputError(fmt::format("[partition] a client must stay to train, got clients.without with all {} of them{}",
+                                 partition.clients(), written_at(scenario.clients, "without")));
+  }
+  return clients;
+}
+
 }  // namespace ivory

@@ -1,5 +1,6 @@
 // Dividing the training examples among clients.
 #pragma once
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,6 +17,9 @@ const std::vector<OptionSpec>& common_partition_options();
 
 /// A pure function of the scenario and the training set. Throws InputError where the settings cannot be met, with the reason.
 Partition make_partition(const Scenario& scenario, const Dataset& train);
+
+/// The clients of [clients] without, increasing. Throws InputError for one that the partition does not have.
+std::vector<std::uint32_t> left_out_clients(const Scenario& scenario, const Partition& partition);
 
 /// Client x class counts as text, one row per client (clients are grouped when there are more than `max_rows`).
 std::string heat_map(const Partition& partition, const Dataset& train, std::size_t max_rows = 40);

@@ -23,11 +23,22 @@ Examples pooled(const Examples& clients) {
   return {std::move(all)};
 }
 
-// What the clients train on; on request, some of it becomes the public pool as well.
-Examples clients_of(const Scenario& scenario, const Partition& partition, DataSplit& data) {
-  Examples clients = scenario.clients.boolean("pool") ? pooled(partition.train) : partition.train;
+// What the clients that stay train on; the others have none, and keep their places. On request, some of it becomes the public pool
+// as well.
+Examples trained_on(const Scenario& scenario, const Partition& partition, DataSplit& data) {
+  Examples examples = partition.train;
+  for (const std::uint32_t client : left_out_clients(scenario, partition)) examples[client].clear();
+  if (scenario.clients.boolean("pool")) examples = pooled(examples);
   if (scenario.algorithm.has("share_inputs") && scenario.algorithm.integer("share_inputs") > 0)
-    data.public_pool = shared_inputs(data.train, clients, scenario);
+    data.public_pool = shared_inputs(data.train, examples, scenario);
+  return examples;
+}
+
+std::vector<std::uint32_t> with_examples(const Examples& examples) {
+  std::vector<std::uint32_t> clients;
+  for (std::uint32_t k = 0; k < examples.size(); ++k) {
+    if (!examples[k].empty()) clients.push_back(k);
+  }
   return clients;
 }
 
@@ -66,15 +77,15 @@ auto make_plugin(const Plugin* plugin, const Options& options) {
 template <class Real>
 RunParts<Real>::RunParts(const Scenario& scenario)
     : data(load_data(scenario)), partition(make_partition(scenario, data.train)),
-      examples(clients_of(scenario, partition, data)), network(make_network<float>(scenario, data.train)),
-      training_network(make_network<Real>(scenario, data.train)),
+      examples(trained_on(scenario, partition, data)), clients(with_examples(examples)),
+      network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
       optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
       algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
-      traits(algorithm->traits()), all_examples(pooled(partition.train).front()),
+      traits(algorithm->traits()), all_examples(pooled(examples).front()),
       visit_plan(plan_of(scenario, traits, data.public_pool, all_examples).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
-      participants(participants_of(scenario.clients.real("participation"), examples.size())),
+      participants(participants_of(scenario.clients.real("participation"), clients.size())),
       laplace(scenario.evaluation.boolean("laplace") && !traits.gives_posterior && !traits.personal) {}
 
 template <class Real>
@@ -111,7 +122,7 @@ MemoryPlan RunParts<Real>::memory() const {
                             .optimizer = optimizer.get(),
                             .traits = traits,
                             .plan = visit_plan,
-                            .clients = examples.size(),
+                            .clients = clients.size(),
                             .everyone_takes_part = everyone_takes_part,
                             .examples = data.train.size(),
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),

@@ -21,9 +21,11 @@ struct RunParts {
 
   DataSplit data;
   Partition partition;
-  std::vector<std::vector<std::uint32_t>> examples;  // of the clients that train: the partition's, or one pooled client
-  Network<float> network;                            // that is evaluated
-  Network<Real> training_network;                    // the same, that is trained
+  // What each client trains on: the partition's lists, empty for those that are left out, or one pooled client.
+  std::vector<std::vector<std::uint32_t>> examples;
+  std::vector<std::uint32_t> clients;  // that train, increasing: all but [clients] without
+  Network<float> network;              // that is evaluated
+  Network<Real> training_network;      // the same, that is trained
   std::unique_ptr<Optimizer<Real>> optimizer;
   std::unique_ptr<Algorithm<Real>> algorithm;
   AlgorithmTraits traits;

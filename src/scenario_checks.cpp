@@ -79,6 +79,39 @@ void check_cohort(const Options& clients, const Options& partition, Problems& pr
   }
 }
 
+// How many clients there are is known with the data at the latest (left_out_clients).
+void check_without(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
+  const std::vector<double>& without = scenario.clients.reals("without");
+  if (without.empty()) return;
+  const std::string place = where(scenario.clients.place("without"));
+  for (std::size_t i = 0; i < without.size(); ++i) {
+    if (std::trunc(without[i]) != without[i]) {
+      problems.push_back(
+          fmt::format("[scenario] clients.without must hold whole numbers, got {}{}", shown(without[i]), place));
+    }
+    if (std::find(without.begin(), without.begin() + static_cast<std::ptrdiff_t>(i), without[i]) !=
+        without.begin() + static_cast<std::ptrdiff_t>(i)) {
+      problems.push_back(fmt::format("[scenario] clients.without must name each client once, got {} twice{}",
+                                     shown(without[i]), place));
+    }
+  }
+  const AlgorithmTraits& traits = find_algorithm(scenario.algorithm_name)->traits;
+  const Options& algorithm = scenario.algorithm;
+  // Both count on the last client, or on numbers without gaps.
+  const char* const reason = traits.personal ? "each client's model is its own there"
+                             : traits.uses_public_pool
+                                 ? "every client answers for a share of the public pool"
+                                 : (algorithm.has("ref_shared_scalars") && algorithm.boolean("ref_shared_scalars")
+                                        ? "ref_shared_scalars takes the last client's numbers for all"
+                                        : nullptr);
+  if (reason == nullptr) return;
+  problems.push_back(fmt::format(
+      "[scenario] clients.without must be [] with server.algorithm = {} ({}), got {}{}; "
+      "leave it out",
+      shown(scenario.algorithm_name), reason, to_toml(scenario.clients.rows().find("without")->second.value),
+      where(scenario.clients.given("without") ? scenario.clients.place("without") : algorithm_place)));
+}
+
 void check_pool(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   if (!scenario.clients.boolean("pool") || !find_algorithm(scenario.algorithm_name)->traits.personal) return;
   problems.push_back(fmt::format(
@@ -260,6 +293,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_cohort(scenario.clients, scenario.partition, problems);
   check_model(scenario.model, problems);
   check_loss(scenario.model, problems);
+  check_without(scenario, algorithm_place, problems);
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);

@@ -113,6 +113,12 @@ Specs clients_keys() {
            "pooled training, an upper bound: one client trains on the union of all clients' examples, and the clients "
            "stay "
            "for the metrics per client"),
+      {.name = "without",
+       .default_value = std::vector<double>{},
+       .help = "numbers of clients that never take part, as if they were not there; the others keep their numbers, "
+               "examples and random numbers",
+       .low = 0,
+       .high = 1 << 24},
   };
 }
 

@@ -25,8 +25,9 @@ struct ServerState {
         site(clients), visited(clients, 0) {}
 
   Device* device;
-  std::size_t parameters, stride, clients;
-  std::vector<double> examples;      // [clients] N_k
+  std::size_t parameters, stride;
+  std::size_t clients;               // K, those that take part at all; a run may leave some out ([clients] without)
+  std::vector<double> examples;      // N_k by number of the client; 0 for those left out, of whom nothing is heard
   bool everyone_takes_part;          // full participation: no client's last update need be remembered
   std::uint64_t round = 0;           // rounds finished
   Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
@@ -71,6 +72,9 @@ struct AlgorithmTraits {
   double values_up(double P, double share = 0, double classes = 0) const {
     return vectors_up * P + matrices_up * P * (P + 1) / 2 + (uses_public_pool ? share * classes : 0);
   }
+
+  /// Clients keep a Gaussian site (v, V) each, and the server's posterior is made of them.
+  bool has_sites() const { return needs_posterior && vectors_per_client >= 2; }
 
   bool operator==(const AlgorithmTraits&) const = default;
 };

@@ -9,6 +9,9 @@
 namespace ivory {
 inline namespace IVORY_TRANSLATION {
 
+/// The floor of the server's precision, in shares of the prior's (methods.md section 16).
+inline constexpr double precision_floor = 1e-3;
+
 /// A precision below its floor is raised to it; the number of such entries is a finding that the log keeps.
 template <class Real>
 struct FloorPrecision {
