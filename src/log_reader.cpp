@@ -123,6 +123,16 @@ std::vector<float> LogReader::posterior_precision(std::size_t row) const {
   return file_->read_rows<float>("/posterior/precision", row, 1).values;
 }
 
+std::vector<int> LogReader::site_rounds() const {
+  if (!file_->has_dataset("/clients/site_round")) return {};
+  return finished_rounds(*file_, "/clients/site_round", header_.rounds_complete);
+}
+
+std::vector<float> LogReader::client_vectors(std::string_view name, std::size_t row) const {
+  check_row(header_, "the clients' vectors", row, site_rounds().size());
+  return file_->read_rows<float>(fmt::format("/clients/{}", name), row, 1).values;
+}
+
 std::vector<int> LogReader::client_evaluation_rounds() const {
   return finished_rounds(*file_, "/clients/evaluation_round", header_.rounds_complete);
 }

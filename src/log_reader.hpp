@@ -55,6 +55,11 @@ class LogReader {
   std::vector<float> posterior_mean(std::size_t row) const;
   std::vector<float> posterior_precision(std::size_t row) const;  // NaN for methods without a posterior
 
+  /// Rounds (1-based) with the clients' vectors that are written; none in a log without them. One of their rows of `name` ("mean",
+  /// "precision", "site_mean", "site_precision"), [K x P]; NaN for what a client or its method does not have.
+  std::vector<int> site_rounds() const;
+  std::vector<float> client_vectors(std::string_view name, std::size_t row) const;
+
   /// Rounds (1-based) with metrics per client that are written, and one of those rows; a client without examples is
   /// NaN.
   std::vector<int> client_evaluation_rounds() const;

@@ -26,7 +26,7 @@ struct ServerState {
 
   Device* device;
   std::size_t parameters, stride, clients;
-  std::vector<double> examples;      // [clients] N_k
+  std::vector<double> examples;      // [clients] N_k, times the client's weight where the scenario has weights
   bool everyone_takes_part;          // full participation: no client's last update need be remembered
   std::uint64_t round = 0;           // rounds finished
   Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
@@ -62,6 +62,8 @@ struct AlgorithmTraits {
   int matrices_down = 0, matrices_up = 0;
   int matrices_per_client = 0, matrices_per_client_partial = 0;
   int matrices_server = 0;  // with sums
+  // N_k stands for the client's whole loss, so that [clients] weights, which multiplies it, weighs the losses.
+  bool weighs_losses = false;
 
   /// Numbers in one message of a model with P parameters and so many classes. The server sends predictions on the whole public
   /// pool, a client on its share; what they predict on is known before.
@@ -78,6 +80,15 @@ struct AlgorithmTraits {
 /// What the server step reports for the log.
 struct AbsorbReport {
   double clamped = 0;  // precision entries raised to their floor
+};
+
+/// How natural parameters (precision times mean, precision) move in VB-ADMM with diagonal covariances (methods.md 2.1), for those
+/// who take the server's step again from a log.
+struct NaturalStep {
+  bool known = false;  // false: the method takes other steps
+  double rho = 1, damping = 1;
+  double alpha = 0;          // 0: 1/(1 + K rho)
+  bool natural_dual = true;  // false: the dual step is taken in expectation parameters
 };
 
 template <class Real>
@@ -107,6 +118,7 @@ class Algorithm {
   /// tau and s0 of the global objective (negative ELBO), where the method has one; NaN otherwise.
   virtual double temperature() const { return std::numeric_limits<double>::quiet_NaN(); }
   virtual double prior_precision() const { return std::numeric_limits<double>::quiet_NaN(); }
+  virtual NaturalStep natural_step() const { return {}; }
   /// Compatibility (methods.md D1): the one precision that networks of posterior averages are drawn with, of N = sum N_k examples
   /// and IVON's h0; NaN: they are drawn from the server's own.
   virtual double average_precision(double /*examples*/, double /*hess_init*/) const {
