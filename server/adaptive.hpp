@@ -29,7 +29,8 @@ struct AdaptiveStep {
   }
 };
 
-inline constexpr AlgorithmTraits adaptive_traits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3};
+inline constexpr AlgorithmTraits adaptive_traits{
+    .vectors_down = 1, .vectors_up = 1, .vectors_server = 3, .weighs_losses = true};
 
 template <class Real, class Rule>
 class AdaptiveServer final : public Averaging<Real> {

@@ -1,73 +1,11 @@
 // VB-ADMM with diagonal covariances; with IVON inside it is IVON-ADMM. methods.md 2.1-2.3; the equations are in vb_admm.hpp.
 #include "ivory/gaussian.hpp"
+#include "server/natural_steps.hpp"
 #include "server/sums.hpp"
 #include "server/vb_admm.hpp"
 
 namespace ivory {
 namespace {
-
-template <class Real>
-struct UpdateSite {
-  const Real* IVORY_RESTRICT client_mean;
-  const Real* IVORY_RESTRICT client_precision;
-  const Real* IVORY_RESTRICT server_mean;
-  const Real* IVORY_RESTRICT server_precision;
-  Real* IVORY_RESTRICT site_mean;
-  Real* IVORY_RESTRICT site_precision;
-  double rate;  // d * rho
-  DualStep step;
-
-  IVORY_HD void operator()(std::size_t i) const {
-    const double m = client_mean[i], s = client_precision[i], m_g = server_mean[i], s_g = server_precision[i];
-    double v_step = 0, precision_step = 0;
-    if (step == DualStep::natural) {
-      v_step = s * m - s_g * m_g;
-      precision_step = s - s_g;
-    } else {
-      const double second_moment = 1.0 / s + m * m - (1.0 / s_g + m_g * m_g);
-      v_step = m - m_g;
-      precision_step = step == DualStep::bregman ? -2.0 * second_moment : second_moment;
-    }
-    site_mean[i] = static_cast<Real>(static_cast<double>(site_mean[i]) + rate * v_step);
-    site_precision[i] = static_cast<Real>(static_cast<double>(site_precision[i]) + rate * precision_step);
-  }
-};
-
-/// eta_sum += a s m + b v and precision_sum += a s + b V: one client's share of the server's sums.
-template <class Real>
-struct AddClient {
-  const Real* IVORY_RESTRICT mean;
-  const Real* IVORY_RESTRICT precision;
-  const Real* IVORY_RESTRICT site_mean;
-  const Real* IVORY_RESTRICT site_precision;
-  double* IVORY_RESTRICT eta_sum;
-  double* IVORY_RESTRICT precision_sum;
-  double posterior_weight, site_weight;
-
-  IVORY_HD void operator()(std::size_t i) const {
-    const double s = precision[i], m = mean[i];
-    eta_sum[i] += posterior_weight * (s * m) + site_weight * static_cast<double>(site_mean[i]);
-    precision_sum[i] += posterior_weight * s + site_weight * static_cast<double>(site_precision[i]);
-  }
-};
-
-template <class Real>
-struct TakePrecision {
-  const double* IVORY_RESTRICT precision_sum;
-  Real* IVORY_RESTRICT precision;
-  double prior;  // alpha * s0
-  IVORY_HD void operator()(std::size_t i) const { precision[i] = static_cast<Real>(precision_sum[i] + prior); }
-};
-
-template <class Real>
-struct TakeMean {
-  const double* IVORY_RESTRICT eta_sum;
-  const Real* IVORY_RESTRICT precision;
-  Real* IVORY_RESTRICT mean;
-  IVORY_HD void operator()(std::size_t i) const {
-    mean[i] = static_cast<Real>(eta_sum[i] / static_cast<double>(precision[i]));
-  }
-};
 
 constexpr AlgorithmTraits vb_admm_traits{.needs_posterior = true,
                                          .gives_posterior = true,
@@ -76,7 +14,8 @@ constexpr AlgorithmTraits vb_admm_traits{.needs_posterior = true,
                                          .vectors_per_client = 2,
                                          .vectors_per_client_partial = 4,
                                          .vectors_server = 2,
-                                         .sums_server = 2};
+                                         .sums_server = 2,
+                                         .weighs_losses = true};
 
 template <class Real>
 class DiagonalVbAdmm final : public Algorithm<Real> {
@@ -86,6 +25,13 @@ class DiagonalVbAdmm final : public Algorithm<Real> {
   AlgorithmTraits traits() const override { return vb_admm_traits; }
   double temperature() const override { return settings_.temperature; }
   double prior_precision() const override { return settings_.prior_precision; }
+  NaturalStep natural_step() const override {
+    return {.known = true,
+            .rho = settings_.rho,
+            .damping = settings_.damping,
+            .alpha = settings_.alpha,
+            .natural_dual = settings_.step == DualStep::natural};
+  }
 
   double average_precision(double examples, double hess_init) const override {
     if (!settings_.reference_average) return Algorithm<Real>::average_precision(examples, hess_init);

@@ -27,7 +27,8 @@ constexpr AlgorithmTraits full_traits{.needs_posterior = true,
                                       .matrices_up = 1,
                                       .matrices_per_client = 1,
                                       .matrices_per_client_partial = 2,
-                                      .matrices_server = 3};  // precision, its sum, a factor
+                                      .matrices_server = 3,  // precision, its sum, a factor
+                                      .weighs_losses = true};
 
 class FullVbAdmm final : public Algorithm<double> {
  public:

@@ -22,8 +22,11 @@ struct MoveSite {
   }
 };
 
-constexpr AlgorithmTraits isotropic_traits{
-    .vectors_down = 1, .vectors_up = 1, .vectors_per_client = 1, .vectors_per_client_partial = 2};
+constexpr AlgorithmTraits isotropic_traits{.vectors_down = 1,
+                                           .vectors_up = 1,
+                                           .vectors_per_client = 1,
+                                           .vectors_per_client_partial = 2,
+                                           .weighs_losses = true};
 
 template <class Real>
 class IsotropicVbAdmm final : public Algorithm<Real> {

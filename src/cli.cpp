@@ -23,6 +23,7 @@ constexpr const char* examples = R"(Examples:
   ivory list optimizers
   ivory inspect runs/*.h5
   ivory influence runs/influence-seed1.h5
+  ivory preview runs/three-tasks-seed1.h5 --grid 6
 
 Exit codes: 0 good, 1 a run failed, 2 bad input.
 `ivory VERB --help` explains each verb.)";
@@ -124,6 +125,7 @@ int command_line(int argc, char** argv) {
   add_validate(app, chosen);
   add_plan(app, chosen);
   add_list(app, chosen);
+  add_preview(app, chosen);
   add_inspect(app, chosen);
   add_pack(app, chosen);
   add_influence(app, chosen);

@@ -16,6 +16,7 @@ void add_run(CLI::App& app, Action& chosen);
 void add_compare(CLI::App& app, Action& chosen);
 void add_sweep(CLI::App& app, Action& chosen);
 void add_validate(CLI::App& app, Action& chosen);
+void add_preview(CLI::App& app, Action& chosen);
 void add_list(CLI::App& app, Action& chosen);
 void add_plan(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);

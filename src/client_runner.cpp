@@ -211,7 +211,7 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
         .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
         .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
         .public_predictions = sent(result.public_predictions, trainer.public_predictions(0), b * predictions),
-        .examples = static_cast<double>(examples_[client].size()),
+        .examples = state.examples[client],
         .steps = trained[b].steps,
         .rate_sum = trained[b].rate_sum,
         .train_loss = trained[b].train_loss,

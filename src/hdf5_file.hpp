@@ -121,4 +121,9 @@ class Hdf5File {
 /// Bytes of a new HDF5 file with an empty root group, for callers that write and reserve the file themselves.
 std::vector<std::byte> empty_hdf5_image();
 
+/// Writes a copy of the file `from`, in which datasets of at least 4 KiB are in chunks of about 1 MiB, shuffled and deflated; every
+/// group, dataset, attribute and dimension scale is there, and all values are read back and compared. Throws InputError where
+/// `from` cannot be read, RunError where `to` cannot be written.
+void pack_hdf5(const std::string& from, const std::string& to);
+
 }  // namespace ivory

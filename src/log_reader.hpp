@@ -55,8 +55,8 @@ class LogReader {
   std::vector<float> posterior_mean(std::size_t row) const;
   std::vector<float> posterior_precision(std::size_t row) const;  // NaN for methods without a posterior
 
-  /// Rounds (1-based) with the clients' vectors that are written, none without [log] sites; and one such row of /clients/site_mean
-  /// or another of them, [K x P] row-major, NaN for a client that was absent.
+  /// Rounds (1-based) with the clients' vectors that are written; none in a log without them. One of their rows of `name` ("mean",
+  /// "precision", "site_mean", "site_precision"), [K x P]; NaN for what a client or its method does not have.
   std::vector<int> site_rounds() const;
   std::vector<float> client_vectors(std::string_view name, std::size_t row) const;
 

@@ -11,6 +11,7 @@
 #include "src/content_hash.hpp"
 #include "src/data_common.hpp"
 #include "src/partition_draw.hpp"
+#include "src/scenario_checks.hpp"
 
 namespace ivory {
 namespace {
@@ -32,6 +33,7 @@ IndexLists divide(const std::string& kind, const PartitionTask& task) {
   if (kind == "iid") return divide_equally(task);
   if (kind == "dirichlet") return divide_by_dirichlet(task);
   if (kind == "classes") return divide_by_classes(task);
+  if (kind == "groups") return divide_by_groups(task);
   throw std::logic_error("unknown kind of partition: " + kind);
 }
 
@@ -190,6 +192,17 @@ std::span<const Kind> partition_kinds() {
                 "log); shrink: fewer examples per class, the same for all",
             .choices = {"refuse", "repeat", "shrink"}},
        }},
+      {"groups",
+       "every class with all its examples to the client that the scenario names: one task per client",
+       {
+           {.name = "client_of_class",
+            .default_value = std::vector<double>(),
+            .help = "for each class 0, 1, 2 ... the client 0, 1, 2 ... that holds it; [0, 0, 1, 2] gives the first "
+                    "client two classes",
+            .low = 0,
+            .high = 1 << 24,
+            .required = true},
+       }},
       {"natural",
        "the clients that the data name (synthetic data, LEAF, CSV and HDF5 with a client column), in increasing order",
        {}},
@@ -225,6 +238,9 @@ Partition make_partition(const Scenario& scenario, const Dataset& train) {
                            own_seed != 0 ? own_seed : scenario.seed};
   Partition partition;
   partition.train = divide(kind, task);
+  if (const std::string problem = weights_problem(scenario.clients, partition.clients()); !problem.empty()) {
+    throw InputError(problem);
+  }
   hold_out(partition, options.real("holdout"), task.seed);
   finish(partition, train.size(), kind == "classes" && options.text("on_shortage") == "repeat");
   return partition;

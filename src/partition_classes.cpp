@@ -141,4 +141,35 @@ IndexLists divide_by_classes(const PartitionTask& task) {
   return lists;
 }
 
+IndexLists divide_by_groups(const PartitionTask& task) {
+  const std::vector<double>& client = task.options.reals("client_of_class");
+  const std::string place = written_at(task.options, "client_of_class");
+  const IndexLists examples = shuffled_classes(task);
+  if (client.size() != examples.size()) {
+    throw InputError(
+        fmt::format("[partition] client_of_class must name a client for each of the {} classes, got {}{}; "
+                    "give one number per class",
+                    examples.size(), client.size(), place));
+  }
+  IndexLists lists(task.count);
+  for (std::size_t c = 0; c < examples.size(); ++c) {
+    const auto k = static_cast<std::size_t>(client[c]);
+    if (static_cast<double>(k) != client[c] || k >= task.count) {
+      throw InputError(
+          fmt::format("[partition] client_of_class must hold whole numbers of clients, 0 to {}, got {} for "
+                      "class {}{}; correct it, or raise clients.count",
+                      task.count - 1, client[c], c, place));
+    }
+    lists[k].insert(lists[k].end(), examples[c].begin(), examples[c].end());
+  }
+  for (std::size_t k = 0; k < task.count; ++k) {
+    if (!lists[k].empty()) continue;
+    throw InputError(
+        fmt::format("[partition] client_of_class must give every client a class with examples, got none "
+                    "for client {}{}; name it for a class, or lower clients.count",
+                    k, place));
+  }
+  return lists;
+}
+
 }  // namespace ivory

@@ -27,6 +27,7 @@ enum class PartitionDraw : std::uint64_t { order = 1, sizes = 2, labels = 3, cla
 IndexLists divide_equally(const PartitionTask& task);
 IndexLists divide_by_dirichlet(const PartitionTask& task);
 IndexLists divide_by_classes(const PartitionTask& task);
+IndexLists divide_by_groups(const PartitionTask& task);
 IndexLists divide_naturally(const PartitionTask& task);
 
 /// The examples of every class, shuffled by key.

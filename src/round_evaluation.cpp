@@ -224,8 +224,9 @@ void RoundEvaluator<Real>::evaluate_elbo(RoundRecord& record, const PosteriorVie
   if (const auto samples = static_cast<int>(scenario_.evaluation.integer("elbo_samples"));
       samples > 0 && std::isfinite(tau)) {
     std::vector<float> weights(parts_.data.train.size(), 0.0F);
-    for (const auto& rows : parts_.examples) {
-      for (const std::uint32_t row : rows) weights[row] += 1.0F;
+    const std::vector<double> of_client = parts_.client_weights();
+    for (std::size_t k = 0; k < parts_.examples.size(); ++k) {
+      for (const std::uint32_t row : parts_.examples[k]) weights[row] += static_cast<float>(of_client[k]);
     }
     const NegativeElbo elbo =
         predictor_.negative_elbo(q, parts_.data.train, weights, tau, prior, samples, scenario_.seed, state_.round);

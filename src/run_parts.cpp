@@ -84,14 +84,20 @@ RunParts<Real>::RunParts(const Scenario& scenario)
       traits(algorithm->traits()), all_examples(pooled(examples).front()),
       visit_plan(plan_of(scenario, traits, data.public_pool, all_examples).for_clients(examples)),
       learning_rate(scenario.optimizer.real("lr"), scenario.rounds, scenario.clients),
+      weights_given(scenario.clients.reals("weights")),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
       participants(participants_of(scenario.clients.real("participation"), clients.size())),
       laplace(scenario.evaluation.boolean("laplace") && !traits.gives_posterior && !traits.personal) {}
 
 template <class Real>
+std::vector<double> RunParts<Real>::client_weights() const {
+  return weights_given.empty() ? std::vector<double>(examples.size(), 1.0) : weights_given;
+}
+
+template <class Real>
 std::vector<double> RunParts<Real>::client_sizes() const {
-  std::vector<double> sizes;
-  for (const auto& rows : examples) sizes.push_back(static_cast<double>(rows.size()));
+  std::vector<double> sizes = client_weights();
+  for (std::size_t k = 0; k < examples.size(); ++k) sizes[k] *= static_cast<double>(examples[k].size());
   return sizes;
 }
 

@@ -32,12 +32,14 @@ struct RunParts {
   std::vector<std::uint32_t> all_examples;  // that some client trains on, each once, increasing
   VisitPlan visit_plan;                     // its batch fitted to the clients
   LearningRate learning_rate;
+  std::vector<double> weights_given;  // [clients] weights, or empty
   bool everyone_takes_part;
   std::size_t participants;  // of a round
   bool laplace;              // a Laplace posterior is wanted, and there is no other
 
-  std::vector<double> client_sizes() const;  // N_k
-  std::uint64_t longest_visit() const;       // steps
+  std::vector<double> client_weights() const;  // [clients] weights; all 1 where the scenario has none
+  std::vector<double> client_sizes() const;    // N_k, times the client's weight
+  std::uint64_t longest_visit() const;         // steps
   MemoryPlan memory() const;
   /// Numbers in the message to a participant, and in the one that client k sends.
   double values_down() const;

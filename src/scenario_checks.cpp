@@ -112,6 +112,29 @@ void check_without(const Scenario& scenario, const SourcePlace& algorithm_place,
       where(scenario.clients.given("without") ? scenario.clients.place("without") : algorithm_place)));
 }
 
+void check_weights(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
+  const Options& clients = scenario.clients;
+  if (clients.reals("weights").empty()) return;
+  const std::string place = where(clients.place("weights"));
+  if (const auto count = static_cast<std::size_t>(clients.integer("count")); count > 0) {
+    if (const std::string problem = weights_problem(clients, count); !problem.empty()) problems.push_back(problem);
+  }
+  if (clients.boolean("pool")) {
+    problems.push_back(fmt::format(
+        "[scenario] clients.weights needs clients of their own, got pool = true{}; drop one of them", place));
+  }
+  if (!find_algorithm(scenario.algorithm_name)->traits.weighs_losses) {
+    std::vector<std::string> able;
+    for (const AlgorithmPlugin& plugin : algorithm_plugins()) {
+      if (plugin.traits.weighs_losses) able.push_back(plugin.name);
+    }
+    problems.push_back(fmt::format(
+        "[scenario] clients.weights needs a method in which a client counts by its examples, server.algorithm = {}, "
+        "got {}{}; choose one of them, or leave weights out",
+        quoted_list(able), shown(scenario.algorithm_name), place.empty() ? where(algorithm_place) : place));
+  }
+}
+
 void check_pool(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   if (!scenario.clients.boolean("pool") || !find_algorithm(scenario.algorithm_name)->traits.personal) return;
   problems.push_back(fmt::format(
@@ -287,6 +310,15 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
 
 }  // namespace
 
+std::string weights_problem(const Options& clients, std::size_t count) {
+  const std::size_t weights = clients.has("weights") ? clients.reals("weights").size() : 0;
+  if (weights == 0 || weights == count) return "";
+  return fmt::format(
+      "[scenario] clients.weights must have one number for each of the {} clients, got {}{}; give all, "
+      "or leave it out",
+      count, weights, where(clients.place("weights")));
+}
+
 void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   check_length_of_visits(scenario.clients, problems);
   check_schedule(scenario.clients, problems);
@@ -294,6 +326,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_model(scenario.model, problems);
   check_loss(scenario.model, problems);
   check_without(scenario, algorithm_place, problems);
+  check_weights(scenario, algorithm_place, problems);
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);

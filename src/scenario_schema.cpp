@@ -71,9 +71,20 @@ Specs clients_keys() {
           "without weight decay, for ivon that of the minibatch loss; 0: none",
       .unit = "1",
       .low = 0};
+  OptionSpec weights{
+      .name = "weights",
+      .default_value = std::vector<double>(),
+      .help =
+          "one number per client, with which its loss counts in the common objective: its number of examples is "
+          "multiplied by it wherever the method uses that; empty: all 1",
+      .unit = "1",
+      .low = 0,
+      .high = 1e6,
+      .low_open = true};
   return {
       count("count", 0, 0, 1 << 24, "clients",
             "number of clients; 0: as the data set says (partition kind \"natural\")"),
+      weights,
       share("participation", 1.0, false, "share of the clients that takes part in a round, drawn anew each round"),
       count("epochs", 1, 0, 1e6, "epochs", "passes over its own examples per visit of a client; 0: `steps` decides"),
       count("steps", 0, 0, most_steps, "steps", "minibatch steps per visit of a client; 0: `epochs` decides"),

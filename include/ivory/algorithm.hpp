@@ -26,8 +26,9 @@ struct ServerState {
 
   Device* device;
   std::size_t parameters, stride;
-  std::size_t clients;               // K, those that take part at all; a run may leave some out ([clients] without)
-  std::vector<double> examples;      // N_k by number of the client; 0 for those left out, of whom nothing is heard
+  std::size_t clients;  // K, those that take part at all; a run may leave some out ([clients] without)
+  std::vector<double>
+      examples;  // N_k by number of the client, times its weight where there are weights; 0 for those left out
   bool everyone_takes_part;          // full participation: no client's last update need be remembered
   std::uint64_t round = 0;           // rounds finished
   Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
@@ -63,6 +64,8 @@ struct AlgorithmTraits {
   int matrices_down = 0, matrices_up = 0;
   int matrices_per_client = 0, matrices_per_client_partial = 0;
   int matrices_server = 0;  // with sums
+  // N_k stands for the client's whole loss, so that [clients] weights, which multiplies it, weighs the losses.
+  bool weighs_losses = false;
 
   /// Numbers in one message of a model with P parameters and so many classes. The server sends predictions on the whole public
   /// pool, a client on its share; what they predict on is known before.
@@ -82,6 +85,15 @@ struct AlgorithmTraits {
 /// What the server step reports for the log.
 struct AbsorbReport {
   double clamped = 0;  // precision entries raised to their floor
+};
+
+/// How natural parameters (precision times mean, precision) move in VB-ADMM with diagonal covariances (methods.md 2.1), for those
+/// who take the server's step again from a log.
+struct NaturalStep {
+  bool known = false;  // false: the method takes other steps
+  double rho = 1, damping = 1;
+  double alpha = 0;          // 0: 1/(1 + K rho)
+  bool natural_dual = true;  // false: the dual step is taken in expectation parameters
 };
 
 template <class Real>
@@ -111,6 +123,7 @@ class Algorithm {
   /// tau and s0 of the global objective (negative ELBO), where the method has one; NaN otherwise.
   virtual double temperature() const { return std::numeric_limits<double>::quiet_NaN(); }
   virtual double prior_precision() const { return std::numeric_limits<double>::quiet_NaN(); }
+  virtual NaturalStep natural_step() const { return {}; }
   /// Compatibility (methods.md D1): the one precision that networks of posterior averages are drawn with, of N = sum N_k examples
   /// and IVON's h0; NaN: they are drawn from the server's own.
   virtual double average_precision(double /*examples*/, double /*hess_init*/) const {

@@ -64,7 +64,7 @@ struct ClientUpdate {
   // [examples of the pool x classes] probabilities at `mean`, zeros outside of the client's share; null unless
   // AlgorithmTraits::uses_public_pool
   const Real* public_predictions = nullptr;
-  double examples = 0;  // N_k
+  double examples = 0;  // N_k, weighted as ServerState::examples
   double steps = 0;
   double rate_sum = 0;    // of the visit's learning rates
   double train_loss = 0;  // mean over steps

@@ -4,7 +4,7 @@
 namespace ivory {
 namespace {
 
-constexpr AlgorithmTraits fedavg_traits{.vectors_down = 1, .vectors_up = 1};
+constexpr AlgorithmTraits fedavg_traits{.vectors_down = 1, .vectors_up = 1, .weighs_losses = true};
 
 template <class Real>
 class FedAvg final : public Averaging<Real> {

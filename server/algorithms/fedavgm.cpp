@@ -20,7 +20,8 @@ struct MomentumStep {
   }
 };
 
-constexpr AlgorithmTraits fedavgm_traits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 2};
+constexpr AlgorithmTraits fedavgm_traits{
+    .vectors_down = 1, .vectors_up = 1, .vectors_server = 2, .weighs_losses = true};
 
 template <class Real>
 class FedAvgM final : public Averaging<Real> {

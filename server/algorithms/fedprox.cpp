@@ -6,7 +6,7 @@
 namespace ivory {
 namespace {
 
-constexpr AlgorithmTraits fedprox_traits{.vectors_down = 1, .vectors_up = 1};
+constexpr AlgorithmTraits fedprox_traits{.vectors_down = 1, .vectors_up = 1, .weighs_losses = true};
 
 template <class Real>
 class FedProx final : public Averaging<Real> {

@@ -32,7 +32,8 @@ BOOST_AUTO_TEST_CASE(the_first_move_has_the_size_of_the_rate_where_tau_is_small)
 
 BOOST_AUTO_TEST_CASE(costs_and_options) {
   const auto algorithm = make_algorithm<float>("fedadagrad", {});
-  BOOST_TEST((algorithm->traits() == AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3}));
+  BOOST_TEST((algorithm->traits() ==
+              AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3, .weighs_losses = true}));
   BOOST_TEST((algorithm->traits() == find_algorithm("fedadagrad")->traits));
   BOOST_CHECK_THROW(make_algorithm<double>("fedadagrad", {{"beta2", 0.9}}), InputError);
 }

@@ -35,7 +35,8 @@ BOOST_AUTO_TEST_CASE(the_server_follows_its_equation_also_where_nobody_comes) {
 
 BOOST_AUTO_TEST_CASE(costs_and_options) {
   const auto algorithm = make_algorithm<float>("fedadam", {});
-  BOOST_TEST((algorithm->traits() == AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3}));
+  BOOST_TEST((algorithm->traits() ==
+              AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3, .weighs_losses = true}));
   BOOST_TEST((algorithm->traits() == find_algorithm("fedadam")->traits));
   for (const OptionValues& wrong :
        {OptionValues{{"beta1", 1.0}}, OptionValues{{"beta2", 1.1}}, OptionValues{{"tau", 0.0}}})

@@ -26,7 +26,8 @@ BOOST_AUTO_TEST_CASE(the_server_follows_its_equation_also_where_nobody_comes) {
 
 BOOST_AUTO_TEST_CASE(costs_and_options) {
   const auto algorithm = make_algorithm<float>("fedavgm", {});
-  BOOST_TEST((algorithm->traits() == AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 2}));
+  BOOST_TEST((algorithm->traits() ==
+              AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 2, .weighs_losses = true}));
   BOOST_TEST((algorithm->traits() == find_algorithm("fedavgm")->traits));
   BOOST_CHECK_THROW(make_algorithm<double>("fedavgm", {{"beta", 1.0}}), InputError);
   BOOST_CHECK_THROW(make_algorithm<double>("fedavgm", {{"server_lr", 0.0}}), InputError);

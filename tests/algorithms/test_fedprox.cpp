@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(compatibility_flags_change_the_terms) {
 
 BOOST_AUTO_TEST_CASE(clients_keep_nothing_and_a_negative_pull_is_refused) {
   const auto algorithm = make_algorithm<float>("fedprox", {});
-  BOOST_TEST((algorithm->traits() == AlgorithmTraits{.vectors_down = 1, .vectors_up = 1}));
+  BOOST_TEST((algorithm->traits() == AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .weighs_losses = true}));
   BOOST_TEST((algorithm->traits() == find_algorithm("fedprox")->traits));
   BOOST_CHECK_THROW(make_algorithm<double>("fedprox", {{"mu", -0.1}}), InputError);
 }

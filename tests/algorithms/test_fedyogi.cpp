@@ -46,7 +46,8 @@ BOOST_AUTO_TEST_CASE(the_second_moment_never_falls_below_zero) {
 
 BOOST_AUTO_TEST_CASE(costs_and_options) {
   const auto algorithm = make_algorithm<float>("fedyogi", {});
-  BOOST_TEST((algorithm->traits() == AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3}));
+  BOOST_TEST((algorithm->traits() ==
+              AlgorithmTraits{.vectors_down = 1, .vectors_up = 1, .vectors_server = 3, .weighs_losses = true}));
   BOOST_TEST((algorithm->traits() == find_algorithm("fedyogi")->traits));
   BOOST_CHECK_THROW(make_algorithm<double>("fedyogi", {{"bias_correct_fedadam", true}}), InputError);
 }

@@ -350,6 +350,22 @@ BOOST_AUTO_TEST_CASE(classes_may_be_shared_out_whole) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(groups_give_whole_classes_to_the_clients_named) {
+  const Dataset data = labelled({30, 20, 10, 5});
+  const auto groups = [](std::int64_t clients, const std::vector<double>& list) {
+    return partition_scenario("groups", clients, {{"client_of_class", list}});
+  };
+  const Partition partition = make_partition(groups(2, {1, 0, 1, 0}), data);
+  check_laws(partition, data);
+  BOOST_TEST(partition.unused == 0U);
+  const std::vector<std::vector<std::size_t>> expected = {{0, 20, 0, 5}, {30, 0, 10, 0}};
+  BOOST_TEST((class_counts(partition.train, data) == expected));
+  BOOST_TEST(contains(refusal(groups(2, {1, 0, 1}), data), "each of the 4 classes, got 3"));
+  BOOST_TEST(contains(refusal(groups(2, {1, 0, 2, 0}), data), "0 to 1, got 2 for class 2"));
+  BOOST_TEST(contains(refusal(groups(2, {1, 0, 0.5, 0}), data), "got 0.5"));
+  BOOST_TEST(contains(refusal(groups(3, {1, 0, 1, 0}), data), "none for client 2"));
+}
+
 BOOST_AUTO_TEST_CASE(natural_clients_come_in_the_order_of_their_numbers) {
   Dataset data = labelled({4, 3});
   data.client = {9, -2, 9, 500, -2, 9, 500};

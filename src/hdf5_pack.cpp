@@ -1,0 +1,229 @@
+#include <fmt/format.h>
+#include <hdf5_hl.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "ivory/error.hpp"
+#include "src/hdf5_detail.hpp"
+#include "src/hdf5_file.hpp"
+
+namespace ivory {
+namespace {
+
+constexpr hsize_t chunk_bytes = 1 << 20;
+constexpr hsize_t least_bytes = 4096;  // of a dataset that is worth chunks
+constexpr unsigned deflate_level = 4;
+
+/// The two files; messages name the one that fails.
+class Packing {
+ public:
+  Packing(const std::string& from, const std::string& to)
+      : from_name_(from), to_name_(to), from_(Hdf5File::open(from)), turn_(hdf5::take_turn()),
+        source_(H5Fopen(from.c_str(), H5F_ACC_RDONLY, hdf5::file_access()), H5Fclose),
+        target_(H5Fcreate(to.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, hdf5::file_access()), H5Fclose) {
+    hdf5::silence();
+    if (!source_.valid()) fail_reading("the log");
+    if (!target_.valid()) fail_writing("the file");
+  }
+
+  void run() {
+    copy_attributes(object(source_, "/"), object(target_, "/"), "/");
+    for_each_dataset("/", [&](const std::string& path) { copy_dataset(path); });
+    attach_scales();
+    if (!target_.reset()) fail_writing("the end of the file");
+    compare();
+  }
+
+ private:
+  [[noreturn]] void fail_reading(const std::string& what) const {
+    throw InputError(fmt::format("[pack] a log must be readable, got an error at {}, in {}{}; it is damaged", what,
+                                 from_name_, hdf5::reason()));
+  }
+  [[noreturn]] void fail_writing(const std::string& what) const {
+    throw RunError(
+        fmt::format("[pack] a packed log must be writable, got an error at {}, in {}{}; check free space and "
+                    "permissions",
+                    what, to_name_, hdf5::reason()));
+  }
+
+  static Hdf5Id object(hid_t file, const std::string& path) {
+    return {H5Oopen(file, path.c_str(), H5P_DEFAULT), H5Oclose};
+  }
+
+  /// Groups on the way are made in the target.
+  void for_each_dataset(const std::string& group, const std::function<void(const std::string&)>& visit) {
+    const std::string prefix = group == "/" ? "/" : group + "/";
+    for (const std::string& name : from_.datasets(group)) visit(prefix + name);
+    for (const std::string& name : from_.groups(group)) {
+      const std::string path = prefix + name;
+      if (target_.valid()) {
+        const Hdf5Id made(H5Gcreate2(target_, path.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose);
+        if (!made.valid()) fail_writing(path);
+        copy_attributes(object(source_, path), made, path);
+      }
+      for_each_dataset(path, visit);
+    }
+  }
+
+  /// Those of dimension scales are made anew, since they refer to places in the file.
+  void copy_attributes(hid_t from, hid_t to, const std::string& path) const {
+    const int count = H5Aget_num_attrs(from);
+    if (count < 0) fail_reading(path);
+    for (int i = 0; i < count; ++i) {
+      const Hdf5Id attribute(
+          H5Aopen_by_idx(from, ".", H5_INDEX_NAME, H5_ITER_INC, static_cast<hsize_t>(i), H5P_DEFAULT, H5P_DEFAULT),
+          H5Aclose);
+      char name[256] = {};
+      if (!attribute.valid() || H5Aget_name(attribute, sizeof name, name) < 0) fail_reading(path);
+      if (std::strcmp(name, "DIMENSION_LIST") == 0 || std::strcmp(name, "REFERENCE_LIST") == 0) continue;
+      const Hdf5Id type(H5Aget_type(attribute), H5Tclose), space(H5Aget_space(attribute), H5Sclose);
+      std::vector<char> value(H5Tget_size(type) *
+                              static_cast<std::size_t>(std::max<hssize_t>(1, H5Sget_simple_extent_npoints(space))));
+      if (H5Aread(attribute, type, value.data()) < 0) fail_reading(path);
+      const Hdf5Id made(H5Acreate2(to, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+      if (!made.valid() || H5Awrite(made, type, value.data()) < 0) fail_writing(path);
+    }
+  }
+
+  struct Opened {
+    Hdf5Id dataset, type, space;
+    std::vector<hsize_t> shape;
+    hsize_t row_bytes = 0, rows = 0;  // along the first axis; a scalar is one row
+  };
+  Opened open(hid_t file, const std::string& path) const {
+    Opened o;
+    o.dataset = Hdf5Id(H5Dopen2(file, path.c_str(), H5P_DEFAULT), H5Dclose);
+    if (!o.dataset.valid()) fail_reading(path);
+    o.type = Hdf5Id(H5Dget_type(o.dataset), H5Tclose);
+    o.space = Hdf5Id(H5Dget_space(o.dataset), H5Sclose);
+    o.shape.resize(static_cast<std::size_t>(H5Sget_simple_extent_ndims(o.space)));
+    H5Sget_simple_extent_dims(o.space, o.shape.data(), nullptr);
+    o.rows = o.shape.empty() ? 1 : o.shape[0];
+    o.row_bytes = H5Tget_size(o.type);
+    for (std::size_t axis = 1; axis < o.shape.size(); ++axis) o.row_bytes *= o.shape[axis];
+    return o;
+  }
+
+  /// Pieces of at most about chunk_bytes: whole rows, or parts of one.
+  static std::vector<hsize_t> chunk_of(const Opened& o) {
+    std::vector<hsize_t> chunk = o.shape;
+    hsize_t bytes = o.rows * o.row_bytes;
+    for (hsize_t& extent : chunk) {
+      const hsize_t below = bytes / extent;  // bytes of one index of this axis
+      if (bytes <= chunk_bytes) break;
+      extent = std::clamp<hsize_t>(chunk_bytes / below, 1, extent);
+      bytes = below * extent;
+    }
+    return chunk;
+  }
+
+  void copy_dataset(const std::string& path) {
+    const Opened from = open(source_, path);
+    Hdf5Id properties(H5Dget_create_plist(from.dataset), H5Pclose);
+    H5Pset_obj_track_times(properties, false);                  // the same log makes the same bytes
+    const bool empty = H5Dget_storage_size(from.dataset) == 0;  // never written: it takes no space here either
+    if (!empty && !from.shape.empty() && from.rows * from.row_bytes >= least_bytes) {
+      const std::vector<hsize_t> chunk = chunk_of(from);
+      H5Pset_alloc_time(properties, H5D_ALLOC_TIME_INCR);
+      H5Premove_filter(properties, H5Z_FILTER_ALL);  // of a log that is packed already
+      if (H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data()) < 0 ||
+          H5Pset_shuffle(properties) < 0 || H5Pset_deflate(properties, deflate_level) < 0) {
+        fail_writing(path);
+      }
+    }
+    const Hdf5Id made(H5Dcreate2(target_, path.c_str(), from.type, from.space, H5P_DEFAULT, properties, H5P_DEFAULT),
+                      H5Dclose);
+    if (!made.valid()) fail_writing(path);
+    if (!empty) {
+      const bool copied = for_rows(from, [&](hid_t memory, hid_t part, std::vector<char>& bytes) {
+        if (H5Dread(from.dataset, from.type, memory, part, H5P_DEFAULT, bytes.data()) < 0) fail_reading(path);
+        return H5Dwrite(made, from.type, memory, part, H5P_DEFAULT, bytes.data()) >= 0;
+      });
+      if (!copied) fail_writing(path);
+    }
+    copy_attributes(from.dataset, made, path);
+  }
+
+  /// Calls `use` with some rows after the other, a few megabytes each; false as soon as it says so.
+  template <class Use>
+  static bool for_rows(const Opened& o, const Use& use) {
+    if (o.rows * o.row_bytes == 0) return true;
+    const hsize_t at_a_time = std::clamp<hsize_t>(8 * chunk_bytes / o.row_bytes, 1, o.rows);
+    for (hsize_t row = 0; row < o.rows; row += at_a_time) {
+      const hsize_t count = std::min(at_a_time, o.rows - row);
+      std::vector<char> bytes(count * o.row_bytes);
+      if (o.shape.empty()) return use(H5S_ALL, H5S_ALL, bytes);
+      std::vector<hsize_t> start(o.shape.size(), 0), extent = o.shape;
+      start[0] = row;
+      extent[0] = count;
+      const Hdf5Id part(H5Scopy(o.space), H5Sclose),
+          memory(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
+      H5Sselect_hyperslab(part, H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr);
+      if (!use(memory, part, bytes)) return false;
+    }
+    return true;
+  }
+
+  void attach_scales() {
+    struct Found {
+      std::string path;
+    };
+    for_each_path([&](const std::string& path) {
+      const Opened from = open(source_, path);
+      for (unsigned axis = 0; axis < from.shape.size(); ++axis) {
+        Found found;
+        const auto take = [](hid_t, unsigned, hid_t scale, void* into) -> herr_t {
+          char name[1024] = {};
+          H5Iget_name(scale, name, sizeof name);
+          static_cast<Found*>(into)->path = name;
+          return 0;
+        };
+        if (H5DSis_scale(from.dataset) > 0) continue;
+        if (H5DSiterate_scales(from.dataset, axis, nullptr, take, &found) < 0) fail_reading(path);
+        if (found.path.empty()) continue;
+        const Hdf5Id data(H5Dopen2(target_, path.c_str(), H5P_DEFAULT), H5Dclose),
+            scale(H5Dopen2(target_, found.path.c_str(), H5P_DEFAULT), H5Dclose);
+        if (H5DSattach_scale(data, scale, axis) < 0) fail_writing(path);
+      }
+    });
+  }
+
+  void for_each_path(const std::function<void(const std::string&)>& visit) const {
+    const std::function<void(const std::string&)> walk = [&](const std::string& group) {
+      const std::string prefix = group == "/" ? "/" : group + "/";
+      for (const std::string& name : from_.datasets(group)) visit(prefix + name);
+      for (const std::string& name : from_.groups(group)) walk(prefix + name);
+    };
+    walk("/");
+  }
+
+  /// Byte for byte what was read.
+  void compare() {
+    const Hdf5Id again(H5Fopen(to_name_.c_str(), H5F_ACC_RDONLY, hdf5::file_access()), H5Fclose);
+    if (!again.valid()) fail_writing("reading it again");
+    for_each_path([&](const std::string& path) {
+      const Opened from = open(source_, path), to = open(again, path);
+      const bool same =
+          from.shape == to.shape && for_rows(from, [&](hid_t memory, hid_t part, std::vector<char>& bytes) {
+            std::vector<char> other(bytes.size());
+            return H5Dread(from.dataset, from.type, memory, part, H5P_DEFAULT, bytes.data()) >= 0 &&
+                   H5Dread(to.dataset, from.type, memory, part, H5P_DEFAULT, other.data()) >= 0 && bytes == other;
+          });
+      if (!same) fail_writing(path + ", which reads otherwise than it was written");
+    });
+  }
+
+  std::string from_name_, to_name_;
+  Hdf5File from_;
+  hdf5::Turn turn_;
+  Hdf5Id source_, target_;
+};
+
+}  // namespace
+
+void pack_hdf5(const std::string& from, const std::string& to) { Packing(from, to).run(); }
+
+}  // namespace ivory
