@@ -225,6 +225,11 @@ BOOST_AUTO_TEST_CASE(every_option_of_every_plugin_reads_back) {
           options.set("posterior", {std::string("diagonal"), {}, true});  // as for Bregman steps
         scenario.algorithm = options, scenario.algorithm_name = kind.name;
         if (find_algorithm(kind.name)->traits.uses_public_pool) {
+          // The pool is data.public or what clients share.
+          scenario.data.set("public", {std::int64_t{0}, {}, true});
+          check_round_trip(scenario);
+          options.set("share_inputs", {std::int64_t{0}, {}, true});
+          scenario.algorithm = options;
           scenario.data.set("public", {std::int64_t{5}, {}, true});
         }
         if (!find_algorithm(kind.name)
