@@ -11,10 +11,11 @@ namespace ivory {
 struct Preview {
   const PreviewRule* rule = nullptr;
   std::vector<double> weights;  // [merged clients]
-  Metrics test;
-  std::vector<Metrics> clients;  // [clients of the run], on their own examples; empty where the scenario evaluates none
+  Metrics test = {};
+  std::vector<Metrics> clients =
+      {};  // [clients of the run], on their own examples; empty where the scenario evaluates none
   double clamped = 0, objective = no_value;
-  std::vector<float> mean, precision;  // kept where wished for
+  std::vector<float> mean = {}, precision = {};  // kept where wished for
 };
 
 /// Every rule with every weights, rule after rule. 0 threads: all. Throws InputError.
@@ -39,8 +40,8 @@ struct RankAgreement {
   struct Pair {
     double spearman = no_value, kendall = no_value;
   };
-  Pair accuracy, nll;                             // test set
-  std::vector<Pair> client_accuracy, client_nll;  // [clients]
+  Pair accuracy = {}, nll = {};                             // test set
+  std::vector<Pair> client_accuracy = {}, client_nll = {};  // [clients]
 };
 
 /// `previews` are those of make_previews with the weights of `retrained`.
@@ -54,9 +55,9 @@ struct PreviewOutcome {
   const PreviewSource* source = nullptr;
   const std::vector<std::string>* logs = nullptr;
   const RuleSettings* settings = nullptr;
-  std::vector<Preview> previews;
-  std::vector<Retrained> retrained;      // may be empty
-  std::vector<RankAgreement> agreement;  // of `retrained`
+  std::vector<Preview> previews = {};
+  std::vector<Retrained> retrained = {};      // may be empty
+  std::vector<RankAgreement> agreement = {};  // of `retrained`
 };
 
 /// Refuses a path at which something is that is no file of previews. Throws InputError.
