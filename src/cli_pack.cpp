@@ -17,8 +17,8 @@ constexpr const char* examples = R"(Examples:
   ivory pack runs/*.h5
   ivory pack runs/quickstart-vb-admm-seed1.h5 -o smaller.h5
 
-The packed log takes the place of the log unless -o names another file. It has the same format and the same values, which
-are read back and compared before the replacement.)";
+The packed log takes the place of the log unless -o names another file. It has the same format and the same values,
+which are read back and compared before the replacement.)";
 
 struct Flags {
   std::vector<std::string> logs;

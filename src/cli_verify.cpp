@@ -12,7 +12,10 @@ namespace ivory {
 namespace {
 
 constexpr const char* notes =
-    R"(Each row is a statement with a closed form: the exact posterior after one round, the equality of two
+    R"(Examples:
+  ivory verify
+
+Each row is a statement with a closed form: the exact posterior after one round, the equality of two
 methods, a contraction rate, a fixed point, a stationary variance. It is checked through the code that runs scenarios.
 
 Exit codes: 0 every row passes, 1 some row fails.)";
