@@ -301,20 +301,27 @@ Merged<Real> merge_mixtures(const GaussianView<Real>& base, std::span<const std:
   return best;
 }
 
-#define IVORY_MERGING(Real)                                                                                         \
-  template Merged<Real> merge_average(std::span<const GaussianView<Real>>, std::span<const double>);                \
-  template Merged<Real> merge_task_vectors(const GaussianView<Real>&, std::span<const GaussianView<Real>>,          \
-                                           std::span<const double>, double);                                        \
-  template Merged<Real> merge_by_uncertainty(const GaussianView<Real>&, std::span<const GaussianView<Real>>,        \
-                                             std::span<const double>, double, double);                              \
-  template Merged<Real> merge_posteriors(const GaussianView<Real>&, std::span<const GaussianView<Real>>,            \
-                                         std::span<const double>, double);                                          \
-  template Merged<Real> merge_by_server_step(const GaussianView<Real>&, std::span<const ClientWithSite<Real>>,      \
-                                             std::span<const double>, const ServerStep&);                           \
-  template Merged<Real> merge_mixtures(const GaussianView<Real>&, std::span<const std::vector<GaussianView<Real>>>, \
+template Merged<float> merge_average(std::span<const GaussianView<float>>, std::span<const double>);
+template Merged<float> merge_task_vectors(const GaussianView<float>&, std::span<const GaussianView<float>>,
+                                          std::span<const double>, double);
+template Merged<float> merge_by_uncertainty(const GaussianView<float>&, std::span<const GaussianView<float>>,
+                                            std::span<const double>, double, double);
+template Merged<float> merge_posteriors(const GaussianView<float>&, std::span<const GaussianView<float>>,
+                                        std::span<const double>, double);
+template Merged<float> merge_by_server_step(const GaussianView<float>&, std::span<const ClientWithSite<float>>,
+                                            std::span<const double>, const ServerStep&);
+template Merged<float> merge_mixtures(const GaussianView<float>&, std::span<const std::vector<GaussianView<float>>>,
+                                      std::span<const double>, const MixtureSettings&, std::vector<double>*);
+template Merged<double> merge_average(std::span<const GaussianView<double>>, std::span<const double>);
+template Merged<double> merge_task_vectors(const GaussianView<double>&, std::span<const GaussianView<double>>,
+                                           std::span<const double>, double);
+template Merged<double> merge_by_uncertainty(const GaussianView<double>&, std::span<const GaussianView<double>>,
+                                             std::span<const double>, double, double);
+template Merged<double> merge_posteriors(const GaussianView<double>&, std::span<const GaussianView<double>>,
+                                         std::span<const double>, double);
+template Merged<double> merge_by_server_step(const GaussianView<double>&, std::span<const ClientWithSite<double>>,
+                                             std::span<const double>, const ServerStep&);
+template Merged<double> merge_mixtures(const GaussianView<double>&, std::span<const std::vector<GaussianView<double>>>,
                                        std::span<const double>, const MixtureSettings&, std::vector<double>*);
-IVORY_MERGING(float)
-IVORY_MERGING(double)
-#undef IVORY_MERGING
 
 }  // namespace ivory

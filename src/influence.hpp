@@ -62,7 +62,7 @@ struct InfluenceReport {
 /// Every client of a log with sites, one after the other. `retrained` are logs of the same scenario with one client less
 /// ([clients] without); `threads` 0: all. Throws InputError where the log has no sites, its data are not those of the log, or a
 /// retrained log is of something else.
-InfluenceReport client_influence(const std::string& log, std::span<const std::string> retrained, int threads);
+InfluenceReport client_influence(const std::string& file, std::span<const std::string> retrained, int threads);
 
 /// For terminals, and for programs.
 std::string influence_table(const InfluenceReport& report);

@@ -159,7 +159,7 @@ std::string preview_table(const std::vector<Preview>& previews, const PreviewSou
   TextTable table(2);
   std::vector<std::string> headings = {"rule", "weights"};
   const std::string main = regression ? "RMSE" : "acc. [%]";
-  headings.push_back(regression ? "RMSE" : "accuracy [%]");
+  headings.emplace_back(regression ? "RMSE" : "accuracy [%]");
   headings.emplace_back("NLL [nat]");
   if (!regression) headings.emplace_back("ECE [%]");
   for (std::size_t k = 0; each && k < clients; ++k) headings.push_back(fmt::format("client {}: {}", k, main));
