@@ -24,8 +24,8 @@ constexpr const char* examples = R"(Examples:
   ivory preview runs/three-tasks-seed1.h5 --rule mixture --late-rounds 3
   ivory preview runs/three-tasks-seed1.h5 --retrained runs/weighted-*.h5
 
-The log must have the clients' posteriors: run with --set log.sites=every log.posterior_every=1. More LOGs (other seeds with
-the same data and partition) give more components of mixtures. docs/methods.md, section 6, has the rules:
+The log must have the clients' posteriors: run with --set log.sites=every log.posterior_every=1. More LOGs (other seeds
+with the same data and partition) give more components of mixtures. docs/methods.md, section 6, has the rules:
 )";
 
 struct Flags {
