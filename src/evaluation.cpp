@@ -26,6 +26,12 @@ double jackknife_error(std::span<const double> values) {
   return std::sqrt((groups - 1.0) / groups * squares);
 }
 
+struct MirrorAt {
+  const float* IVORY_RESTRICT mean;
+  float* IVORY_RESTRICT sample;
+  IVORY_HD void operator()(std::size_t i) const { sample[i] = mean[i] - (sample[i] - mean[i]); }
+};
+
 // log sum exp of numbers that come one by one. NaN stays NaN; the sum of none is -infinity.
 class LogSum {
  public:
@@ -198,7 +204,7 @@ Buffer<double> Predictor::factor_of(const double* precision) const {
 
 template <class Use>
 void Predictor::sample(const PosteriorView& q, const Dataset& data, int samples, Purpose purpose, std::uint64_t seed,
-                       std::uint64_t round, const Use& use) const {
+                       std::uint64_t round, const Use& use, bool in_pairs) const {
   const std::size_t size = network_.layout().size(), stride = network_.layout().stride();
   const bool full = q.factor != nullptr;
   Buffer<double> work(*device_, full ? size : 0);
@@ -207,10 +213,11 @@ void Predictor::sample(const PosteriorView& q, const Dataset& data, int samples,
   std::vector<Predictions> predictions(block, room_for(data));
   for (int t = 0; t < samples; t += static_cast<int>(block)) {
     const std::size_t here = std::min(block, static_cast<std::size_t>(samples - t));
+    const auto number = [&](std::size_t i) { return static_cast<std::uint64_t>(t) + i; };
     const auto noise = [&](std::size_t i) {
       return NoiseSource<float>{
           .stream =
-              make_stream(seed, {.purpose = purpose, .round = round, .sample = static_cast<std::uint64_t>(t) + i})};
+              make_stream(seed, {.purpose = purpose, .round = round, .sample = in_pairs ? number(i) / 2 : number(i)})};
     };
     // One after the other: a solve for several at once might round differently, and their number is the device's affair.
     for (std::size_t i = 0; full && i < here; ++i) {
@@ -219,6 +226,9 @@ void Predictor::sample(const PosteriorView& q, const Dataset& data, int samples,
     for_each_client_with_noise(*device_, full ? 0 : here, stride, [&](std::size_t i) {
       return NoisyShare{stride, SampleGaussian<float>{q.mean, q.precision, theta.data() + i * stride}, noise(i)};
     });
+    for (std::size_t i = 0; in_pairs && i < here; ++i) {
+      if (number(i) % 2 == 1) for_each(*device_, size, MirrorAt{q.mean, theta.data() + i * stride});
+    }
     run(theta.data(), here, data, predictions);
     for (std::size_t i = 0; i < here; ++i) use(t + static_cast<int>(i), predictions[i]);
   }
@@ -303,6 +313,31 @@ PosteriorAverage Predictor::posterior_average(const PosteriorView& q, const Data
                   .entropy = error_of(&Metrics::entropy),
                   .rmse = error_of(&Metrics::rmse)};
   return result;
+}
+
+LabelNoise Predictor::label_noise(const PosteriorView& q, const Dataset& data, int draws, std::uint64_t seed,
+                                  std::uint64_t round) const {
+  const std::vector<float> at_mean = predict(q.mean, data).values;
+  const int count = draws + draws % 2;
+  LabelNoise noise{.mean = std::vector<double>(at_mean.size(), 0.0),
+                   .deviation = std::vector<double>(at_mean.size(), 0.0)};
+  // Differences to the mean model, so that what hardly moves loses no digits.
+  sample(
+      q, data, count, Purpose::label_noise, seed, round,
+      [&](int, const Predictions& predictions) {
+        for (std::size_t i = 0; i < at_mean.size(); ++i) {
+          const double moved = static_cast<double>(at_mean[i]) - static_cast<double>(predictions.values[i]);
+          noise.mean[i] += moved;
+          noise.deviation[i] += moved * moved;
+        }
+      },
+      true);
+  for (std::size_t i = 0; i < at_mean.size(); ++i) {
+    noise.mean[i] /= count;
+    const double squares = noise.deviation[i] - count * noise.mean[i] * noise.mean[i];
+    noise.deviation[i] = std::sqrt(std::max(squares, 0.0) / std::max(count - 1, 1));
+  }
+  return noise;
 }
 
 NegativeElbo Predictor::negative_elbo(const PosteriorView& q, const Dataset& data, std::span<const float> weights,

@@ -108,6 +108,11 @@ class Predictor {
   Predictions average_predictions(const PosteriorView& q, const Dataset& data, int samples, std::uint64_t seed,
                                   std::uint64_t round) const;
 
+  /// Per-example label noise of classes (methods.md section 8) over draws in pairs m +- d, so that what is odd in d cancels in the
+  /// mean; `draws` are rounded up to an even number.
+  LabelNoise label_noise(const PosteriorView& q, const Dataset& data, int draws, std::uint64_t seed,
+                         std::uint64_t round) const;
+
   /// (1/tau) sum_i weight_i E_q[l_i] + KL(q || N(0, 1/prior)), E_q over `samples` draws that are the same for every method.
   NegativeElbo negative_elbo(const PosteriorView& q, const Dataset& data, std::span<const float> weights,
                              double temperature, double prior_precision, int samples, std::uint64_t seed,
@@ -122,10 +127,10 @@ class Predictor {
                           std::span<Predictions> out) const;
   std::size_t networks_at_a_time(const Dataset& data, std::size_t wanted) const;
   Predictions room_for(const Dataset& data) const;
-  /// Calls use(t, predictions of network t) for networks t = 0.. drawn from q.
+  /// Calls use(t, predictions of network t) for networks t = 0.. drawn from q; in pairs, network 2i + 1 mirrors 2i at the mean.
   template <class Use>
   void sample(const PosteriorView& q, const Dataset& data, int samples, Purpose purpose, std::uint64_t seed,
-              std::uint64_t round, const Use& use) const;
+              std::uint64_t round, const Use& use, bool in_pairs = false) const;
 
   const Network<float>& network_;
   Device* device_ = nullptr;  // of the parameters

@@ -81,7 +81,11 @@ class Run {
             .has_ood = evaluator_->has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = parts_.traits.has_sites(),
-            .has_matrix = logs_matrix()};
+            .has_matrix = logs_matrix(),
+            .sensitivity_rows = evaluator_->sensitivity_rows(),
+            .label_noise_rows = evaluator_->label_noise_rows(),
+            .outputs = parts_.network.outputs(),
+            .predicted = parts_.network.predicted()};
   }
 
   std::uint64_t rounds_done() const { return state_.round; }

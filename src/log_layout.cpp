@@ -147,6 +147,25 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
   }
   const struct {
     const char *name, *units, *long_name;
+    bool there;
+  } asked_for[] = {
+      {"loo_nll", "nat", "leave-one-out NLL per example of the probe of evaluation.sensitivity, predicted",
+       !plan.sensitivity_rows.empty()},
+      {"loo_nll_se", "nat", "standard error of loo_nll over the examples of the probe", !plan.sensitivity_rows.empty()},
+      {"probe_nll", "nat", "NLL per example of the same probe, mean model", !plan.sensitivity_rows.empty()},
+      {"label_noise", "1", "sum over classes of the label noise's size, mean over evaluation.label_noise_probe",
+       !plan.label_noise_rows.empty()},
+      {"label_noise_auroc", "1", "changed labels told from others by the size of their noise: area under the ROC curve",
+       !plan.label_noise_rows.empty()},
+      {"label_noise_label_auroc", "1",
+       "changed labels told from others by the negative noise of the label's own class: area under the ROC curve",
+       !plan.label_noise_rows.empty()},
+  };
+  for (const auto& column : asked_for) {
+    if (column.there) group.data(column.name, Hdf5Type::float64, {"round"}, column.units, column.long_name);
+  }
+  const struct {
+    const char *name, *units, *long_name;
   } columns[] = {
       {"negative_elbo", "nat", "negative evidence lower bound of the server's posterior on the training examples"},
       {"negative_elbo_se", "nat", "Monte-Carlo standard error of negative_elbo"},
@@ -179,6 +198,47 @@ void add_curve(Group& group, const LogPlan& plan, const LogShape& shape) {
                fmt::format("{} on the test set after the last round, average over so many samples", column.meaning),
                missing, plan.has_posterior && has(plan, column));
   }
+}
+
+/// The probe's examples: an axis "example" with their rows in the training set.
+void add_probe(Group& group, const std::vector<std::uint32_t>& rows, const Dataset& train) {
+  group.count_scale("example", "example of the probe", rows.size());
+  group.constant("row", Hdf5Type::int32, {"example"}, "1", "row of the training set", rows);
+  std::vector<std::int32_t> labels;
+  for (const std::uint32_t row : rows) labels.push_back(train.labels[row]);
+  group.constant("label", Hdf5Type::int32, {"example"}, "1", "class that it is trained with", labels);
+}
+
+void add_sensitivity(Group& group, const LogPlan& plan) {
+  add_probe(group, plan.sensitivity_rows, *plan.train);
+  group.count_scale("output", "output of the network", plan.outputs);
+  group.count_scale("prediction", "predicted number: class, or target", plan.predicted);
+  const bool regression = plan.train->outputs > 0;
+  group.data("parameter_deviation", Hdf5Type::float64, {"example"}, "1",
+             "length of the shift of the parameters' mean when the example is removed");
+  group.data("output_deviation", Hdf5Type::float64, {"example", "output"}, regression ? "unit of the targets" : "nat",
+             "change of the example's own outputs (logits) when it is removed");
+  group.data("prediction_deviation", Hdf5Type::float64, {"example", "prediction"},
+             regression ? "unit of the targets" : "1",
+             "change of the example's own prediction (probabilities) when it is removed, linear in output_deviation");
+  group.data("nll", Hdf5Type::float64, {"example"}, "nat", "negative log-likelihood of the example, mean model");
+  group.data("loo_nll", Hdf5Type::float64, {"example"}, "nat",
+             "negative log-likelihood of the example, predicted for the mean model without it");
+}
+
+void add_label_noise_probe(Group& group, const LogPlan& plan) {
+  const Dataset& train = *plan.train;
+  add_probe(group, plan.label_noise_rows, train);
+  group.count_scale("class", "class", plan.predicted);
+  std::vector<int> flipped;
+  for (const std::uint32_t row : plan.label_noise_rows) {
+    flipped.push_back(train.true_labels()[row] != train.labels[row] ? 1 : 0);
+  }
+  group.constant("flipped", Hdf5Type::int8, {"example"}, "1", "1: data.label_noise changed the label", flipped);
+  group.data("noise", Hdf5Type::float64, {"example", "class"}, "1",
+             "probability at the posterior's mean less its expectation: what training adds to the label, on average");
+  group.data("deviation", Hdf5Type::float64, {"example", "class"}, "1",
+             "standard deviation over the posterior of the probability");
 }
 
 void add_posterior(Group& group, const LogPlan& plan, const LogShape& shape) {
@@ -342,9 +402,12 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
   counter.long_name = "rounds whose rows are whole; written after them";
   all.push_back(std::move(counter));
   Group rounds(all, "/rounds/"), curve(all, "/curve/"), posterior(all, "/posterior/"), clients(all, "/clients/"),
-      partition(all, "/partition/"), parameters(all, "/parameters/");
+      partition(all, "/partition/"), parameters(all, "/parameters/"), sensitivity(all, "/sensitivity/"),
+      label_noise(all, "/label_noise/");
   add_rounds(rounds, plan, shape);
   if (shape.curve > 0) add_curve(curve, plan, shape);
+  if (!plan.sensitivity_rows.empty()) add_sensitivity(sensitivity, plan);
+  if (!plan.label_noise_rows.empty()) add_label_noise_probe(label_noise, plan);
   add_posterior(posterior, plan, shape);
   add_clients(clients, plan, shape);
   add_partition(partition, plan, shape);

@@ -9,6 +9,7 @@
 
 #include "src/data_common.hpp"
 #include "src/laplace.hpp"
+#include "src/model.hpp"
 #include "src/ood_metrics.hpp"
 
 namespace ivory {
@@ -55,6 +56,26 @@ RoundEvaluator<Real>::RoundEvaluator(const Scenario& scenario, const RunParts<Re
   for (const Dataset* data : {&parts.data.train, &parts.data.test, &parts.data.validation, &parts.data.ood}) {
     if (data->size() > 0) predictor_.keep(*data);
   }
+  make_probes();
+}
+
+// Both probes are the first of one shuffled order: the smaller one is a part of the larger.
+template <class Real>
+void RoundEvaluator<Real>::make_probes() {
+  const auto rows_of = [&](const char* key) -> std::vector<std::uint32_t> {
+    const auto count = static_cast<std::size_t>(scenario_.evaluation.integer(key));
+    if (count == 0) return {};
+    return draw_probe(scenario_.seed, parts_.all_examples, count);
+  };
+  sensitivity_rows_ = rows_of("sensitivity");
+  if (!sensitivity_rows_.empty()) {
+    sensitivity_network_ = std::make_unique<Network<double>>(make_network<double>(scenario_, parts_.data.train));
+    sensitivity_ = std::make_unique<SensitivityProbe>(server_, *sensitivity_network_,
+                                                      subset(parts_.data.train, sensitivity_rows_), threads_);
+  }
+  label_noise_rows_ = rows_of("label_noise_probe");
+  label_noise_examples_ = subset(parts_.data.train, label_noise_rows_);
+  if (!label_noise_rows_.empty()) predictor_.keep(label_noise_examples_);
 }
 
 template <class Real>
@@ -126,7 +147,7 @@ void RoundEvaluator<Real>::evaluate(RoundRecord& record) {
   const float* const weights = mean();
   Buffer<double> factor;
   PosteriorView q;
-  if (draws_networks() && (record.evaluated || clients_due)) q = posterior(factor);
+  if (needs_posterior() && (record.evaluated || clients_due)) q = posterior(factor);
   if (record.evaluated) {
     record.mean = evaluate_test(weights, bins);
     if (parts_.data.validation.size() > 0) {
@@ -134,15 +155,17 @@ void RoundEvaluator<Real>::evaluate(RoundRecord& record) {
           ivory::evaluate(predictor_.predict(weights, parts_.data.validation), parts_.data.validation, bins).metrics;
     }
     evaluate_posterior(record, bins, q);
+    evaluate_sensitivity(record, q);
+    evaluate_label_noise(record, q);
   }
   if (clients_due) evaluate_clients(record, bins, q);
 }
 
 template <class Real>
-bool RoundEvaluator<Real>::draws_networks() const {
+bool RoundEvaluator<Real>::needs_posterior() const {
   const Options& options = scenario_.evaluation;
   return (parts_.traits.gives_posterior || !laplace_.empty()) &&
-         (options.integer("samples") > 0 || options.integer("elbo_samples") > 0);
+         (options.integer("samples") > 0 || options.integer("elbo_samples") > 0 || sensitivity_ != nullptr);
 }
 
 template <class Real>
@@ -233,6 +256,44 @@ void RoundEvaluator<Real>::evaluate_elbo(RoundRecord& record, const PosteriorVie
     record.negative_elbo = elbo.value;
     record.negative_elbo_error = elbo.error;
   }
+}
+
+// A Laplace posterior is that of the plain sum of losses: temperature 1.
+template <class Real>
+void RoundEvaluator<Real>::evaluate_sensitivity(RoundRecord& record, const PosteriorView& q) const {
+  if (sensitivity_ == nullptr || q.mean == nullptr) return;
+  const double tau = parts_.algorithm->temperature();
+  Sensitivity sensitivity = sensitivity_->compute(q, parts_.traits.gives_posterior && std::isfinite(tau) ? tau : 1.0);
+  const LeaveOneOutNll estimate = leave_one_out_nll(sensitivity);
+  record.leave_one_out_nll = estimate.value;
+  record.leave_one_out_nll_error = estimate.error;
+  record.probe_nll = std::accumulate(sensitivity.nll.begin(), sensitivity.nll.end(), 0.0) /
+                     static_cast<double>(sensitivity.nll.size());
+  if (record.round == scenario_.rounds) record.sensitivity = std::move(sensitivity);
+}
+
+template <class Real>
+void RoundEvaluator<Real>::evaluate_label_noise(RoundRecord& record, const PosteriorView& q) const {
+  if (label_noise_rows_.empty() || q.mean == nullptr) return;
+  const Dataset& probe = label_noise_examples_;
+  LabelNoise noise = predictor_.label_noise(q, probe, static_cast<int>(scenario_.evaluation.integer("samples")),
+                                            scenario_.seed, state_.round);
+  const std::size_t n = probe.size(), classes = noise.mean.size() / n;
+  std::vector<double> size[2], label[2];  // by whether the label was changed
+  double total = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double* const row = noise.mean.data() + i * classes;
+    double sum = 0;
+    for (std::size_t c = 0; c < classes; ++c) sum += std::fabs(row[c]);
+    total += sum;
+    const int changed = probe.true_labels()[i] != probe.labels[i] ? 1 : 0;
+    size[changed].push_back(sum);
+    label[changed].push_back(-row[static_cast<std::size_t>(probe.labels[i])]);
+  }
+  record.label_noise = total / static_cast<double>(n);
+  record.label_noise_auroc = detection(size[1], size[0]).auroc;
+  record.label_noise_label_auroc = detection(label[1], label[0]).auroc;
+  if (record.round == scenario_.rounds) record.label_noise_examples = std::move(noise);
 }
 
 // Every client has its own model: test metrics are means over clients, confusion and bins too.

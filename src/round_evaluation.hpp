@@ -1,12 +1,14 @@
 // What is measured after a round, and on which of the data: the server's mean model, its posterior average, the clients.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "ivory/algorithm.hpp"
 #include "ivory/record.hpp"
 #include "src/evaluation.hpp"
 #include "src/run_parts.hpp"
+#include "src/sensitivity.hpp"
 
 namespace ivory {
 
@@ -25,6 +27,9 @@ class RoundEvaluator {
   void evaluate(RoundRecord& record);
 
   bool has_ood() const;
+  /// Rows of the training set whose sensitivities and label noise are measured; empty where the scenario does not ask for them.
+  const std::vector<std::uint32_t>& sensitivity_rows() const { return sensitivity_rows_; }
+  const std::vector<std::uint32_t>& label_noise_rows() const { return label_noise_rows_; }
   /// [P]; empty where there is no Laplace posterior (yet).
   std::vector<float> laplace_precision() const;
 
@@ -35,7 +40,10 @@ class RoundEvaluator {
   PosteriorView posterior(Buffer<double>& factor) const;
   PosteriorView averaged(PosteriorView q) const;
   void fix_average_precision();
-  bool draws_networks() const;
+  bool needs_posterior() const;
+  void make_probes();
+  void evaluate_sensitivity(RoundRecord& record, const PosteriorView& q) const;
+  void evaluate_label_noise(RoundRecord& record, const PosteriorView& q) const;
   void fit_laplace(RoundRecord& record);
   OodDetection told_apart(const std::vector<float>& test, const Predictions& others) const;
   Evaluation evaluate_test(const float* parameters, std::size_t bins) const;
@@ -52,6 +60,10 @@ class RoundEvaluator {
   Device& server_;
   int threads_;
   Predictor predictor_;
+  std::vector<std::uint32_t> sensitivity_rows_, label_noise_rows_;
+  std::unique_ptr<Network<double>> sensitivity_network_;  // null without sensitivity_rows_
+  std::unique_ptr<SensitivityProbe> sensitivity_;
+  Dataset label_noise_examples_;
   Buffer<float> rounded_mean_;       // [stride] where training is in double
   Buffer<float> average_precision_;  // [stride] of posterior averages where the scenario fixes it, else empty
   Buffer<float> laplace_;            // [stride] the Laplace posterior's precision, from the last round on

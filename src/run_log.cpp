@@ -28,6 +28,7 @@ struct Column {
   Hdf5Type type = Hdf5Type::float64;
   std::uint64_t offset = 0;
   std::size_t row_values = 0;  // values for one index of the first axis
+  std::size_t rows = 1;        // extent of the first axis
 };
 
 std::uint64_t values_of(const Hdf5Layout& layout) {
@@ -73,7 +74,8 @@ std::map<std::string, Column, std::less<>> places(const Hdf5File& file, const st
     const Hdf5Layout& layout = dataset.layout;
     const std::uint64_t values = values_of(layout);
     if (!layout.allocated || values == 0 || !dataset.texts.empty()) continue;
-    columns[layout.path] = {layout.type, file.offset(layout.path), layout.shape.empty() ? 1 : values / layout.shape[0]};
+    const std::size_t rows = layout.shape.empty() ? 1 : layout.shape[0];
+    columns[layout.path] = {layout.type, file.offset(layout.path), values / rows, rows};
   }
   return columns;
 }
@@ -179,6 +181,13 @@ struct RunLog::Impl {
   }
   void write_value(std::string_view path, std::size_t row, double value) {
     write_row(path, row, std::vector<double>{value});
+  }
+  /// All rows of a dataset. Nothing happens for no values.
+  void write_whole(std::string_view path, const std::vector<double>& values) {
+    const auto column = columns.find(path);
+    if (column == columns.end() || values.empty()) return;
+    check_length(path, column->second.rows * column->second.row_values, values.size());
+    write(column->second, 0, values);
   }
   /// The same without a copy; the dataset has that type. Rows of /clients are those of one client.
   template <class Real>
@@ -344,7 +353,20 @@ void RunLog::append(const RoundRecord& record) {
     log.write_value("/rounds/negative_elbo", row, record.negative_elbo);
     log.write_value("/rounds/negative_elbo_se", row, record.negative_elbo_error);
     log.write_value("/rounds/laplace_prior_precision", row, record.laplace_prior_precision);
+    log.write_value("/rounds/loo_nll", row, record.leave_one_out_nll);
+    log.write_value("/rounds/loo_nll_se", row, record.leave_one_out_nll_error);
+    log.write_value("/rounds/probe_nll", row, record.probe_nll);
+    log.write_value("/rounds/label_noise", row, record.label_noise);
+    log.write_value("/rounds/label_noise_auroc", row, record.label_noise_auroc);
+    log.write_value("/rounds/label_noise_label_auroc", row, record.label_noise_label_auroc);
   }
+  log.write_whole("/sensitivity/parameter_deviation", record.sensitivity.parameter_deviation);
+  log.write_whole("/sensitivity/output_deviation", record.sensitivity.output_deviation);
+  log.write_whole("/sensitivity/prediction_deviation", record.sensitivity.prediction_deviation);
+  log.write_whole("/sensitivity/nll", record.sensitivity.nll);
+  log.write_whole("/sensitivity/loo_nll", record.sensitivity.leave_one_out_nll);
+  log.write_whole("/label_noise/noise", record.label_noise_examples.mean);
+  log.write_whole("/label_noise/deviation", record.label_noise_examples.deviation);
   for (std::size_t t = 0; t < record.bayes_curve.size(); ++t)
     log.write_metrics("/curve/", "", t, record.bayes_curve[t]);
   log.write_value("/rounds/train_loss", row, record.train_loss);

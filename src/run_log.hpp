@@ -30,6 +30,9 @@ struct LogPlan {
   bool clients_have_posterior = false;
   bool has_sites = false;   // clients have (v, V)
   bool has_matrix = false;  // the server's precision is a matrix, and the log keeps it
+  // Rows of the training set whose sensitivities and label noise are measured; empty: not asked for.
+  std::vector<std::uint32_t> sensitivity_rows, label_noise_rows;
+  std::size_t outputs = 0, predicted = 0;  // of the network per example
 };
 
 /// One client's arrays, each of length P or empty.

@@ -288,6 +288,33 @@ void check_laplace(const Options& evaluation, Problems& problems) {
   }
 }
 
+// Both need the posterior that predictions are drawn from; noise of labels needs labels and draws.
+void check_probes(const Scenario& scenario, const AlgorithmTraits& traits, Problems& problems) {
+  const Options& evaluation = scenario.evaluation;
+  for (const char* const key : {"sensitivity", "label_noise_probe"}) {
+    const std::int64_t examples = evaluation.integer(key);
+    if (examples == 0) continue;
+    const std::string place = where(evaluation.place(key));
+    if (!traits.gives_posterior && (traits.personal || !evaluation.boolean("laplace"))) {
+      problems.push_back(fmt::format(
+          "[scenario] evaluation.{} needs a posterior of the server, got {} with {} examples{}; take an algorithm like "
+          "\"vb_admm\", or evaluation.laplace = true for the last round{}",
+          key, algorithm_text(scenario), examples, place, traits.personal ? " of one with a common model" : ""));
+    }
+  }
+  if (evaluation.integer("label_noise_probe") == 0) return;
+  const std::string place = where(evaluation.place("label_noise_probe"));
+  if (evaluation.integer("samples") < 2) {
+    problems.push_back(fmt::format(
+        "[scenario] evaluation.label_noise_probe needs evaluation.samples >= 2, got {}{}; set samples, or leave it out",
+        evaluation.integer("samples"), place));
+  }
+  if (scenario.model.text("loss") == "gaussian") {
+    problems.push_back(fmt::format(
+        "[scenario] evaluation.label_noise_probe needs classes, got model.loss = \"gaussian\"{}; leave it out", place));
+  }
+}
+
 // Plug-ins check what a single option cannot say (hess_init + weight_decay > 0) where they are made.
 void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place, Problems& problems) {
   const auto attempt = [&](const auto& make) -> decltype(make()) {
@@ -304,6 +331,7 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
       attempt([&] { return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm); });
   if (algorithm) check_public_pool(scenario, algorithm_place, algorithm->traits(), problems);
   if (algorithm) check_matrix(scenario, algorithm->traits(), problems);
+  if (algorithm) check_probes(scenario, algorithm->traits(), problems);
   check_reference_average(scenario, problems);
   if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
 }

@@ -167,6 +167,14 @@ Specs evaluation_keys() {
            "after the last round, a Laplace posterior for an algorithm without a posterior of its own: the posterior "
            "average of that round is drawn from it (docs/methods.md, section 12)"),
       laplace_prior,
+      count("sensitivity", 0, 0, 1 << 24, "examples",
+            "so many training examples, drawn at random, for which every evaluation predicts what removing them would "
+            "do, "
+            "and from that the leave-one-out NLL (docs/methods.md, section 7); 0: none"),
+      count(
+          "label_noise_probe", 0, 0, 1 << 24, "examples",
+          "so many training examples, drawn at random, for which every evaluation estimates how the posterior smooths "
+          "their labels, with `samples` networks (docs/methods.md, section 8); 0: none"),
       target,
   };
 }

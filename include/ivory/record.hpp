@@ -47,6 +47,21 @@ struct Evaluation {
   OodDetection ood;  // of the test set; NaN without out-of-distribution data
 };
 
+/// What removing each of n training examples would do (methods.md 7.1).
+struct Sensitivity {
+  std::vector<double> parameter_deviation = {};   // [n] |dm_i|, the length of the parameters' shift
+  std::vector<double> output_deviation = {};      // [n x outputs] df_i
+  std::vector<double> prediction_deviation = {};  // [n x predicted] dp_i
+  std::vector<double> nll = {};                   // [n] at the posterior's mean, nats
+  std::vector<double> leave_one_out_nll = {};     // [n] at its mean without the example, nats
+};
+
+/// Per-example label noise (methods.md section 8), [n x classes]: softmax f(m) - E_q[softmax f(theta)] per class, and the standard
+/// deviation of one draw's softmax.
+struct LabelNoise {
+  std::vector<double> mean, deviation;
+};
+
 enum class ClientStatus : std::int8_t { absent = 0, trained = 1, refused = 2 };
 
 /// One client's visit.
@@ -70,7 +85,14 @@ struct RoundRecord {
   double laplace_prior_precision =
       no_value;                         // of the Laplace posterior that `bayes` is drawn from; NaN: of no such one
   std::vector<Metrics> client_metrics;  // mean model on each client's own examples; empty when not evaluated
-  std::vector<Metrics> client_metrics_bayes;  // the same of the posterior average
+  std::vector<Metrics> client_metrics_bayes;                                // the same of the posterior average
+  double leave_one_out_nll = no_value, leave_one_out_nll_error = no_value;  // of the probe; error: over its examples
+  double probe_nll = no_value;                                              // of the same examples, at the mean
+  Sensitivity sensitivity;                                                  // after the last round alone
+  double label_noise = no_value;                                            // mean over its probe of |eps_i|_1
+  double label_noise_auroc = no_value,
+         label_noise_label_auroc = no_value;  // for changed labels: |eps_i|_1, -eps_i,label
+  LabelNoise label_noise_examples;            // after the last round alone
   double train_loss = no_value;               // example-weighted mean over participants
   double seconds = 0, seconds_training = 0, seconds_evaluation = 0;
   double bytes_up = 0, bytes_down = 0;

@@ -23,6 +23,8 @@ enum class Purpose : std::uint32_t {
   dropout = 10,
   curvature = 11,
   sweep = 12,
+  probe = 13,
+  label_noise = 14,
 };
 
 /// The four words of one Philox block.

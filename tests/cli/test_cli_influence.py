@@ -207,6 +207,91 @@ def test_refusals(ivory, file):
     exits('other examples than those of the log', ivory('influence', 'runs/linear-seed3.h5'), 2, 'checksum', 'run again')
 
 
+def softmax(logits):
+    p = numpy.exp(logits - logits.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+
+def test_sensitivity(ivory, file):
+    print('-- sensitivity of examples')
+    more = ('evaluation.sensitivity=50', 'evaluation.every=2', 'rounds=5', 'server.temperature=0.5')
+    exits('run with evaluation.sensitivity', ivory('run', file, '--out', 'sense', '--set', *more), 0)
+    ivory('run', file, '--out', 'one', '--threads', 1, '--set', *more)
+    ivory('run', file, '--out', 'without', '--set', *more[1:])
+    x, y = examples(ivory.folder / 'mine.h5', 'train')
+    with h5py.File(ivory.folder / 'sense/linear-seed3.h5') as log, h5py.File(ivory.folder / 'one/linear-seed3.h5') as one, \
+            h5py.File(ivory.folder / 'without/linear-seed3.h5') as plain:
+        m, s = (log[f'posterior/{name}'][-1].astype(float) for name in ('mean', 'precision'))
+        rows = log['sensitivity/row'][:]
+        probe = numpy.hstack([x[rows], numpy.ones((50, 1))])
+        weights, variances = (numpy.hstack([v[:12].reshape(3, 4), v[12:, None]]) for v in (m, 1 / s))
+        label = y[rows]
+        p = softmax(probe @ weights.T)
+        residual = p - numpy.eye(3)[label]
+        df = residual * (probe ** 2 @ variances.T) / 0.5
+        dp = p * (df - (p * df).sum(axis=1, keepdims=True))
+        dm = numpy.sqrt((((residual[:, :, None] * probe[:, None, :]) * variances / 0.5) ** 2).sum(axis=(1, 2)))
+        loo = -numpy.log(softmax(probe @ weights.T + df)[numpy.arange(50), label])
+        for name, expected in (('output_deviation', df), ('prediction_deviation', dp), ('parameter_deviation', dm),
+                               ('loo_nll', loo), ('nll', -numpy.log(p[numpy.arange(50), label]))):
+            check(f'{name} is what the posterior in the log gives', numpy.allclose(log['sensitivity'][name][:], expected,
+                  rtol=1e-5, atol=1e-7), (log['sensitivity'][name][:3], expected[:3]))
+        check('the probe is 50 training rows with their labels', len(set(rows)) == 50 and (numpy.diff(rows) > 0).all() and
+              (log['sensitivity/label'][:] == label).all())
+        curve, error = log['rounds/loo_nll'][:], log['rounds/loo_nll_se'][:]
+        check('the estimate stands beside the test NLL', (numpy.isfinite(curve) == numpy.isfinite(log['rounds/nll'][:])).all()
+              and (numpy.isfinite(curve) == [False, True, False, True, True]).all(), curve)
+        check('its last value is the mean of the examples', close([curve[-1], error[-1], log['rounds/probe_nll'][-1]],
+              [loo.mean(), loo.std(ddof=1) / 50 ** 0.5, log['sensitivity/nll'][:].mean()], 1e-5), (curve, error))
+        check('the thread count changes no bit', all((log['sensitivity'][n][:] == one['sensitivity'][n][:]).all()
+              for n in log['sensitivity']) and numpy.array_equal(curve, one['rounds/loo_nll'][:], equal_nan=True))
+        check('training is what it is without', (log['rounds/state_hash'][:] == plain['rounds/state_hash'][:]).all() and
+              numpy.array_equal(log['rounds/nll_bayes'][:], plain['rounds/nll_bayes'][:], equal_nan=True))
+        check('nothing new without the key', 'sensitivity' not in plain and 'loo_nll' not in plain['rounds'])
+    point = ('server={algorithm="fedavg"}', 'clients.optimizer={name="sgd",lr=0.1}')
+    exits('without a posterior', ivory('run', file, '--set', 'evaluation.sensitivity=9', *point), 2, 'sensitivity', 'posterior',
+          'laplace')
+    done = ivory('run', file, '--out', 'laplace', '--set', 'evaluation.sensitivity=9', 'evaluation.laplace=true', *point)
+    exits('with a Laplace posterior', done, 0)
+    with h5py.File(ivory.folder / 'laplace/linear-seed3.h5') as log:
+        check('  in the last round alone', (numpy.isfinite(log['rounds/loo_nll'][:]) == [False, False, False, True]).all() and
+              numpy.isfinite(log['sensitivity/output_deviation'][:]).all())
+
+def test_label_noise(ivory, file):
+    print('-- label noise')
+    more = ('evaluation.label_noise_probe=80', 'evaluation.samples=2000', 'data.label_noise=0.3')
+    exits('run with evaluation.label_noise_probe', ivory('run', file, '--out', 'noise', '--set', *more), 0)
+    ivory('run', file, '--out', 'noise1', '--threads', 1, '--set', *more)
+    x, _ = examples(ivory.folder / 'mine.h5', 'train')
+    draw = numpy.random.default_rng(7)
+    with h5py.File(ivory.folder / 'noise/linear-seed3.h5') as log, h5py.File(ivory.folder / 'noise1/linear-seed3.h5') as one:
+        m, s = (log[f'posterior/{name}'][-1].astype(float) for name in ('mean', 'precision'))
+        rows, label = log['label_noise/row'][:], log['label_noise/label'][:]
+        probe = numpy.hstack([x[rows], numpy.ones((80, 1))])
+        theta = m + draw.normal(size=(10000, 15)) / numpy.sqrt(s)
+        theta = numpy.vstack([theta, 2 * m - theta])
+        drawn = softmax(numpy.einsum('id,tcd->tic', probe, numpy.concatenate([theta[:, :12].reshape(-1, 3, 4),
+                                                                              theta[:, 12:, None]], axis=2)))
+        eps = softmax(probe @ numpy.hstack([m[:12].reshape(3, 4), m[12:, None]]).T) - drawn.mean(axis=0)
+        noise, deviation = log['label_noise/noise'][:], log['label_noise/deviation'][:]
+        check('the noise is the mean model less the average', abs(noise - eps).max() < 6 * drawn.std(axis=0).max() / 2000 ** 0.5
+              and abs(noise - eps).max() < 0.25 * abs(eps).max(), (noise[:2], eps[:2]))
+        check('its deviation is that of a draw', numpy.allclose(deviation, drawn.std(axis=0), rtol=0.1, atol=1e-3))
+        check('rows sum to 0', abs(noise.sum(axis=1)).max() < 1e-5)
+        flipped = log['label_noise/flipped'][:] == 1
+        check('flipped examples are those of the partition', (flipped == numpy.isin(rows, log['partition/flipped_index'][:])).all()
+              and 0 < flipped.sum() < 80)
+        size, own = abs(noise).sum(axis=1), -noise[numpy.arange(80), label]
+        check('the curves are those of the examples', abs(log['rounds/label_noise'][-1] - size.mean()) < 1e-12)
+        for name, score in (('label_noise_auroc', size), ('label_noise_label_auroc', own)):
+            pairs = score[flipped][:, None] - score[~flipped][None, :]
+            check(f'{name} counts pairs', abs(log['rounds'][name][-1] - ((pairs > 0) + 0.5 * (pairs == 0)).mean()) < 1e-12)
+        check('the thread count changes no bit', all((log['label_noise'][n][:] == one['label_noise'][n][:]).all()
+              for n in log['label_noise']))
+    exits('without draws', ivory('run', file, '--set', 'evaluation.label_noise_probe=9', 'evaluation.samples=0'), 2,
+          'label_noise_probe', 'samples')
+
+
 def main(binary):
     with tempfile.TemporaryDirectory() as folder:
         ivory = Ivory(str(pathlib.Path(binary).resolve()), pathlib.Path(folder))
@@ -215,6 +300,8 @@ def main(binary):
         file.write_text(SCENARIO)
         table = test_clients(ivory, file)
         test_without(ivory, file, table)
+        test_sensitivity(ivory, file)
+        test_label_noise(ivory, file)
         test_refusals(ivory, file)
     print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
     return 1 if test_cli.failures else 0
