@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "ivory/error.hpp"
 #include "ivory/gaussian.hpp"
@@ -21,21 +20,6 @@
 
 namespace ivory {
 namespace {
-
-/// Places in increasing order of the values, from 1; equal values share the mean of theirs.
-std::vector<double> ranks_of(std::span<const double> values) {
-  std::vector<std::size_t> order(values.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
-  std::vector<double> ranks(values.size());
-  for (std::size_t first = 0; first < order.size();) {
-    std::size_t end = first;
-    while (end < order.size() && values[order[end]] == values[order[first]]) ++end;
-    for (std::size_t i = first; i < end; ++i) ranks[order[i]] = 0.5 * static_cast<double>(first + 1 + end);
-    first = end;
-  }
-  return ranks;
-}
 
 Scenario scenario_of(const LogReader& log) { return parse_scenario(log.header().scenario, log.header().file).front(); }
 
@@ -250,22 +234,6 @@ template LeaveOut leave_out(std::span<const double>, std::span<const double>, st
                             std::span<const double>, double);
 template double shift_score(std::span<const float>, std::span<const float>, std::span<const float>);
 template double shift_score(std::span<const double>, std::span<const double>, std::span<const double>);
-
-double rank_correlation(std::span<const double> a, std::span<const double> b) {
-  const auto is_nan = [](double x) { return std::isnan(x); };
-  if (a.size() < 2 || std::any_of(a.begin(), a.end(), is_nan) || std::any_of(b.begin(), b.end(), is_nan)) {
-    return no_value;
-  }
-  const std::vector<double> x = ranks_of(a), y = ranks_of(b);
-  const double middle = 0.5 * static_cast<double>(x.size() + 1);  // the mean of all ranks
-  double xy = 0, xx = 0, yy = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    xy += (x[i] - middle) * (y[i] - middle);
-    xx += (x[i] - middle) * (x[i] - middle);
-    yy += (y[i] - middle) * (y[i] - middle);
-  }
-  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : no_value;
-}
 
 InfluenceReport client_influence(const std::string& file, std::span<const std::string> retrained, int threads) {
   const LogReader log(file);

@@ -28,10 +28,6 @@ LeaveOut leave_out(std::span<const Real> mean, std::span<const Real> precision, 
 template <class Real>
 double shift_score(std::span<const Real> precision, std::span<const Real> from, std::span<const Real> to);
 
-/// Spearman's rank correlation of two columns, equal values sharing their mean rank; NaN with fewer than two rows, with NaN among
-/// the values, or where a column is constant.
-double rank_correlation(std::span<const double> a, std::span<const double> b);
-
 /// Numbers of a run without one client: predicted, or measured by training without it.
 struct Without {
   double score = no_value;     // see LeaveOut

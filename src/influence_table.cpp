@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "src/influence.hpp"
+#include "src/rank_correlation.hpp"
 #include "src/text_table.hpp"
 
 namespace ivory {
@@ -25,7 +26,7 @@ double agreement(const InfluenceReport& report, const auto& number) {
     predicted.push_back(a);
     measured.push_back(b);
   }
-  return rank_correlation(predicted, measured);
+  return spearman(predicted, measured);
 }
 
 double test_change(const InfluenceReport& report, const Without& without) {

@@ -263,4 +263,10 @@ std::vector<std::uint32_t> left_out_clients(const Scenario& scenario, const Part
   return clients;
 }
 
+const std::vector<std::vector<std::uint32_t>>& evaluated_examples(const Scenario& scenario,
+                                                                  const Partition& partition) {
+  const std::string& choice = scenario.evaluation.text("clients");
+  return choice == "holdout" || (choice == "auto" && !partition.holdout.empty()) ? partition.holdout : partition.train;
+}
+
 }  // namespace ivory

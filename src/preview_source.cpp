@@ -11,6 +11,7 @@
 #include "ivory/error.hpp"
 #include "src/content_hash.hpp"
 #include "src/model.hpp"
+#include "src/partition.hpp"
 #include "src/run_parts.hpp"
 #include "src/scenario_reader.hpp"
 #include "src/state_hash.hpp"
@@ -216,9 +217,7 @@ void find_base(PreviewSource& source, const LogReader& log, const std::string& b
 
 const std::vector<std::vector<std::uint32_t>>& PreviewSource::client_examples() const {
   static const std::vector<std::vector<std::uint32_t>> nobody;
-  const std::string& choice = scenario.evaluation.text("clients");
-  if (choice == "none") return nobody;
-  return choice == "holdout" || (choice == "auto" && !partition.holdout.empty()) ? partition.holdout : partition.train;
+  return scenario.evaluation.text("clients") == "none" ? nobody : evaluated_examples(scenario, partition);
 }
 
 PreviewSource load_preview_source(const PreviewQuestion& question) {

@@ -11,6 +11,7 @@
 #include "src/laplace.hpp"
 #include "src/model.hpp"
 #include "src/ood_metrics.hpp"
+#include "src/partition.hpp"
 
 namespace ivory {
 namespace {
@@ -203,7 +204,7 @@ void RoundEvaluator<Real>::evaluate_clients(RoundRecord& record, std::size_t bin
   const float* const weights = mean();
   const auto table = [&](const Predictions& predictions) {
     std::vector<Metrics> rows;
-    for (const auto& own : client_examples())
+    for (const auto& own : evaluated_examples(scenario_, parts_.partition))
       rows.push_back(metrics_of_rows(predictions, parts_.data.train, own, bins));
     return rows;
   };
@@ -318,7 +319,8 @@ void RoundEvaluator<Real>::evaluate_personal(RoundRecord& record, std::size_t bi
       if (parts_.data.validation.size() > 0) sum_into(validation, evaluation_on(parts_.data.validation));
     }
     if (clients_due) {
-      record.client_metrics.push_back(evaluation_on(subset(parts_.data.train, client_examples()[k])).metrics);
+      record.client_metrics.push_back(
+          evaluation_on(subset(parts_.data.train, evaluated_examples(scenario_, parts_.partition)[k])).metrics);
     }
   }
   for (std::optional<Evaluation>* total : {&test, &validation}) {
@@ -332,13 +334,6 @@ template <class Real>
 const float* RoundEvaluator<Real>::personal_mean(std::uint32_t client) const {
   if constexpr (std::is_same_v<Real, float>) return parts_.algorithm->personal_mean(state_, client);
   throw std::logic_error("no algorithm with full covariances is personal");
-}
-
-template <class Real>
-const typename RoundEvaluator<Real>::Examples& RoundEvaluator<Real>::client_examples() const {
-  const std::string& choice = scenario_.evaluation.text("clients");
-  const bool has_holdout = !parts_.partition.holdout.empty();
-  return choice == "holdout" || (choice == "auto" && has_holdout) ? parts_.partition.holdout : parts_.partition.train;
 }
 
 template class RoundEvaluator<float>;

@@ -34,8 +34,6 @@ class RoundEvaluator {
   std::vector<float> laplace_precision() const;
 
  private:
-  using Examples = std::vector<std::vector<std::uint32_t>>;
-
   const float* mean() const;
   PosteriorView posterior(Buffer<double>& factor) const;
   PosteriorView averaged(PosteriorView q) const;
@@ -52,7 +50,6 @@ class RoundEvaluator {
   void evaluate_elbo(RoundRecord& record, const PosteriorView& q) const;
   void evaluate_personal(RoundRecord& record, std::size_t bins, bool clients_due) const;
   const float* personal_mean(std::uint32_t client) const;
-  const Examples& client_examples() const;
 
   const Scenario& scenario_;
   const RunParts<Real>& parts_;

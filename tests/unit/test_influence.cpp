@@ -3,6 +3,7 @@
 #include "tests/support/boost_test.hpp"
 
 #include "src/influence.hpp"
+#include "src/rank_correlation.hpp"
 #include "tests/support/plugins.hpp"
 #include "tests/support/quadratic_clients.hpp"
 
@@ -122,13 +123,13 @@ BOOST_AUTO_TEST_CASE(an_empty_site_moves_nothing_and_one_that_is_too_large_meets
 
 BOOST_AUTO_TEST_CASE(rank_correlation_is_spearman_s) {
   const std::vector<double> rising = {1, 2, 3, 4}, squares = {1, 4, 9, 16}, falling = {8, 4, 2, 1};
-  BOOST_TEST(rank_correlation(rising, squares) == 1.0);
-  BOOST_TEST(rank_correlation(rising, falling) == -1.0);
+  BOOST_TEST(spearman(rising, squares) == 1.0);
+  BOOST_TEST(spearman(rising, falling) == -1.0);
   // Without ties 1 - 6 sum d^2 / (n (n^2 - 1)); here d = 1, 1, 0, 0.
-  BOOST_TEST(rank_correlation(rising, std::vector<double>{2, 1, 3, 4}) == 1 - 6 * 2 / 60.0);
+  BOOST_TEST(spearman(rising, std::vector<double>{2, 1, 3, 4}) == 1 - 6 * 2 / 60.0);
   // Ties share their mean rank: 1.5, 1.5, 3, 4 against 1, 2, 3, 4.
-  BOOST_TEST(rank_correlation(std::vector<double>{5, 5, 6, 7}, rising) == 4.5 / std::sqrt(4.5 * 5.0));
-  BOOST_TEST(std::isnan(rank_correlation(rising, std::vector<double>{3, 3, 3, 3})));
-  BOOST_TEST(std::isnan(rank_correlation(std::vector<double>{1}, std::vector<double>{1})));
-  BOOST_TEST(std::isnan(rank_correlation(rising, std::vector<double>{1, no_value, 2, 3})));
+  BOOST_TEST(spearman(std::vector<double>{5, 5, 6, 7}, rising) == 4.5 / std::sqrt(4.5 * 5.0));
+  BOOST_TEST(std::isnan(spearman(rising, std::vector<double>{3, 3, 3, 3})));
+  BOOST_TEST(std::isnan(spearman(std::vector<double>{1}, std::vector<double>{1})));
+  BOOST_TEST(std::isnan(spearman(rising, std::vector<double>{1, no_value, 2, 3})));
 }
