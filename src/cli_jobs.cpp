@@ -230,10 +230,12 @@ class Runner {
 
   /// False where the run was told to stop. `began` is set with its first finished round.
   bool run_now(const Job& job, const ProgressTitle& title, Progress& progress, int threads, bool& began) const {
-    if (const auto log = finished_log(job); job.resume && log && of_same_scenario(log->header(), job.scenario)) {
-      progress.note(fmt::format("{}  has all its rounds", job_name(job)));
-      Checkpoints(job.log_file).remove();
-      return true;
+    if (job.resume) {
+      if (const auto log = finished_log(job); log && of_same_scenario(log->header(), job.scenario)) {
+        progress.note(fmt::format("{}  has all its rounds", job_name(job)));
+        Checkpoints(job.log_file).remove();
+        return true;
+      }
     }
     progress.start(title);
     RunSettings settings;

@@ -10,11 +10,11 @@
 #include "ivory/registry.hpp"
 #include "src/compare_differences.hpp"
 #include "src/compare_groups.hpp"
-#include "src/content_hash.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
 #include "src/log_reader.hpp"
 #include "src/model.hpp"
+#include "src/resume_check.hpp"
 #include "src/scenario_reader.hpp"
 #include "src/text_table.hpp"
 
@@ -28,11 +28,7 @@ class TestSets {
     const auto known = sets_.find(header.data_checksum);
     if (known != sets_.end()) return known->second;
     DataSplit data = load_data(scenario);
-    if (const std::string found = hexadecimal(data.checksum); found != header.data_checksum) {
-      throw InputError(fmt::format(
-          "[ensemble] the data must be those of the log, checksum {}, got {}, in {}; put them back, or run again",
-          header.data_checksum, found, header.file));
-    }
+    check_log_data("ensemble", header, data.checksum);
     return sets_.emplace(header.data_checksum, std::move(data.test)).first->second;
   }
 

@@ -76,11 +76,7 @@ class Judge {
  public:
   Judge(const LogHeader& header, const Scenario& scenario, int threads)
       : parts_(scenario), predictor_(parts_.network, threads) {
-    if (const std::string found = hexadecimal(parts_.data.checksum); found != header.data_checksum) {
-      throw InputError(fmt::format(
-          "[influence] the data must be those of the log, checksum {}, got {}, in {}; put them back, or run again",
-          header.data_checksum, found, header.file));
-    }
+    check_log_data("influence", header, parts_.data.checksum);
     if (const std::string found = hexadecimal(parts_.partition.hash); found != header.partition_hash) {
       throw InputError(fmt::format(
           "[influence] clients must have the examples that they have in the log, partition {}, got {}, in {}; use the "

@@ -12,6 +12,7 @@
 #include "src/content_hash.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
+#include "src/resume_check.hpp"
 #include "src/run_parts.hpp"
 #include "src/scenario_reader.hpp"
 #include "src/state_hash.hpp"
@@ -37,8 +38,7 @@ template <class Real>
 StartOfRun take_parts(PreviewSource& source) {
   RunParts<Real> parts(source.scenario);
   const std::string& file = source.header.file;
-  check_same("data (checksum)", source.header.data_checksum, hexadecimal(parts.data.checksum), file,
-             "put them back, or run again");
+  check_log_data("preview", source.header, parts.data.checksum);
   check_same("partition (hash)", source.header.partition_hash, hexadecimal(parts.partition.hash), file,
              "use the version of ivory that wrote the log, or run again");
   const std::vector<float> start = initial_weights(source.scenario, parts.network);

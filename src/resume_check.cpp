@@ -56,6 +56,14 @@ std::string device_kind(const std::string& description) {
   return first.substr(0, first.find_first_of(": ")) + (open == std::string::npos ? "" : " " + first.substr(open));
 }
 
+void check_log_data(const std::string& tag, const LogHeader& header, std::uint64_t checksum) {
+  if (const std::string found = hexadecimal(checksum); found != header.data_checksum) {
+    throw InputError(
+        fmt::format("[{}] the data must be those of the log, checksum {}, got {}, in {}; put them back, or run again",
+                    tag, header.data_checksum, found, header.file));
+  }
+}
+
 void check_resumable(const LogHeader& header, const LogPlan& plan) {
   const auto differ = [&](const std::string& what, const std::string& logged, const std::string& now) {
     if (logged == now) return;

@@ -10,6 +10,9 @@ namespace ivory {
 /// Throws InputError that says what differs.
 void check_resumable(const LogHeader& header, const LogPlan& plan);
 
+/// For what works on a log's data again: throws InputError, beginning with [tag], where they are others than the log's.
+void check_log_data(const std::string& tag, const LogHeader& header, std::uint64_t checksum);
+
 /// The lines of a resolved scenario that another does not have in their place, as "TABLE.KEY: a -> b", the first few.
 std::string scenario_differences(const std::string& logged, const std::string& now);
 
