@@ -297,9 +297,9 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
     if (settings.on_note) settings.on_note(text);
   };
   Checkpoints checkpoints(settings.log_file);
-  if (!settings.resume) checkpoints.remove();  // of the run whose log is replaced
   RunLog log =
       settings.resume ? RunLog::reopen(settings.log_file, run.log_plan()) : RunLog(settings.log_file, run.log_plan());
+  if (!settings.resume) checkpoints.remove();  // of the run whose log is replaced, once it is
   const int logged = log.rounds_complete();
   if (settings.resume) {
     run.restore(checkpoints, log);
