@@ -18,6 +18,7 @@
 #include "src/round_evaluation.hpp"
 #include "src/run_log.hpp"
 #include "src/run_parts.hpp"
+#include "src/run_previews.hpp"
 #include "src/run_state.hpp"
 #include "src/state_hash.hpp"
 
@@ -62,6 +63,7 @@ class Run {
     }
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
+    previews_.emplace(scenario, parts_);
     evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
     make_runner(settings);
     fetch_posterior();
@@ -70,6 +72,7 @@ class Run {
   LogPlan log_plan() const {
     return {.scenario = &scenario_,
             .layout = &parts_.network.layout(),
+            .logged = parts_.logged,
             .partition = &parts_.partition,
             .train = &parts_.data.train,
             .device = runner_->describe(),
@@ -84,6 +87,7 @@ class Run {
             .has_matrix = logs_matrix(),
             .sensitivity_rows = evaluator_->sensitivity_rows(),
             .label_noise_rows = evaluator_->label_noise_rows(),
+            .previews = scenario_.log.texts("previews"),
             .outputs = parts_.network.outputs(),
             .predicted = parts_.network.predicted()};
   }
@@ -135,9 +139,12 @@ class Run {
     const auto cohort =
         sample_cohort(scenario_.seed, state_.round, parts_.clients, parts_.examples.size(), parts_.participants);
     const bool log_sites = log.wants_sites(number);
+    const bool preview = previews_->wanted() && log.wants_posterior(number) && number > log.rounds_complete();
+    if (preview) previews_->open(mean_, precision_);
     CohortReport cohort_report =
         runner_->run(state_, cohort, [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
           if (log_sites) log_client(log, number, state, update);
+          if (preview) previews_->add(state, *server_, update);
         });
     const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
     state_.round += 1;
@@ -149,11 +156,18 @@ class Run {
     fill(record, std::move(cohort_report), absorbed, cohort);
     const auto evaluation_start = Clock::now();
     if (number > log.rounds_complete()) evaluator_->evaluate(record);
+    if (preview) evaluate_previews(record);
     record.seconds_evaluation = seconds_since(evaluation_start);
     if (log.wants_posterior(number)) write_posterior(log, number);
     record.seconds = seconds_since(start);
     log.append(record);
     return record;
+  }
+
+  void evaluate_previews(RoundRecord& record) {
+    for (const Merged<float>& model : previews_->close()) {
+      record.previews.push_back({.test = evaluator_->test_metrics(model.mean), .clamped = model.clamped});
+    }
   }
 
   void write_posterior(RunLog& log, int round) const {
@@ -278,6 +292,7 @@ class Run {
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
   std::optional<RoundEvaluator<Real>> evaluator_;
+  std::optional<RunPreviews<Real>> previews_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };
 
@@ -329,6 +344,12 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
     save();
   }
   log.close();
+  if (log.overflows() > 0) {
+    note(
+        fmt::format("{} recorded numbers are beyond what float16 holds (65504) and stand as infinite in the log; set "
+                    "log.storage = \"float32\"",
+                    log.overflows()));
+  }
   return static_cast<int>(run.rounds_done());
 }
 

@@ -19,7 +19,7 @@ struct Hdf5Array {
   std::vector<T> values;
 };
 
-enum class Hdf5Type { int8, int32, int64, uint64, float32, float64 };
+enum class Hdf5Type { int8, int32, int64, uint64, float16, float32, float64 };
 
 std::size_t size_of(Hdf5Type type);
 

@@ -12,13 +12,18 @@
 #include "ivory/parameters.hpp"
 #include "ivory/record.hpp"
 #include "ivory/scenario.hpp"
+#include "src/log_selection.hpp"
 
 namespace ivory {
+
+/// Rows that wait for the disk take no more memory than this; a round that writes more waits for it too.
+inline constexpr std::size_t most_queued_bytes = std::size_t{64} << 20;
 
 /// Everything that fixes the shape of the file before round 0.
 struct LogPlan {
   const Scenario* scenario = nullptr;
   const ParameterLayout* layout = nullptr;
+  std::vector<ParameterRange> logged;  // parameters of which rows are kept
   const Partition* partition = nullptr;
   const Dataset* train = nullptr;  // for the client x class counts
   std::string device;
@@ -32,6 +37,7 @@ struct LogPlan {
   bool has_matrix = false;  // the server's precision is a matrix, and the log keeps it
   // Rows of the training set whose sensitivities and label noise are measured; empty: not asked for.
   std::vector<std::uint32_t> sensitivity_rows, label_noise_rows;
+  std::vector<std::string> previews;       // rules of [log] previews
   std::size_t outputs = 0, predicted = 0;  // of the network per example
 };
 
@@ -73,6 +79,8 @@ class RunLog {
   /// Writes the row of record.round and then `rounds_complete`. Rounds come in order. Of a round that is complete already it
   /// only compares the state's hash, and throws RunError where it is another one.
   void append(const RoundRecord& record);
+  /// Finite numbers that float16 made infinite, among all that was written until the last flush.
+  std::uint64_t overflows() const;
   /// Returns when everything is in the file.
   void flush();
   /// The same, and closes the log. Throws RunError where the system reports a late failure.

@@ -42,6 +42,8 @@ struct SampleRun {
     set(scenario.evaluation, "target_accuracy", 0.75);
     set(scenario.log, "posterior_every", std::int64_t{4});
     set(scenario.log, "sites", sites);
+    set(scenario.log, "layers", std::vector<std::string>{});
+    set(scenario.log, "storage", std::string("float32"));
     layout.add("0.weight", {4, 7});
     layout.add("0.bias", {4});
     train.classes = classes;
@@ -68,6 +70,7 @@ struct SampleRun {
   const LogPlan& wired() {
     plan.scenario = &scenario;
     plan.layout = &layout;
+    plan.logged = logged_parameters(scenario, layout);
     plan.partition = &partition;
     plan.train = &train;
     return plan;
