@@ -21,9 +21,9 @@ constexpr const char* examples = R"(Examples:
   ivory replay runs/mnist-seed1.h5 --round 42 --client 17 --from start --whole-round
 
 The visit has the random numbers it had in the run, and so its bits. The state before it comes from the log (with
-log.posterior_every = 1 and log.sites = "every"), from a checkpoint beside the log, or from training the rounds before it
-again; each of those is compared with the log. The result is compared with what the log has of the visit. The log is
-only read, and may be that of a run that goes on.)";
+log.posterior_every = 1 and log.sites = "every"), from a checkpoint beside the log, or from training the rounds before
+it again; each of those is compared with the log. The result is compared with what the log has of the visit. The log
+is only read, and may be that of a run that goes on.)";
 
 struct Flags {
   ReplayQuestion question;
@@ -93,7 +93,7 @@ void add_replay(CLI::App& app, Action& chosen) {
   const std::map<std::string, ReplaySource> sources = {
       {"log", ReplaySource::log}, {"checkpoint", ReplaySource::checkpoint}, {"start", ReplaySource::start}};
   verb->add_option("--from", question.source,
-                   "Where the state before the round comes from: log, checkpoint or start; default: the first there is")
+                   "State before the round: log, checkpoint or start; default: the first there is")
       ->option_text("WHAT")
       ->transform(CLI::CheckedTransformer(sources));
   verb->add_flag("--whole-round", question.whole_round,
