@@ -24,8 +24,13 @@ void StepWatch<Real>::begin(const TrainingBlock<Real>& block, const Optimizer<Re
   steps_per_epoch_ = std::max<std::uint64_t>(steps_per_epoch, 1);
   start_ = fetch(block, block.mean);
   if (!optimizer.gives_posterior()) return;
-  const std::size_t entries = optimizer.needs_hessian() ? block.parameters * block.parameters : block.stride;
-  precision_ = Buffer<Real>(block.device, block.clients.size() * entries);
+  // Of clients without a visit nothing is written but matrices.
+  std::size_t rows = block.clients.size(), entries = block.parameters * block.parameters;
+  if (!optimizer.needs_hessian()) {
+    entries = block.stride;
+    while (!block.clients[rows - 1].active) --rows;
+  }
+  precision_ = Buffer<Real>(block.device, rows * entries);
 }
 
 template <class Real>

@@ -53,7 +53,7 @@ class StepWatch {
   bool wanted_ = false;  // the step under way is reported
   std::vector<Real> start_;
   std::vector<double> losses_before_, gradient_;  // of the step under way
-  Buffer<Real> precision_;                        // of the whole block
+  Buffer<Real> precision_;                        // of the block
 };
 
 }  // namespace ivory

@@ -133,6 +133,11 @@ std::vector<float> LogReader::client_vectors(std::string_view name, std::size_t 
   return file_->read_rows<float>(fmt::format("/clients/{}", name), row, 1).values;
 }
 
+std::vector<float> LogReader::client_vector(std::string_view name, std::size_t row, std::size_t client) const {
+  check_row(header_, "the clients' vectors", row, site_rounds().size());
+  return file_->read_part<float>(fmt::format("/clients/{}", name), {row, client, 0}, {1, 1, header_.parameters}).values;
+}
+
 std::vector<int> LogReader::client_evaluation_rounds() const {
   return finished_rounds(*file_, "/clients/evaluation_round", header_.rounds_complete);
 }

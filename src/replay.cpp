@@ -146,13 +146,8 @@ LoggedState read_state(Run<Real>& run, const ReplayQuestion& question, const Log
                         found.last_visit);
       return found;
     }
-    const auto own = [&](std::string_view name) {
-      const std::vector<float> all = log.client_vectors(name, *site_row);
-      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(question.client * logged.header.parameters);
-      return std::vector<float>(begin, begin + static_cast<std::ptrdiff_t>(logged.header.parameters));
-    };
-    found.site_mean = own("site_mean");
-    found.site_precision = own("site_precision");
+    found.site_mean = log.client_vector("site_mean", *site_row, question.client);
+    found.site_precision = log.client_vector("site_precision", *site_row, question.client);
   }
   found.mean = log.posterior_mean(*row);
   if (!run.state().precision.empty()) found.precision = log.posterior_precision(*row);
@@ -248,7 +243,7 @@ bool repeat_round(Run<Real>& run, const ReplayReport& report, const Logged& logg
 
 bool equal_or_both_nan(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
-void compare_vectors(const std::string& what, const std::vector<float>& now, std::span<const float> logged,
+void compare_vectors(const std::string& what, const std::vector<float>& now, const std::vector<float>& logged,
                      ReplayReport& report) {
   std::size_t others = 0;
   double largest = 0;
@@ -291,8 +286,7 @@ void compare(const ReplayQuestion& question, const Logged& logged, ReplayReport&
   if (!site_row) return;
   const std::size_t size = logged.header.parameters;
   const auto one = [&](const std::string& name, const std::vector<float>& now) {
-    const std::vector<float> all = log.client_vectors(name, *site_row);
-    compare_vectors(name, now, std::span(all).subspan(question.client * size, size), report);
+    compare_vectors(name, now, log.client_vector(name, *site_row, question.client), report);
   };
   one("mean", {report.mean.begin(), report.mean.end()});
   if (report.precision.empty()) return;
