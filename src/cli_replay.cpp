@@ -55,13 +55,11 @@ int replay_visit(const Flags& flags) {
   settings.devices = devices(flags).lanes;
   settings.on_note = [](const std::string& text) { fmt::print(stderr, "ivory: {}\n", text); };
   const ReplayReport report = replay(flags.question, settings);
+  fmt::print("{}", flags.json ? replay_json(report) : replay_table(report) + replay_comparison(report));
   if (!flags.csv.empty()) write_csv(flags.csv, replay_csv(report));
-  if (!flags.out.empty()) write_replay(flags.out, report);
-  if (flags.json) {
-    fmt::print("{}", replay_json(report));
-  } else {
-    fmt::print("{}{}", replay_table(report), replay_comparison(report));
-    if (!flags.out.empty()) fmt::print("written to {}\n", flags.out);
+  if (!flags.out.empty()) {
+    write_replay(flags.out, report);
+    if (!flags.json) fmt::print("written to {}\n", flags.out);
   }
   if (report.differences.empty() || flags.question.any_device) return 0;
   std::fflush(stdout);

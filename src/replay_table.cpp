@@ -11,6 +11,9 @@ namespace ivory {
 namespace {
 
 std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.5g}", value); }
+std::string counted(double count, const char* noun) {
+  return fmt::format("{:.0f} {}{}", count, noun, count == 1 ? "" : "s");
+}
 std::string fixed(double value) { return std::isnan(value) ? "-" : fmt::format("{:.5f}", value); }
 std::string csv_cell(double value) { return std::isnan(value) ? std::string() : fmt::format("{}", value); }
 std::string json_number(double value) { return std::isfinite(value) ? fmt::format("{}", value) : "null"; }
@@ -57,8 +60,8 @@ std::string replay_table(const ReplayReport& report) {
                                  report.question.client, report.question.round, header.name,
                                  header.arm.empty() ? "" : ", arm " + header.arm, header.seed, report.source);
   for (const std::string& note : report.notes) text += fmt::format("  note          {}\n", note);
-  text += fmt::format("  visit         {:.0f} examples, {:.0f} steps of {} for {}, on {}\n\n", report.examples,
-                      report.steps, header.optimizer, header.algorithm, report.device);
+  text += fmt::format("  visit         {}, {} of {} for {}, on {}\n\n", counted(report.examples, "example"),
+                      counted(report.steps, "step"), header.optimizer, header.algorithm, report.device);
   TextTable table(0);
   std::vector<std::string> heading = {"step",       "epoch",         "examples", "learning rate",
                                       "loss [nat]", "gradient norm", "distance"};
