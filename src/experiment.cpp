@@ -39,6 +39,7 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   const auto every = static_cast<std::uint64_t>(scenario.log.integer("checkpoint_every"));
   std::uint64_t saved = run.rounds_done();
   const auto save = [&] {
+    log.flush();  // a checkpoint that is ahead of the log is of no use
     try {
       run.save(checkpoints);
       saved = run.rounds_done();
@@ -53,6 +54,7 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
     if (every > 0 && run.rounds_done() % every == 0 && run.rounds_done() < rounds) save();
   }
   if (run.rounds_done() == rounds) {
+    log.flush();  // until its last round is written they are needed
     checkpoints.remove();
   } else if (run.rounds_done() > saved) {
     save();

@@ -16,12 +16,16 @@
 #include "src/log_reader.hpp"
 #include "src/reserved_file.hpp"
 #include "src/resume_check.hpp"
+#include "src/write_queue.hpp"
 
 namespace ivory {
 namespace {
 
 constexpr const char* smaller_log =
     "free some space, choose another place (--out), or log less ([log] posterior_every, sites, precision_matrix)";
+
+// What may wait for the disk; a round with more waits for it too.
+constexpr std::size_t most_queued_bytes = std::size_t{64} << 20;
 
 /// Where a dataset's bytes lie.
 struct Column {
@@ -135,8 +139,13 @@ struct RunLog::Impl {
   ReservedFile file;
   std::map<std::string, Column, std::less<>> columns;
   std::string name;  // the log's own, which the file has from its first round on
+  int appended = 0;  // the last round appended here, which may wait to be written
+  WriteQueue queue;  // all rows go through it
 
-  Impl(ReservedFile file_, std::string name_) : file(std::move(file_)), name(std::move(name_)) {}
+  Impl(ReservedFile file_, std::string name_)
+      : file(std::move(file_)), name(std::move(name_)),
+        queue([this](std::uint64_t offset, const void* data, std::size_t bytes) { file.write(offset, data, bytes); },
+              most_queued_bytes) {}
 
   template <class T>
   T read(std::string_view path, std::size_t row) const {
@@ -144,15 +153,17 @@ struct RunLog::Impl {
     file.read(columns.find(path)->second.offset + row * sizeof(T), &value, sizeof(T));
     return value;
   }
-  // From the file: two runs may go on in one log, and then compute the same.
-  int rounds_complete() const { return static_cast<int>(read<std::int64_t>("/rounds_complete", 0)); }
+  // Also from the file: two runs may go on in one log, and then compute the same.
+  int rounds_complete() const {
+    return std::max(appended, static_cast<int>(read<std::int64_t>("/rounds_complete", 0)));
+  }
 
   /// Writes `values` from value `first` of the dataset on. Datasets have the machine's own types: bytes go as they are.
   template <class T, class Values>
   void write_as(const Column& column, std::uint64_t first, const Values& values) {
     std::vector<T> row(values.size());
     std::transform(values.begin(), values.end(), row.begin(), [](auto value) { return converted<T>(value); });
-    file.write(column.offset + first * sizeof(T), row.data(), row.size() * sizeof(T));
+    queue.write(column.offset + first * sizeof(T), row.data(), row.size() * sizeof(T));
   }
   template <class Values>
   void write(const Column& column, std::uint64_t first, const Values& values) {
@@ -195,7 +206,7 @@ struct RunLog::Impl {
     const auto column = columns.find(path);
     if (column == columns.end() || values.empty()) return;
     check_length(path, length, values.size());
-    file.write(column->second.offset + row * values.size_bytes(), values.data(), values.size_bytes());
+    queue.write(column->second.offset + row * values.size_bytes(), values.data(), values.size_bytes());
   }
 
   void write_metrics(const std::string& before, const std::string& after, std::size_t row, const Metrics& metrics) {
@@ -263,6 +274,7 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
     for (const LogDataset& dataset : datasets) {
       if (!dataset.values.empty()) impl_->write(impl_->columns.at(dataset.layout.path), 0, dataset.values);
     }
+    impl_->queue.flush();
     file.rename(path);
   } catch (...) {
     ::unlink(unfinished.c_str());
@@ -386,8 +398,14 @@ void RunLog::append(const RoundRecord& record) {
     log.write_table("/clients/", "_bayes", at, record.client_metrics_bayes);
   }
   log.write_value("/rounds_complete", 0, record.round);  // last: a reader believes this number
+  log.appended = record.round;
 }
 
-void RunLog::close() { impl_->file.close(); }
+void RunLog::flush() { impl_->queue.flush(); }
+
+void RunLog::close() {
+  flush();
+  impl_->file.close();
+}
 
 }  // namespace ivory

@@ -41,6 +41,8 @@ struct ClientArrays {
   std::span<const float> mean, precision, site_mean, site_precision;
 };
 
+/// Rows are written by a thread of its own, in order, beside what goes on here: all functions copy what they are given. Where the
+/// disk cannot keep up they wait for it. Where it fails, what came before stays and the next call throws RunError.
 class RunLog {
  public:
   /// Creates `path` (replacing a log of that name, and nothing but a log), reserves its whole size and writes the
@@ -53,7 +55,7 @@ class RunLog {
   RunLog(RunLog&&) noexcept;
   RunLog& operator=(RunLog&&) noexcept;
 
-  /// Rounds whose rows are whole. A run that goes on computes some of them again; nothing of them is written.
+  /// Rounds whose rows are whole, or will be when what was appended is written. A run that goes on computes some of them again; nothing of them is written.
   int rounds_complete() const;
   /// As logged after a round that is complete.
   std::uint64_t state_hash(int round) const;
@@ -71,7 +73,9 @@ class RunLog {
   /// Writes the row of record.round and then `rounds_complete`. Rounds come in order. Of a round that is complete already it
   /// only compares the state's hash, and throws RunError where it is another one.
   void append(const RoundRecord& record);
-  /// Closes the log; nothing else is left to write. Throws RunError where the system reports a late failure.
+  /// Returns when everything is in the file.
+  void flush();
+  /// The same, and closes the log. Throws RunError where the system reports a late failure.
   void close();
 
  private:

@@ -177,6 +177,7 @@ inline void write_round(RunLog& log, const SampleRun& run, int round) {
   }
   const bool last = round == run.scenario.rounds;
   log.append(sample_record(round, posterior, round % 2 == 0 || last, last));
+  log.flush();
 }
 
 inline void write_log(const std::string& path, SampleRun& run, int rounds) {
