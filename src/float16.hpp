@@ -25,6 +25,14 @@ constexpr std::uint16_t half_from(float value) {
   return static_cast<std::uint16_t>(sign | (size >= 0x477FF000U ? special : finite));
 }
 
+/// Exact: every float16 is a float.
+inline float value_of_half(std::uint16_t half) {
+  const std::uint32_t sign = (half & 0x8000U) << 16, size = half & 0x7FFFU;
+  if (size >= 0x7C00U) return std::bit_cast<float>(sign | 0x7F800000U | ((size & 0x3FFU) << 13));
+  // Taken as a float its exponent is too small by 127 - 15; the product is exact, also for those below 2^-14.
+  return std::bit_cast<float>(sign | (size << 13)) * 0x1p112F;
+}
+
 /// Converts float numbers at `values`, as many as `to` has; returns how many finite ones became infinite.
 inline std::uint64_t halves_from(const void* values, std::span<std::uint16_t> to) {
   const auto* const from = static_cast<const std::byte*>(values);

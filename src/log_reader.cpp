@@ -152,6 +152,13 @@ std::vector<float> LogReader::client_vectors(std::string_view name, std::size_t 
   return whole_row(*file_, header_, fmt::format("/clients/{}", name), row, header_.clients);
 }
 
+std::vector<float> LogReader::client_vector(std::string_view name, std::size_t row, std::size_t client) const {
+  check_row(header_, "the clients' vectors", row, site_rounds().size());
+  const std::string path = fmt::format("/clients/{}", name);
+  const std::vector<std::size_t> shape = file_->shape(path);
+  return file_->read_part<float>(path, {row, client, 0}, {1, 1, shape.empty() ? 0 : shape.back()}).values;
+}
+
 std::vector<int> LogReader::client_evaluation_rounds() const {
   return finished_rounds(*file_, "/clients/evaluation_round", header_.rounds_complete);
 }

@@ -168,6 +168,14 @@ BOOST_AUTO_TEST_CASE(every_float16_and_the_ties_between_them) {
     }
   }
   BOOST_TEST(wrong == 0U);
+  for (std::uint32_t code = 0; code < 0x10000; ++code) {
+    const auto half = static_cast<std::uint16_t>(code);
+    const float value = value_of_half(half);
+    const double expected = value_of(half);
+    wrong +=
+        std::isnan(expected) ? !std::isnan(value) : value != expected || std::signbit(value) != std::signbit(expected);
+  }
+  BOOST_TEST(wrong == 0U);
   BOOST_TEST(half_from(INFINITY) == 0x7C00);
   BOOST_TEST(half_from(-INFINITY) == 0xFC00);
   BOOST_TEST(half_from(std::numeric_limits<float>::max()) == 0x7C00);
