@@ -311,9 +311,10 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.data("precision", shape.storage, axes, "1", "precision of the client's posterior after its visit; NaN: none",
              missing, plan.clients_have_posterior);
   group.data("site_mean", shape.storage, axes, "1",
-             "natural mean (precision times mean) of the client's site; NaN: none", missing, plan.has_sites);
+             "natural mean (precision times mean) of the client's site, or its dual variable; NaN: none", missing,
+             plan.has_site_means);
   group.data("site_precision", shape.storage, axes, "1", "precision of the client's site; NaN: none", missing,
-             plan.has_sites);
+             plan.has_site_precisions);
 }
 
 /// Offsets and concatenated indices of one kind of examples.

@@ -80,7 +80,8 @@ LogPlan Run<Real>::log_plan() const {
           .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
           .has_ood = evaluator_->has_ood(),
           .clients_have_posterior = parts_.traits.needs_posterior,
-          .has_sites = parts_.traits.has_sites(),
+          .has_site_means = parts_.traits.site != SiteKind::none,
+          .has_site_precisions = parts_.traits.site == SiteKind::gaussian,
           .has_matrix = logs_matrix(),
           .sensitivity_rows = evaluator_->sensitivity_rows(),
           .label_noise_rows = evaluator_->label_noise_rows(),
@@ -272,13 +273,11 @@ void Run<Real>::log_client(RunLog& log, int round, const ServerState<Real>& stat
     return copies.emplace_back(in_float(diagonal_of(copy)));
   };
   copies.reserve(4);
-  const bool sites = parts_.traits.has_sites();
-  log.write_client(
-      round, {.client = update.client,
-              .mean = view(update.mean),
-              .precision = view(update.precision, true),
-              .site_mean = view(sites ? parts_.algorithm->site_mean(state, update.client) : nullptr),
-              .site_precision = view(sites ? parts_.algorithm->site_precision(state, update.client) : nullptr, true)});
+  log.write_client(round, {.client = update.client,
+                           .mean = view(update.mean),
+                           .precision = view(update.precision, true),
+                           .site_mean = view(parts_.algorithm->site_mean(state, update.client)),
+                           .site_precision = view(parts_.algorithm->site_precision(state, update.client), true)});
 }
 
 template <class Real>

@@ -58,7 +58,7 @@ struct SampleRun {
     plan.data_description = "made up";
     plan.classes = classes;
     plan.has_ood = true;
-    plan.has_posterior = plan.clients_have_posterior = plan.has_sites = posterior;
+    plan.has_posterior = plan.clients_have_posterior = plan.has_site_means = plan.has_site_precisions = posterior;
   }
   SampleRun(const SampleRun&) = delete;
   SampleRun& operator=(const SampleRun&) = delete;
