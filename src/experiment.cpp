@@ -13,6 +13,7 @@
 #include "src/checkpoint.hpp"
 #include "src/client_runner.hpp"
 #include "src/data_sets.hpp"
+#include "src/diagnostics.hpp"
 #include "src/model.hpp"
 #include "src/resume_check.hpp"
 #include "src/round_evaluation.hpp"
@@ -62,6 +63,7 @@ class Run {
     }
     state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
     parts_.algorithm->initialise(state_);
+    if (scenario.log.boolean("diagnostics")) diagnostics_.emplace(state_, parts_.traits);
     evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
     make_runner(settings);
     fetch_posterior();
@@ -81,6 +83,7 @@ class Run {
             .has_ood = evaluator_->has_ood(),
             .clients_have_posterior = parts_.traits.needs_posterior,
             .has_sites = parts_.traits.has_sites(),
+            .diagnostics = diagnostics_kind(parts_.traits),
             .has_matrix = logs_matrix(),
             .sensitivity_rows = evaluator_->sensitivity_rows(),
             .label_noise_rows = evaluator_->label_noise_rows(),
@@ -135,9 +138,12 @@ class Run {
     const auto cohort =
         sample_cohort(scenario_.seed, state_.round, parts_.clients, parts_.examples.size(), parts_.participants);
     const bool log_sites = log.wants_sites(number);
+    const bool diagnosed = diagnostics_ && number > log.rounds_complete();
+    if (diagnosed) diagnostics_->open(state_);
     CohortReport cohort_report =
         runner_->run(state_, cohort, [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
           if (log_sites) log_client(log, number, state, update);
+          if (diagnosed) diagnostics_->add(state, update);
         });
     const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
     state_.round += 1;
@@ -145,6 +151,7 @@ class Run {
 
     RoundRecord record;
     record.round = number;
+    if (diagnosed) record.diagnostics = diagnostics_->close(state_, *parts_.algorithm);
     record.seconds_training = seconds_since(start);
     fill(record, std::move(cohort_report), absorbed, cohort);
     const auto evaluation_start = Clock::now();
@@ -263,6 +270,7 @@ class Run {
     record.refused = cohort.refused;
     record.clamped = absorbed.clamped;
     record.precision_gap_closed = cohort.precision_gap_closed;
+    record.diagnostics.optimizer = cohort.health;
     record.clients = std::move(cohort.clients);
     record.clients.resize(parts_.partition.clients());
     record.state_hash = hash_posterior<Real>(mean_, precision_);
@@ -276,7 +284,8 @@ class Run {
   std::size_t free_at_start_;                        // on the server's device, before anything was put there
   std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
-  std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
+  std::vector<Real> mean_, precision_;                 // the server's Gaussian, on the host
+  std::optional<RoundDiagnostics<Real>> diagnostics_;  // where the log has them
   std::optional<RoundEvaluator<Real>> evaluator_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };

@@ -51,6 +51,7 @@ VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const
           .keep_state = scenario.clients.boolean("keep_opt_state"),
           .same_draws = scenario.clients.boolean("ref_same_seed"),
           .clip_norm = scenario.clients.real("clip_norm"),
+          .health = scenario.log.boolean("diagnostics"),
           .start_gradients = traits.needs_start_gradient,
           .curvature = traits.needs_curvature,
           .curvature_examples = traits.full_data_curvature ? &all_examples : nullptr,
@@ -133,7 +134,8 @@ MemoryPlan RunParts<Real>::memory() const {
                             .examples = data.train.size(),
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),
                             .longest_visit = longest_visit(),
-                            .laplace = laplace});
+                            .laplace = laplace,
+                            .diagnostics = visit_plan.health});
 }
 
 template struct RunParts<float>;

@@ -187,6 +187,10 @@ Specs log_keys() {
             "rounds between checkpoints, from which an interrupted run goes on; 0: only where it is told to stop"),
       choice("sites", "none", {"none", "last", "every"},
              "records of each client's mean, precision and site: none, after the last round, or with every posterior"),
+      {.name = "diagnostics",
+       .default_value = true,
+       .help =
+           "residuals, KL and the optimizer's health of every round (methods.md 2.6); training does not depend on it"},
       {.name = "precision_matrix",
        .default_value = false,
        .help = "with every record of the server's Gaussian its whole precision matrix [P x P], for full covariances"}};

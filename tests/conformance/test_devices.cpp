@@ -192,11 +192,34 @@ std::vector<RoundRecord> run(const std::string& arm, const Texts& overrides, con
   return run_arm(quickstart, arm, overrides, settings);
 }
 
+/// Equal up to `bound` in relation to the numbers; a share of P parameters up to `share`.
+void check_diagnostics(const Diagnostics& a, const Diagnostics& b, double bound, double share = 0) {
+  const auto close = [](double x, double y, double most, const char* what) {
+    const bool good = (std::isnan(x) && std::isnan(y)) || std::abs(x - y) <= most;
+    BOOST_TEST(good, what << " " << x << " and " << y);
+  };
+  const auto relative = [&](double x, double y, const char* what) { close(x, y, bound * std::abs(y), what); };
+  relative(a.primal_residual, b.primal_residual, "primal residual");
+  relative(a.dual_residual, b.dual_residual, "dual residual");
+  // Nothing but rounding is left of them where the server is prior times sites.
+  close(a.site_residual_precision, b.site_residual_precision, bound * (1 + std::abs(b.site_residual_precision)),
+        "sites");
+  close(a.site_residual_mean, b.site_residual_mean, bound * (1 + std::abs(b.site_residual_mean)), "sites' means");
+  for (std::size_t q = 0; q < quantile_levels.size(); ++q) {
+    relative(a.kl.values[q], b.kl.values[q], "KL");
+    relative(a.optimizer.effective_step.values[q], b.optimizer.effective_step.values[q], "step");
+  }
+  close(a.optimizer.hessian_at_start, b.optimizer.hessian_at_start, share, "Hessian at its start");
+  close(a.optimizer.clip_rate, b.optimizer.clip_rate, share, "clip rate");
+}
+
 void check_same_run(const std::vector<RoundRecord>& a, const std::vector<RoundRecord>& b) {
   BOOST_TEST(hashes(a) == hashes(b), boost::test_tools::per_element());
   BOOST_TEST(a.back().train_loss == b.back().train_loss);
   BOOST_TEST(a.back().mean.metrics.nll == b.back().mean.metrics.nll);
   if (std::isfinite(a.back().bayes.metrics.nll)) BOOST_TEST(a.back().bayes.metrics.nll == b.back().bayes.metrics.nll);
+  // Sums on the server's device, in the order of its kind; the optimizer's numbers by client.
+  check_diagnostics(a.back().diagnostics, b.back().diagnostics, 0);
 }
 
 void check_layer(Device& device, const LayerPlugin& plugin, const LayerCase& c) {
@@ -378,6 +401,7 @@ BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_an
         const auto cpu = run(arm, overrides, {});
         BOOST_TEST(std::abs(whole[0].train_loss - cpu[0].train_loss) < 1e-4 * cpu[0].train_loss);
         BOOST_TEST(std::abs(whole[0].mean.metrics.nll - cpu[0].mean.metrics.nll) < 1e-4 * cpu[0].mean.metrics.nll);
+        check_diagnostics(whole[0].diagnostics, cpu[0].diagnostics, 1e-3, 1e-3);
       }
     }
   }
