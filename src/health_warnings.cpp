@@ -51,7 +51,7 @@ constexpr HealthRule rules[] = {
     {"clamped precision", clamped, 0, 0, false, "{} entries of the server's precision were raised to their floor",
      "lower damping or rho"},
     {"Hessian at its start", stuck_hessian, 0, 0.99, true,
-     "{} of IVON's precisions stayed within 1 % of their start in round 1", "lower beta2, or train longer"},
+     "{} of IVON's precisions stayed within 1 % of their start", "lower beta2, or train longer"},
     {"precision gap open", gap_closed, 1e-3, infinity, true,
      "a visit closes {} of the way that the clients' precision has to go", "lower beta2, or train longer"},
     {"steps clipped", clip_rate, 0, 0.5, true, "{} of the entries of IVON's step are clipped",

@@ -142,16 +142,18 @@ struct IvonClipped {
   }
 };
 
-/// to[j] := lr' / (h + d) of parameter j * every: the step per unit of gradient.
+/// to[j] := lr' / (h + d), the step per unit of gradient, of parameter j * parameters / taken. Such places fall in step with no
+/// layer's rows.
 template <class Real, TermKind kind>
 struct IvonEffectiveStep {
   const Real* IVORY_RESTRICT hessian;
   Real* IVORY_RESTRICT to;
   IvonMove<Real, kind> move;
-  std::size_t every;
+  std::size_t parameters, taken;
   IVORY_HD void operator()(std::size_t j) const {
-    const Real d = move.terms.precision(j * every);
-    to[j] = move.step_size(d) / (hessian[j * every] + d);
+    const std::size_t i = j * parameters / taken;
+    const Real d = move.terms.precision(i);
+    to[j] = move.step_size(d) / (hessian[i] + d);
   }
 };
 
@@ -298,13 +300,11 @@ class Ivon final : public Optimizer<Real> {
                                                     block.row(block.slots[1], b), move_of<kind>(block.clients[b])}};
       });
     }
-    // An odd distance, so that it does not fall in step with the rows of a layer.
-    const std::size_t every = (count + most_steps_looked_at - 1) / most_steps_looked_at | 1U;
-    const std::size_t taken = (count + every - 1) / every;
+    const std::size_t taken = std::min(count, most_steps_looked_at);
     Buffer<Real> steps(block.device, out.size() * taken);
     for_each_client(block.device, out.size(), taken, [&](std::size_t b) {
       return Share{taken, IvonEffectiveStep<Real, kind>{block.row(block.slots[1], b), steps.data() + b * taken,
-                                                        move_of<kind>(block.clients[b]), every}};
+                                                        move_of<kind>(block.clients[b]), count, taken}};
     });
     const std::vector<Real> host = steps.to_host();
     for (std::size_t b = 0; b < out.size(); ++b) {

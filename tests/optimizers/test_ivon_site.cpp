@@ -353,7 +353,7 @@ BOOST_AUTO_TEST_CASE(health_says_what_a_visit_did_seen_from_outside) {
   BOOST_TEST(WatchedVisit(options, true, true, false).health.hessian_at_start < 0.2);
 }
 
-BOOST_AUTO_TEST_CASE(health_of_a_large_model_looks_at_every_so_many_parameters) {
+BOOST_AUTO_TEST_CASE(health_of_a_large_model_looks_at_some_of_its_parameters) {
   const auto device = make_cpu_device();
   constexpr std::size_t size = 20000;
   const Problem<float> problem(size);
@@ -367,8 +367,8 @@ BOOST_AUTO_TEST_CASE(health_of_a_large_model_looks_at_every_so_many_parameters) 
     all[i] = (0.7F + problem.anchor_precision[i] / 60.0F) * 60.0F / all[i];
   }
   const auto expected = quantiles_of(all).values, got = optimizer->health(visit.block, 1)[0].effective_step.values;
-  // 4,000 of 20,000: quantiles of a sample, standard error below 0.01 in rank.
-  for (std::size_t q = 0; q < 3; ++q) BOOST_TEST(std::fabs(got[q] - expected[q]) < 0.05 * expected[q]);
+  // 4,096 of 20,000, whose gradients repeat every 5: quantiles of a sample, standard error below 0.01 in rank.
+  for (std::size_t q = 0; q < 3; ++q) BOOST_TEST(std::fabs(got[q] - expected[q]) < 0.05 * expected[q], got[q] << " and " << expected[q]);
 }
 
 BOOST_AUTO_TEST_CASE(what_a_kept_hessian_was_at_the_start_is_not_known) {

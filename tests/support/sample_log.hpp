@@ -42,6 +42,7 @@ struct SampleRun {
     set(scenario.evaluation, "target_accuracy", 0.75);
     set(scenario.log, "posterior_every", std::int64_t{4});
     set(scenario.log, "sites", sites);
+    set(scenario.log, "diagnostics", true);
     layout.add("0.weight", {4, 7});
     layout.add("0.bias", {4});
     train.classes = classes;
@@ -139,7 +140,10 @@ inline RoundRecord sample_record(int round, bool posterior = true, bool clients_
   record.bytes_down = mark(round, 55);
   record.clamped = mark(round, 56);
   record.precision_gap_closed = mark(round, 57);
-  record.diagnostics = {mark(round, 61), mark(round, 61, 1), mark(round, 61, 2), mark(round, 61, 3)};
+  record.diagnostics.primal_residual = mark(round, 61);
+  record.diagnostics.dual_residual = mark(round, 61, 1);
+  record.diagnostics.site_residual_precision = mark(round, 61, 2);
+  record.diagnostics.site_residual_mean = mark(round, 61, 3);
   record.diagnostics.optimizer.hessian_at_start = mark(round, 61, 4);
   record.diagnostics.optimizer.clip_rate = mark(round, 61, 5);
   for (int q = 0; q < 3; ++q) {
