@@ -8,7 +8,7 @@ namespace ivory {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr int enough_steps = 10;
+constexpr int enough_steps = 10;  // of a visit, on average: shorter ones need not move far
 
 double mean_steps(const RoundRecord& record) {
   double steps = 0, visits = 0;
@@ -29,7 +29,9 @@ double stuck_hessian(const RoundRecord& record, const HealthHistory&) {
                                                                  : no_value;
 }
 
-double gap_closed(const RoundRecord& record, const HealthHistory&) { return record.precision_gap_closed; }
+double gap_closed(const RoundRecord& record, const HealthHistory&) {
+  return mean_steps(record) >= enough_steps ? record.precision_gap_closed : no_value;
+}
 
 double clip_rate(const RoundRecord& record, const HealthHistory&) { return record.diagnostics.optimizer.clip_rate; }
 
@@ -50,8 +52,8 @@ double divergence(const RoundRecord& record, const HealthHistory&) {
 constexpr HealthRule rules[] = {
     {"clamped precision", clamped, 0, 0, false, "{} entries of the server's precision were raised to their floor",
      "lower damping or rho"},
-    {"Hessian at its start", stuck_hessian, 0, 0.99, true,
-     "{} of IVON's precisions stayed within 1 % of their start", "lower beta2, or train longer"},
+    {"Hessian at its start", stuck_hessian, 0, 0.99, true, "{} of IVON's precisions stayed within 1 % of their start",
+     "lower beta2, or train longer"},
     {"precision gap open", gap_closed, 1e-3, infinity, true,
      "a visit closes {} of the way that the clients' precision has to go", "lower beta2, or train longer"},
     {"steps clipped", clip_rate, 0, 0.5, true, "{} of the entries of IVON's step are clipped",

@@ -368,7 +368,8 @@ BOOST_AUTO_TEST_CASE(health_of_a_large_model_looks_at_some_of_its_parameters) {
   }
   const auto expected = quantiles_of(all).values, got = optimizer->health(visit.block, 1)[0].effective_step.values;
   // 4,096 of 20,000, whose gradients repeat every 5: quantiles of a sample, standard error below 0.01 in rank.
-  for (std::size_t q = 0; q < 3; ++q) BOOST_TEST(std::fabs(got[q] - expected[q]) < 0.05 * expected[q], got[q] << " and " << expected[q]);
+  for (std::size_t q = 0; q < 3; ++q)
+    BOOST_TEST(std::fabs(got[q] - expected[q]) < 0.05 * expected[q], got[q] << " and " << expected[q]);
 }
 
 BOOST_AUTO_TEST_CASE(what_a_kept_hessian_was_at_the_start_is_not_known) {
