@@ -31,6 +31,7 @@ struct VisitPlan {
   bool keep_state = false;       // [clients] keep_opt_state
   bool same_draws = false;       // [clients] ref_same_seed: noise and minibatch order are those of client 0 in round 0
   double clip_norm = 0;          // [clients] clip_norm: largest norm of a step's gradient; 0: any (StepGradient)
+  bool health = false;           // [log] diagnostics: Trainer::health
   bool start_gradients = false;  // what AlgorithmTraits::needs_start_gradient asks for
   Curvature curvature = Curvature::none;  // what AlgorithmTraits::needs_curvature asks for
   // Rows of the data set over which every visit's curvature is taken (AlgorithmTraits::full_data_curvature); null: its own
@@ -94,6 +95,10 @@ class Trainer {
                                        : public_predictions_.data() + b * pool_->examples() * pool_->classes();
   }
   std::vector<Real> kept_state(std::size_t b) const;
+  /// How the first `count` visits ended; empty where the plan does not ask for it or the optimizer has nothing to tell.
+  std::vector<OptimizerHealth> health(std::size_t count) const {
+    return plan_.health ? optimizer_.health(block_, count) : std::vector<OptimizerHealth>{};
+  }
   /// Per visit of the first `count`: how many entries of its mean, start gradient, curvature or public predictions are not finite,
   /// or of its precision ([count x stride], null: none) not finite and above 0. Of a precision matrix ([count x P x P]) the entries
   /// need be finite.

@@ -23,6 +23,7 @@ struct ClientRunner<Real>::Finished {
   // The same; empty where the server reads them where training wrote them. The last one is [block x pool x classes].
   Buffer<Real> mean, start_gradient, curvature, public_predictions;
   std::vector<ClientUpdate<Real>> updates;
+  std::vector<OptimizerHealth> health;  // one per update, or empty
 };
 
 template <class Real>
@@ -65,7 +66,21 @@ struct ClientRunner<Real>::Progress {
   std::size_t failed_at = 0;        // index into blocks
   CohortReport report;
   double loss_sum = 0, weight = 0, gap_sum = 0;
+  OptimizerHealth health_sum = {0.0, {{0.0, 0.0, 0.0}}, 0.0};
+  int healths = 0;
 };
+
+namespace {
+
+void add_to(OptimizerHealth& sum, const OptimizerHealth& one, double weight) {
+  sum.hessian_at_start += weight * one.hessian_at_start;
+  sum.clip_rate += weight * one.clip_rate;
+  for (std::size_t q = 0; q < quantile_levels.size(); ++q) {
+    sum.effective_step.values[q] += weight * one.effective_step.values[q];
+  }
+}
+
+}  // namespace
 
 Lanes cpu_lanes(int threads) {
   Lanes lanes;
@@ -198,6 +213,7 @@ std::vector<double> ClientRunner<Real>::train(Worker& worker, ServerState<Real>&
     if (made == nullptr) return nullptr;
     return (handed_over.empty() ? made : handed_over.data()) + at;
   };
+  result.health = trainer.health(visits.size());
   result.updates.clear();
   for (std::size_t b = 0; b < count; ++b) {
     const std::uint32_t client = visits[b].task.client;
@@ -294,7 +310,8 @@ template <class Real>
 void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Finished& finished,
                                 const Observer& observer) {
   const bool sites_are_due = !finished.on_cpu;
-  for (const ClientUpdate<Real>& update : finished.updates) {
+  for (std::size_t b = 0; b < finished.updates.size(); ++b) {
+    const ClientUpdate<Real>& update = finished.updates[b];
     absorb_absent(progress, state, update.client);
     if (sites_are_due && !update.refused) algorithm_.update_site(state, update);
     algorithm_.absorb(state, update.client, update.refused ? nullptr : &update);
@@ -311,6 +328,10 @@ void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Fi
     progress.loss_sum += update.examples * update.train_loss;
     progress.weight += update.examples;
     progress.gap_sum += optimizer_.precision_gap_closed(update.steps);
+    if (!finished.health.empty()) {
+      add_to(progress.health_sum, finished.health[b], 1.0);
+      ++progress.healths;
+    }
     ++report.participants;
     if (observer) observer(state, update);
   }
@@ -411,6 +432,10 @@ CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const s
   CohortReport report = std::move(progress.report);
   if (progress.weight > 0) report.train_loss = progress.loss_sum / progress.weight;
   if (report.participants > 0) report.precision_gap_closed = progress.gap_sum / report.participants;
+  if (progress.healths > 0) {
+    report.health = {0.0, {{0.0, 0.0, 0.0}}, 0.0};
+    add_to(report.health, progress.health_sum, 1.0 / progress.healths);
+  }
   return report;
 }
 

@@ -18,6 +18,7 @@ struct CohortReport {
   std::vector<ClientRecord> clients;  // one row per client of the run
   double train_loss = no_value;       // example-weighted mean over accepted participants
   double precision_gap_closed = no_value;
+  OptimizerHealth health;  // mean over accepted participants
   int participants = 0, refused = 0;
 };
 

@@ -101,6 +101,9 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
               std::move(edges), Hdf5Type::float64);
   group.text_scale("bin_sum", "what is summed over the examples of a bin", {"examples", "confidence", "correct"});
 
+  group.scale("quantile", "1", "level of the quantile", {quantile_levels.begin(), quantile_levels.end()},
+              Hdf5Type::float64);
+
   const struct {
     const char* suffix;
     const char* model;
@@ -185,6 +188,15 @@ void add_rounds(Group& group, const LogPlan& plan, const LogShape& shape) {
   };
   for (const auto& column : columns) {
     group.data(column.name, Hdf5Type::float64, {"round"}, column.units, column.long_name);
+  }
+  const bool diagnosed = plan.scenario->log.boolean("diagnostics");
+  for (const DiagnosticColumn& column : diagnostic_columns) {
+    group.data(column.name, Hdf5Type::float64, {"round"}, column.units, column.meaning, missing,
+               diagnosed && column.there(plan));
+  }
+  for (const DiagnosticQuantiles& column : diagnostic_quantiles) {
+    group.data(column.name, Hdf5Type::float64, {"round", "quantile"}, column.units, column.meaning, missing,
+               diagnosed && column.there(plan));
   }
   group.data("state_hash", Hdf5Type::uint64, {"round"}, "1", "hash of the server's state after the round; 0: not yet",
              0);

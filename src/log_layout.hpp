@@ -81,4 +81,48 @@ inline constexpr DetectionColumn detection_columns[] = {
     {"detection_error", "detection error [%]", &Detection::error, "smallest mean of the two error rates"},
 };
 
+/// Columns of the diagnostics, whole numbers of a round first and then quantiles, which have an axis of their own.
+struct DiagnosticColumn {
+  const char* name;
+  double (*value)(const Diagnostics&);
+  const char* units;
+  const char* meaning;
+  bool (*there)(const LogPlan&);  // whether the run can have it
+};
+inline constexpr DiagnosticColumn diagnostic_columns[] = {
+    {"primal_residual", [](const Diagnostics& d) { return d.primal_residual; }, "1",
+     "root mean square over participants of the distance between client's and server's mean after the round",
+     [](const LogPlan& plan) { return plan.diagnostics.residuals; }},
+    {"dual_residual", [](const Diagnostics& d) { return d.dual_residual; }, "1",
+     "distance that the server's mean went in the round",
+     [](const LogPlan& plan) { return plan.diagnostics.residuals; }},
+    {"site_residual_precision", [](const Diagnostics& d) { return d.site_residual_precision; }, "1",
+     "server's precision less prior and all sites, relative norm",
+     [](const LogPlan& plan) { return plan.diagnostics.sites; }},
+    {"site_residual_mean", [](const Diagnostics& d) { return d.site_residual_mean; }, "1",
+     "server's natural mean less prior and all sites, relative norm",
+     [](const LogPlan& plan) { return plan.diagnostics.sites; }},
+    {"hessian_at_start", [](const Diagnostics& d) { return d.optimizer.hessian_at_start; }, "1",
+     "share of IVON's precisions that a visit left within 1 % of their start, mean over participants",
+     [](const LogPlan&) { return true; }},
+    {"clip_rate", [](const Diagnostics& d) { return d.optimizer.clip_rate; }, "1",
+     "share of IVON's step direction that was clipped in the visit's last step, mean over participants",
+     [](const LogPlan&) { return true; }},
+};
+struct DiagnosticQuantiles {
+  const char* name;
+  const Quantiles& (*value)(const Diagnostics&);
+  const char* units;
+  const char* meaning;
+  bool (*there)(const LogPlan&);
+};
+inline constexpr DiagnosticQuantiles diagnostic_quantiles[] = {
+    {"kl_server_client", [](const Diagnostics& d) -> const Quantiles& { return d.kl; }, "nat",
+     "KL from the server's Gaussian before the round to the client's after it, quantiles over participants",
+     [](const LogPlan& plan) { return plan.diagnostics.kl; }},
+    {"effective_step", [](const Diagnostics& d) -> const Quantiles& { return d.optimizer.effective_step; }, "1",
+     "IVON's step per unit of gradient in the visit's last step, quantiles over parameters, mean over participants",
+     [](const LogPlan&) { return true; }},
+};
+
 }  // namespace ivory

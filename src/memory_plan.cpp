@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ivory/error.hpp"
+#include "src/diagnostics.hpp"
 #include "src/evaluation.hpp"
 
 namespace ivory {
@@ -61,6 +62,7 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
   plan.server = static_cast<std::size_t>(1 + traits.vectors_server) * vector +
                 static_cast<std::size_t>(traits.sums_server) * vector / sizeof(Real) * sizeof(double) +
                 static_cast<std::size_t>(traits.matrices_server) * matrix;
+  if (question.diagnostics) plan.server += RoundDiagnostics<Real>::bytes(question.network->layout().stride());
   if (pool > 0) plan.server += PublicPool<Real>::bytes_per_client(*question.network, pool) + 2 * predictions;
   plan.clients_state = question.clients * (kept * vector + kept_matrices * matrix);
   // Per step and client the rows of some three launches per layer and sixteen others, the optimizer's being the largest.

@@ -20,12 +20,13 @@ struct MemoryQuestion {
   std::uint64_t longest_visit = 0;  // steps
   std::size_t log = 0;              // bytes of main memory: rows on their way to the disk, previews
   bool laplace = false;             // the curvature over all training examples is taken at the end
+  bool diagnostics = false;         // of every round, on the server's device
 };
 
 /// All in bytes of device memory.
 struct MemoryPlan {
   std::size_t per_client = 0;     // of a block: what one more client in it takes
-  std::size_t server = 0;         // the server's start, Gaussian and memory, and its sums
+  std::size_t server = 0;         // the server's start, Gaussian and memory, its sums, and what measures its rounds
   std::size_t clients_state = 0;  // kept between rounds for all clients: sites, last updates, own weights
   std::size_t data = 0;           // one copy of the training set
   std::size_t tables = 0;         // of an accelerator's client: functors of its steps under way

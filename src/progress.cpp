@@ -102,7 +102,8 @@ void Progress::start(const ProgressTitle& title) {
   began_ = std::chrono::steady_clock::now();
   rounds_done_ = 0;
   mean_ = bayes_ = {};
-  refused_ = clamped_ = 0;
+  refused_ = 0;
+  health_ = {};
   if (style_ == ProgressStyle::live && !view_.brief) {
     redraw(fmt::format("{}  round 0/{}  preparing", label(title_), title_.rounds));
   }
@@ -117,8 +118,11 @@ double Progress::eta() const {
 void Progress::round(const RoundRecord& record) {
   ++rounds_done_;
   refused_ += record.refused;
-  clamped_ += record.clamped;
   regression_ = record.regression;
+  const bool watched = (style_ == ProgressStyle::live || style_ == ProgressStyle::lines) && !view_.brief;
+  for (const std::string& line : health_.look(record)) {
+    if (watched) warn(line);
+  }
   if (record.evaluated) {
     mean_ = view_.validation ? record.validation : record.mean.metrics;
     bayes_ = view_.validation ? record.validation_bayes : record.bayes.metrics;
@@ -178,15 +182,19 @@ void Progress::finish() {
     close_line();
   }
   if (refused_ > 0) {
-    put(stderr,
-        fmt::format("ivory: warning: {}: {} refused (loss or weights not finite); try a smaller learning rate\n",
-                    label(title_), show_count(refused_, "client visit")));
+    warn(fmt::format("{} refused (loss or weights not finite); try a smaller learning rate",
+                     show_count(refused_, "client visit")));
   }
-  if (clamped_ > 0) {
-    put(stderr,
-        fmt::format("ivory: warning: {}: precision raised to its floor {} (all rounds and parameters together)\n",
-                    label(title_), show_count(clamped_, "time")));
+  if (!shown || view_.brief) {
+    for (const std::string& line : health_.all()) warn(line);
+  } else if (const std::string summary = health_.summary(); !summary.empty()) {
+    warn("in short: " + summary);
   }
+}
+
+void Progress::warn(const std::string& text) {
+  close_line();
+  put(stderr, fmt::format("ivory: warning: {}: {}\n", label(title_), text));
 }
 
 void Progress::abandon() { close_line(); }
@@ -248,6 +256,9 @@ RoundColumns columns_of(const RoundRecord& record) {
   columns.emplace_back("refused", record.refused);
   columns.emplace_back("clamped", record.clamped);
   columns.emplace_back("precision_gap_closed", record.precision_gap_closed);
+  for (const DiagnosticColumn& column : diagnostic_columns) {
+    columns.emplace_back(column.name, column.value(record.diagnostics));
+  }
   return columns;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ivory/record.hpp"
+#include "src/health_warnings.hpp"
 
 namespace ivory {
 
@@ -45,7 +46,7 @@ class Progress {
 
   void start(const ProgressTitle& title);
   void round(const RoundRecord& record);
-  /// Ends the run's line; warns on stderr about refused clients and clamped precisions.
+  /// Ends the run's line; says on stderr which known failures showed, and whether clients were refused.
   void finish();
   /// Ends the line of a run that failed, so that a message can follow.
   void abandon();
@@ -55,6 +56,7 @@ class Progress {
  private:
   std::string quality_text(const Metrics& mean, const Metrics& bayes) const;
   std::string main_metric(const Metrics& metrics) const;
+  void warn(const std::string& text);
   void redraw(const std::string& text);
   void close_line();
   double eta() const;  // seconds
@@ -66,7 +68,8 @@ class Progress {
   int rounds_done_ = 0;
   Metrics mean_, bayes_;  // last evaluated
   bool regression_ = false;
-  double refused_ = 0, clamped_ = 0;
+  double refused_ = 0;
+  HealthWatch health_;
   std::size_t drawn_ = 0;  // columns that the live line covers now
 };
 

@@ -60,6 +60,7 @@ Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
   state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
   parts_.algorithm->initialise(state_);
   previews_.emplace(scenario, parts_);
+  if (scenario.log.boolean("diagnostics")) diagnostics_.emplace(state_, parts_.traits);
   evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
   make_runner(settings);
   fetch_posterior();
@@ -82,6 +83,7 @@ LogPlan Run<Real>::log_plan() const {
           .clients_have_posterior = parts_.traits.needs_posterior,
           .has_site_means = parts_.traits.site != SiteKind::none,
           .has_site_precisions = parts_.traits.site == SiteKind::gaussian,
+          .diagnostics = diagnostics_kind(parts_.traits),
           .has_matrix = logs_matrix(),
           .sensitivity_rows = evaluator_->sensitivity_rows(),
           .label_noise_rows = evaluator_->label_noise_rows(),
@@ -146,14 +148,22 @@ RoundRecord Run<Real>::run_round(RunLog& log) {
   const auto start = Clock::now();
   const int number = static_cast<int>(state_.round) + 1;
   const bool log_sites = log.wants_sites(number);
-  const bool preview = previews_->wanted() && log.wants_posterior(number) && number > log.rounds_complete();
+  const bool is_new = number > log.rounds_complete();  // else it is computed again, for its state alone
+  const bool preview = is_new && previews_->wanted() && log.wants_posterior(number), diagnosed = is_new && diagnostics_;
   if (preview) previews_->open(mean_, precision_);
+  if (diagnosed) diagnostics_->open(state_);
   RoundRecord record = train_round([&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
     if (log_sites) log_client(log, number, state, update);
     if (preview) previews_->add(state, *server_, update);
+    if (diagnosed) diagnostics_->add(state, update);
   });
+  if (diagnosed) {
+    const OptimizerHealth trained = record.diagnostics.optimizer;
+    record.diagnostics = diagnostics_->close(state_, *parts_.algorithm);
+    record.diagnostics.optimizer = trained;
+  }
   const auto evaluation_start = Clock::now();
-  if (number > log.rounds_complete()) evaluator_->evaluate(record);
+  if (is_new) evaluator_->evaluate(record);
   if (preview) evaluate_previews(record);
   record.seconds_evaluation = seconds_since(evaluation_start);
   if (log.wants_posterior(number)) write_posterior(log, number);
@@ -295,6 +305,7 @@ void Run<Real>::fill(RoundRecord& record, CohortReport&& cohort, const AbsorbRep
   record.refused = cohort.refused;
   record.clamped = absorbed.clamped;
   record.precision_gap_closed = cohort.precision_gap_closed;
+  record.diagnostics.optimizer = cohort.health;
   record.clients = std::move(cohort.clients);
   record.clients.resize(parts_.partition.clients());
   record.state_hash = state_hash();

@@ -10,6 +10,7 @@
 #include "ivory/record.hpp"
 #include "src/checkpoint.hpp"
 #include "src/client_runner.hpp"
+#include "src/diagnostics.hpp"
 #include "src/experiment.hpp"
 #include "src/round_evaluation.hpp"
 #include "src/run_log.hpp"
@@ -73,7 +74,8 @@ class Run {
   std::size_t free_at_start_;                        // on the server's device, before anything was put there
   std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
-  std::vector<Real> mean_, precision_;  // the server's Gaussian, on the host
+  std::vector<Real> mean_, precision_;                 // the server's Gaussian, on the host
+  std::optional<RoundDiagnostics<Real>> diagnostics_;  // where the log has them
   std::optional<RoundEvaluator<Real>> evaluator_;
   std::optional<RunPreviews<Real>> previews_;
   std::unique_ptr<ClientRunner<Real>> runner_;

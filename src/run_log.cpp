@@ -416,6 +416,12 @@ void RunLog::append(const RoundRecord& record) {
   log.write_value("/rounds/refused", row, record.refused);
   log.write_value("/rounds/clamped", row, record.clamped);
   log.write_value("/rounds/precision_gap_closed", row, record.precision_gap_closed);
+  for (const DiagnosticColumn& column : diagnostic_columns) {
+    log.write_value(fmt::format("/rounds/{}", column.name), row, column.value(record.diagnostics));
+  }
+  for (const DiagnosticQuantiles& column : diagnostic_quantiles) {
+    log.write_row(fmt::format("/rounds/{}", column.name), row, column.value(record.diagnostics).values);
+  }
   log.write_row("/rounds/state_hash", row, std::vector<std::uint64_t>{record.state_hash});
   log.write_visits(row, record.clients);
   if (const std::size_t at = row_of(log.shape.client_rounds, record.round); at < log.shape.client_rounds.size()) {

@@ -34,6 +34,7 @@ struct LogPlan {
   bool has_ood = false;        // there is an out-of-distribution set
   bool clients_have_posterior = false;
   bool has_site_means = false, has_site_precisions = false;
+  DiagnosticsKind diagnostics;
   bool has_matrix = false;  // the server's precision is a matrix, and the log keeps it
   // Rows of the training set whose sensitivities and label noise are measured; empty: not asked for.
   std::vector<std::uint32_t> sensitivity_rows, label_noise_rows;

@@ -53,6 +53,7 @@ VisitPlan plan_of(const Scenario& scenario, const AlgorithmTraits& traits, const
           .keep_state = scenario.clients.boolean("keep_opt_state"),
           .same_draws = scenario.clients.boolean("ref_same_seed"),
           .clip_norm = scenario.clients.real("clip_norm"),
+          .health = scenario.log.boolean("diagnostics"),
           .start_gradients = traits.needs_start_gradient,
           .curvature = traits.needs_curvature,
           .curvature_examples = traits.full_data_curvature ? &all_examples : nullptr,
@@ -146,7 +147,8 @@ MemoryPlan RunParts<Real>::memory() const {
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),
                             .longest_visit = longest_visit(),
                             .log = log_bytes,
-                            .laplace = laplace});
+                            .laplace = laplace,
+                            .diagnostics = visit_plan.health});
 }
 
 template struct RunParts<float>;

@@ -206,6 +206,10 @@ Specs log_keys() {
        .help = "layers (\"0\") or slices (\"0.weight\") whose parameters are recorded; []: all"},
       choice("storage", "float32", {"float32", "float16"},
              "type of recorded means, precisions and sites; float16 halves the log, keeps 3 digits and ends at 65504"),
+      {.name = "diagnostics",
+       .default_value = true,
+       .help =
+           "residuals, KL and the optimizer's health of every round (methods.md 2.6); training does not depend on it"},
       {.name = "precision_matrix",
        .default_value = false,
        .help = "with every record of the server's Gaussian its whole precision matrix [P x P], for full covariances"}};

@@ -8,6 +8,7 @@ from . import plots
 from .comparing import compare
 from .errors import LogError
 from .page import element, page, picture, pictures, table
+from .plots.rounds import RESIDUALS
 from .plots.style import MODELS, label_of
 from .summary import overview
 
@@ -214,8 +215,16 @@ def _precisions(comparison):
 
 
 def _course_of_training(comparison):
-    names = plots.diagnostics_of(comparison.runs)
-    return [pictures(*_courses(comparison, names))] if names else []
+    runs, parts = comparison.runs, []
+    if plots.has_residuals(runs):
+        drawn = picture(plots.residuals(runs), 'Primal and dual residual, server less prior and sites, and KL from server to '
+                        'clients over rounds, on logarithmic axes.')
+        parts = [element('p', 'How far a round is from a fixed point: the distance between clients and server (primal) and the '
+                              'server\'s step (dual), the server less prior and sites, and KL from server to clients with its '
+                              'median and the range from 5 % to 95 % of the participants.'), pictures(drawn)]
+    drawn_above = {name for _, columns in RESIDUALS for name in columns}
+    names = [name for name in plots.diagnostics_of(runs) if name not in drawn_above]
+    return parts + ([pictures(*_courses(comparison, names))] if names else [])
 
 
 def _scenarios(comparison):

@@ -76,14 +76,41 @@ class OfLogs(LogTest):
         path = self.folder / 'later.h5'
         shutil.copy(self.vb.path, path)
         with h5py.File(path, 'r+') as file:
-            more = file['rounds'].create_dataset('primal_residual', data=[3.0, 2.0, 1.0])
+            more = file['rounds'].create_dataset('cavity_residual', data=[3.0, 2.0, 1.0])
             more.dims[0].attach_scale(file['rounds/round'])
             more.attrs['units'], more.attrs['long_name'] = np.bytes_('nat'), np.bytes_('distance to the server')
         with open_run(path) as run:
-            self.assertIn('primal_residual', plots.diagnostics_of([run]))
-            ax = plots.metric([run], 'primal_residual')
-        self.assertEqual(ax.get_ylabel(), 'primal residual [nat]')
+            self.assertIn('cavity_residual', plots.diagnostics_of([run]))
+            ax = plots.metric([run], 'cavity_residual')
+        self.assertEqual(ax.get_ylabel(), 'cavity residual [nat]')
         self.assertEqual(ax.lines[0].get_ydata().tolist(), [3, 2, 1])
+
+    def test_residuals(self):
+        figure = plots.residuals(self.runs)
+        self.assertEqual([ax.get_ylabel() for ax in figure.axes],
+                         ['distance [1]', 'server − (prior + sites), relative', 'KL(server, client) [nat]'])
+        self.assertEqual([ax.get_yscale() for ax in figure.axes], ['log'] * 3)
+        first, sites, kl = ({line.get_label(): line.get_ydata() for line in ax.lines} for ax in figure.axes)
+        self.assertEqual(list(first), ['fedavg, primal', 'fedavg, dual', 'vb-admm, primal', 'vb-admm, dual'])
+        self.assertEqual(list(sites), ['vb-admm, precision', 'vb-admm, mean'])  # FedAvg has no sites
+        self.assertEqual(list(kl), ['vb-admm'])
+
+        def mean(runs, column):
+            return np.mean([run.rounds[column] for run in runs], axis=0)
+        np.testing.assert_allclose(first['fedavg, primal'], mean(self.runs[:2], 'primal_residual'))
+        np.testing.assert_allclose(sites['vb-admm, mean'], mean(self.runs[2:], 'site_residual_mean'))
+        quantiles = np.mean([run.round_arrays['kl_server_client'] for run in self.runs[2:]], axis=0)
+        np.testing.assert_allclose(kl['vb-admm'], quantiles[:, 1])
+        band = figure.axes[2].collections[0].get_paths()[0].vertices[:, 1]
+        np.testing.assert_allclose((band.min(), band.max()), (quantiles[:, 0].min(), quantiles[:, 2].max()))
+        self.assertEqual(len(plots.residuals(self.runs[:1]).axes), 1)  # FedAvg alone
+
+    def test_logs_without_residuals(self):
+        logs = write_logs(self.folder / 'without', settings=('rounds=1', 'log.diagnostics=false', 'evaluation.samples=1'))
+        with open_run(logs[0]) as run:
+            self.assertFalse(plots.has_residuals([run]))
+            with self.assertRaisesRegex(LogError, 'the rounds must have residuals'):
+                plots.residuals([run])
 
     def test_reliability(self):
         bins = plots.bins_of([self.vb], 3, 'mean')

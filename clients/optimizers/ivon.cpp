@@ -10,6 +10,7 @@
 // d is the prior precision over lambda (weight decay in plain IVON), v' and V' the site on the mean-loss scale. The posterior
 // precision is s = lambda (h + d). The perturbation eps is read back as theta - m: it is what the gradient really saw, and it
 // saves an array. One pass updates step t and draws the sample of step t+1, so each array is read and written once.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -53,6 +54,18 @@ struct IvonAverage {
   }
 };
 
+/// How the mean moves in a step of a client: m := m - step_size * clip(direction). The log's numbers are made of the same.
+template <class Real, TermKind kind>
+struct IvonMove {
+  TermsView<Real, kind> terms;
+  Real inverse_debias, rate, rate_per_precision, clip;  // lr' = rate + rate_per_precision * d
+
+  IVORY_HD Real direction(std::size_t i, Real momentum, Real m, Real inverse) const {
+    return (momentum * inverse_debias + terms.gradient(i, m)) * inverse;
+  }
+  IVORY_HD Real step_size(Real d) const { return rate + rate_per_precision * d; }
+};
+
 /// Update of one step and, in the same pass, the sample of the next. `averaged`: gradient and curvature come from IvonAverage.
 template <class Real, TermKind kind, bool averaged>
 struct IvonStep {
@@ -62,15 +75,14 @@ struct IvonStep {
   Real* IVORY_RESTRICT momentum;
   Real* IVORY_RESTRICT hessian;
   Real* IVORY_RESTRICT point;
-  TermsView<Real, kind> terms;
+  IvonMove<Real, kind> move;
   Real lambda, inverse_lambda;
   Real squared_factor;                                               // c_gsq; 0 for Price's estimator
   Real beta1, one_minus_beta1, beta2, one_minus_beta2, half_square;  // half_square = (1 - beta2)^2 / 2
-  Real inverse_debias, rate, rate_per_precision, clip;               // lr' = rate + rate_per_precision * d
 
   IVORY_HD void operator()(std::size_t i, Real z) const {
     const Real m = mean[i], h = hessian[i], g_hat = gradient[i];
-    const Real d = terms.precision(i);
+    const Real d = move.terms.precision(i);
     const Real scale = h + d;
     Real estimate;
     if constexpr (averaged) {
@@ -78,13 +90,13 @@ struct IvonStep {
     } else {
       estimate = lambda * scale * ((point[i] - m) * g_hat);
     }
-    estimate -= terms.curvature(i);
+    estimate -= move.terms.curvature(i);
     const Real gap = h - estimate;
     const Real h_next = beta2 * h + one_minus_beta2 * estimate + half_square * gap * gap / scale;
     const Real g = beta1 * momentum[i] + one_minus_beta1 * g_hat;
     const Real inverse = Real(1) / (h_next + d);
-    const Real direction = math::clamp((g * inverse_debias + terms.gradient(i, m)) * inverse, -clip, clip);
-    const Real m_next = m - (rate + rate_per_precision * d) * direction;
+    const Real direction = math::clamp(move.direction(i, g, m, inverse), -move.clip, move.clip);
+    const Real m_next = m - move.step_size(d) * direction;
     hessian[i] = h_next;
     momentum[i] = g;
     mean[i] = m_next;
@@ -101,6 +113,50 @@ struct IvonPrecision {
   IVORY_HD void operator()(std::size_t i) const { precision[i] = lambda * (hessian[i] + terms.precision(i)); }
 };
 
+/// 1 for an entry whose precision is still within 1 % of lambda (first + d), with which the visit began.
+template <class Real, TermKind kind>
+struct IvonAtStart {
+  const Real* IVORY_RESTRICT hessian;
+  TermsView<Real, kind> terms;
+  Real first;  // h at the start
+  IVORY_HD double operator()(std::size_t i) const {
+    return math::abs(hessian[i] - first) <= Real(0.01) * (first + terms.precision(i)) ? 1.0 : 0.0;
+  }
+};
+
+/// 1 for an entry whose direction was clipped in the last step, which led to `mean` with this momentum and Hessian. Where it was
+/// clipped, the mean before is known, and the direction from there is the clip or more.
+template <class Real, TermKind kind>
+struct IvonClipped {
+  const Real* IVORY_RESTRICT mean;
+  const Real* IVORY_RESTRICT momentum;
+  const Real* IVORY_RESTRICT hessian;
+  IvonMove<Real, kind> move;
+  IVORY_HD double operator()(std::size_t i) const {
+    const Real m = mean[i], g = momentum[i], d = move.terms.precision(i);
+    const Real inverse = Real(1) / (hessian[i] + d), longest = move.step_size(d) * move.clip;
+    return move.direction(i, g, m + longest, inverse) >= move.clip ||
+                   move.direction(i, g, m - longest, inverse) <= -move.clip
+               ? 1.0
+               : 0.0;
+  }
+};
+
+/// to[j] := lr' / (h + d), the step per unit of gradient, of parameter j * parameters / taken. Such places fall in step with no
+/// layer's rows.
+template <class Real, TermKind kind>
+struct IvonEffectiveStep {
+  const Real* IVORY_RESTRICT hessian;
+  Real* IVORY_RESTRICT to;
+  IvonMove<Real, kind> move;
+  std::size_t parameters, taken;
+  IVORY_HD void operator()(std::size_t j) const {
+    const std::size_t i = j * parameters / taken;
+    const Real d = move.terms.precision(i);
+    to[j] = move.step_size(d) / (hessian[i] + d);
+  }
+};
+
 template <class Real>
 struct StartIvon {
   const Real* IVORY_RESTRICT start;
@@ -115,6 +171,8 @@ struct StartIvon {
     hessian[i] = keep_hessian ? hessian[i] : first_hessian;
   }
 };
+
+inline constexpr std::size_t most_steps_looked_at = 4096;  // parameters whose effective step is looked at
 
 template <class Real>
 class Ivon final : public Optimizer<Real> {
@@ -135,12 +193,10 @@ class Ivon final : public Optimizer<Real> {
   void begin(TrainingBlock<Real>& block) const override {
     for_each_client(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
       const auto& client = block.clients[b];
-      const bool anchored = client.terms.posterior_is_anchor;
-      // q = N(m_g, 1/s_g) means h = s_g/lambda - d = 0; a fresh start has h = h0 (methods.md D15).
       return Share{block.work(b),
                    StartIvon<Real>{client.terms.start, block.row(block.mean, b), block.row(block.slots[0], b),
-                                   block.row(block.slots[1], b), static_cast<Real>(anchored ? 0.0 : hess_init_),
-                                   client.resumed, client.resumed && hessian_is_kept_ && !anchored}};
+                                   block.row(block.slots[1], b), static_cast<Real>(first_hessian(client)),
+                                   client.resumed, keeps_hessian(client)}};
     });
     for (auto& client : block.clients) {
       if (!client.resumed) client.optimizer_step = 0;
@@ -184,8 +240,20 @@ class Ivon final : public Optimizer<Real> {
 
   double precision_gap_closed(double steps) const override { return 1.0 - std::pow(beta2_, steps); }
 
+  std::vector<OptimizerHealth> health(const TrainingBlock<Real>& block, std::size_t clients) const override {
+    std::vector<OptimizerHealth> out(clients);
+    with_kind(block, [&]<TermKind kind>() { take_health<kind>(block, out); });
+    return out;
+  }
+
  private:
   using Client = typename TrainingBlock<Real>::Client;
+
+  // q = N(m_g, 1/s_g) means h = s_g/lambda - d = 0; a fresh start has h = h0 (methods.md D15).
+  double first_hessian(const Client& client) const { return client.terms.posterior_is_anchor ? 0.0 : hess_init_; }
+  bool keeps_hessian(const Client& client) const {
+    return client.resumed && hessian_is_kept_ && !client.terms.posterior_is_anchor;
+  }
 
   bool averaged() const { return samples_ > 1 || squared_; }
   double lambda(const Client& client) const {
@@ -206,12 +274,55 @@ class Ivon final : public Optimizer<Real> {
     });
   }
 
+  template <TermKind kind>
+  IvonMove<Real, kind> move_of(const Client& client) const {
+    const double t = static_cast<double>(client.optimizer_step), lr = client.learning_rate;
+    return {.terms = view_of<Real, kind>(client.terms, decay_),
+            .inverse_debias = static_cast<Real>(debias_ ? 1.0 / (1.0 - std::pow(beta1_, t)) : 1.0),
+            .rate = static_cast<Real>(rescale_ ? lr * hess_init_ : lr),
+            .rate_per_precision = static_cast<Real>(rescale_ ? lr : 0.0),
+            .clip = static_cast<Real>(clip_)};
+  }
+
+  template <TermKind kind>
+  void take_health(const TrainingBlock<Real>& block, std::vector<OptimizerHealth>& out) const {
+    const std::size_t count = block.parameters;
+    const std::vector<double> at_start = sum_per_client(block.device, out.size(), [&](std::size_t b) {
+      const auto& client = block.clients[b];
+      return Share{count,
+                   IvonAtStart<Real, kind>{block.row(block.slots[1], b), view_of<Real, kind>(client.terms, decay_),
+                                           static_cast<Real>(first_hessian(client))}};
+    });
+    std::vector<double> clipped(out.size(), 0.0);
+    if (std::isfinite(clip_)) {
+      clipped = sum_per_client(block.device, out.size(), [&](std::size_t b) {
+        return Share{count, IvonClipped<Real, kind>{block.row(block.mean, b), block.row(block.slots[0], b),
+                                                    block.row(block.slots[1], b), move_of<kind>(block.clients[b])}};
+      });
+    }
+    const std::size_t taken = std::min(count, most_steps_looked_at);
+    Buffer<Real> steps(block.device, out.size() * taken);
+    for_each_client(block.device, out.size(), taken, [&](std::size_t b) {
+      return Share{taken, IvonEffectiveStep<Real, kind>{block.row(block.slots[1], b), steps.data() + b * taken,
+                                                        move_of<kind>(block.clients[b]), count, taken}};
+    });
+    const std::vector<Real> host = steps.to_host();
+    for (std::size_t b = 0; b < out.size(); ++b) {
+      const auto all = static_cast<double>(count);
+      const auto first = host.begin() + static_cast<std::ptrdiff_t>(b * taken);
+      // What a kept Hessian was at the start is not known any more.
+      if (!keeps_hessian(block.clients[b])) out[b].hessian_at_start = at_start[b] / all;
+      out[b].clip_rate = clipped[b] / all;
+      out[b].effective_step = quantiles_of(std::vector<Real>(first, first + static_cast<std::ptrdiff_t>(taken)));
+    }
+  }
+
   template <TermKind kind, bool is_averaged>
   void step(TrainingBlock<Real>& block) const {
     const auto real = [](double x) { return static_cast<Real>(x); };
     for_each_client_with_noise(block.device, block.clients.size(), block.stride, [&](std::size_t b) {
       const auto& client = block.clients[b];
-      const double l = lambda(client), t = static_cast<double>(client.optimizer_step), lr = client.learning_rate;
+      const double l = lambda(client);
       return NoisyShare{block.work(b),
                         IvonStep<Real, kind, is_averaged>{
                             .gradient = block.row(is_averaged ? block.slots[2] : block.gradient, b),
@@ -220,7 +331,7 @@ class Ivon final : public Optimizer<Real> {
                             .momentum = block.row(block.slots[0], b),
                             .hessian = block.row(block.slots[1], b),
                             .point = block.row(block.point, b),
-                            .terms = view_of<Real, kind>(client.terms, decay_),
+                            .move = move_of<kind>(client),
                             .lambda = real(l),
                             .inverse_lambda = real(1.0 / l),
                             .squared_factor = real(squared_ ? (gsq_times_lambda_ ? l : client.batch) : 0.0),
@@ -228,11 +339,7 @@ class Ivon final : public Optimizer<Real> {
                             .one_minus_beta1 = real(1.0 - beta1_),
                             .beta2 = real(beta2_),
                             .one_minus_beta2 = real(1.0 - beta2_),
-                            .half_square = real(0.5 * (1.0 - beta2_) * (1.0 - beta2_)),
-                            .inverse_debias = real(debias_ ? 1.0 / (1.0 - std::pow(beta1_, t)) : 1.0),
-                            .rate = real(rescale_ ? lr * hess_init_ : lr),
-                            .rate_per_precision = real(rescale_ ? lr : 0.0),
-                            .clip = real(clip_)},
+                            .half_square = real(0.5 * (1.0 - beta2_) * (1.0 - beta2_))},
                         client.noise};
     });
   }

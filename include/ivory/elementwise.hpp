@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "ivory/buffer.hpp"
@@ -120,6 +121,21 @@ struct PartialSum {
   }
 };
 
+inline constexpr std::size_t sum_threads = 4096;  // of an accelerator, for each sum
+
+/// On the CPU: chunks of 1024, then the chunks one after the other.
+template <class F>
+double sum_in_chunks(std::size_t count, const F& f) {
+  double total = 0;
+  for (std::size_t begin = 0; begin < count; begin += 1024) {
+    const std::size_t end = std::min<std::size_t>(begin + 1024, count);
+    double part = 0.0;
+    for (std::size_t i = begin; i < end; ++i) part += static_cast<double>(f(i));
+    total += part;
+  }
+  return total;
+}
+
 }  // namespace detail
 
 /// Per client b the sum of make(b).functor over [0, make(b).count), in double and in a fixed order that depends on the count
@@ -131,16 +147,11 @@ std::vector<double> sum_per_client(Device& device, std::size_t clients, const Ma
   if (accelerator == nullptr) {
     for (std::size_t b = 0; b < clients; ++b) {
       const auto share = make(b);
-      for (std::size_t begin = 0; begin < share.count; begin += 1024) {
-        const std::size_t end = std::min(begin + 1024, share.count);
-        double part = 0.0;
-        for (std::size_t i = begin; i < end; ++i) part += static_cast<double>(share.functor(i));
-        sums[b] += part;
-      }
+      sums[b] = detail::sum_in_chunks(share.count, share.functor);
     }
     return sums;
   }
-  constexpr std::size_t threads = 4096;
+  constexpr std::size_t threads = detail::sum_threads;
   Buffer<double> partial(device, clients * threads);
   for_each_client(device, clients, threads, [&](std::size_t b) {
     const auto share = make(b);
@@ -156,6 +167,50 @@ template <class F>
 double sum(Device& device, std::size_t count, const F& f) {
   return sum_per_client(device, 1, [&](std::size_t) { return Share<F>{count, f}; }).front();
 }
+
+/// Sums asked for one after the other and waited for together, each with the bits of `sum`. What the functors point to must stay as
+/// it is until then only in the order of the device's work.
+class SumsToCome {
+ public:
+  /// An accelerator waits when `at_a_time` of them are under way.
+  SumsToCome(Device& device, std::size_t at_a_time)
+      : device_(device), most_(at_a_time),
+        partial_(device, device.shares_host_memory() ? 0 : at_a_time * detail::sum_threads) {}
+
+  static std::size_t bytes(std::size_t at_a_time) { return at_a_time * detail::sum_threads * sizeof(double); }
+
+  template <class F>
+  void add(std::size_t count, const F& f) {
+    if (device_.shares_host_memory()) {
+      sums_.push_back(detail::sum_in_chunks(count, f));
+      return;
+    }
+    if (under_way_ == most_) wait();
+    double* const partial = partial_.data() + under_way_ * detail::sum_threads;
+    for_each(device_, detail::sum_threads, detail::PartialSum<F>{f, count, detail::sum_threads, partial});
+    ++under_way_;
+  }
+
+  /// All since the last call, in the order in which they were asked for.
+  std::vector<double> take() {
+    wait();
+    return std::exchange(sums_, {});
+  }
+
+ private:
+  void wait() {
+    if (under_way_ == 0) return;
+    const std::size_t before = sums_.size();
+    sums_.resize(before + under_way_);
+    device_.accelerator()->sum_rows(partial_.data(), under_way_, detail::sum_threads, sums_.data() + before);
+    under_way_ = 0;
+  }
+
+  Device& device_;
+  std::size_t most_, under_way_ = 0;
+  Buffer<double> partial_;  // [at_a_time x threads]
+  std::vector<double> sums_;
+};
 
 }  // namespace IVORY_TRANSLATION
 }  // namespace ivory

@@ -12,6 +12,7 @@
 #include "ivory/elementwise.hpp"
 #include "ivory/messages.hpp"
 #include "ivory/options.hpp"
+#include "ivory/record.hpp"
 
 namespace ivory {
 
@@ -89,6 +90,10 @@ class Optimizer {
   virtual void posterior_precisions(const TrainingBlock<Real>& /*block*/, Real* /*precisions*/) const {}
   /// Mean share of the precision's way to its fixed point that this many steps closed; NaN where it has no meaning.
   virtual double precision_gap_closed(double /*steps*/) const;
+  /// After the visits of the block's first `clients`: how each ended. Empty where the optimizer has nothing to tell. Waits.
+  virtual std::vector<OptimizerHealth> health(const TrainingBlock<Real>& /*block*/, std::size_t /*clients*/) const {
+    return {};
+  }
 };
 
 template <class Real>

@@ -4,6 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "ivory/quantiles.hpp"
+
 namespace ivory {
 
 inline constexpr double no_value = std::numeric_limits<double>::quiet_NaN();
@@ -77,6 +79,31 @@ struct PreviewRecord {
   double clamped = no_value;  // entries of its precision that were raised to their floor
 };
 
+/// How a visit with IVON ended, or the means over a round's visits (methods.md 2.6). NaN: the optimizer has no such thing.
+struct OptimizerHealth {
+  double hessian_at_start = no_value;  // share of precision entries within 1 % of those that the visit began with
+  Quantiles effective_step;            // of lr' / (h + d) over parameters
+  double clip_rate = no_value;         // share of the entries of the last step's direction that were clipped
+};
+
+/// What the diagnostics of a method can be.
+struct DiagnosticsKind {
+  bool residuals = false;  // there is a common model
+  bool sites = false;      // the server's diagonal precision is prior and sites, at a fixed point
+  bool kl = false;         // server and clients have diagonal precisions
+};
+
+/// How far a round is from a fixed point (methods.md 2.6). NaN: the method has no such thing, or nobody took part.
+struct Diagnostics {
+  double primal_residual = no_value;          // root mean square over participants of |m_k - m_g|, m_g after the round
+  double dual_residual = no_value;            // |m_g after the round - m_g before it|
+  double site_residual_precision = no_value;  // |s_g - (s0 + sum_k V_k)| / |s_g|
+  double site_residual_mean = no_value;       // |s_g m_g - sum_k v_k| / |s_g m_g|
+  Quantiles kl;                               // over participants: KL(q_g before the round || q_k), nats
+  double kl_parameters = 0;                   // over which that KL is a sum; 0: it is not taken
+  OptimizerHealth optimizer;
+};
+
 struct RoundRecord {
   int round = 0;                     // 1-based: the first finished round is 1
   bool evaluated = false;            // the metrics below are NaN when not
@@ -106,6 +133,7 @@ struct RoundRecord {
   std::uint64_t state_hash = 0;
   double clamped = 0;                      // precision entries raised to their floor in this round
   double precision_gap_closed = no_value;  // share of the client precision's target step that local training closed
+  Diagnostics diagnostics;                 // NaN throughout without [log] diagnostics
   int participants = 0, refused = 0;
   std::vector<ClientRecord> clients;
 };

@@ -16,6 +16,7 @@
 #include "tests/support/block_training.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/devices.hpp"
+#include "tests/support/diagnostics_check.hpp"
 #include "tests/support/layer_check.hpp"
 #include "tests/support/plugins.hpp"
 #include "tests/support/quickstart.hpp"
@@ -197,6 +198,8 @@ void check_same_run(const std::vector<RoundRecord>& a, const std::vector<RoundRe
   BOOST_TEST(a.back().train_loss == b.back().train_loss);
   BOOST_TEST(a.back().mean.metrics.nll == b.back().mean.metrics.nll);
   if (std::isfinite(a.back().bayes.metrics.nll)) BOOST_TEST(a.back().bayes.metrics.nll == b.back().bayes.metrics.nll);
+  // Sums on the server's device, in the order of its kind; the optimizer's numbers by client.
+  check_diagnostics(a.back().diagnostics, b.back().diagnostics, 0);
 }
 
 void check_layer(Device& device, const LayerPlugin& plugin, const LayerCase& c) {
@@ -378,6 +381,7 @@ BOOST_AUTO_TEST_CASE(every_algorithm_gives_the_same_bits_for_every_block_lane_an
         const auto cpu = run(arm, overrides, {});
         BOOST_TEST(std::abs(whole[0].train_loss - cpu[0].train_loss) < 1e-4 * cpu[0].train_loss);
         BOOST_TEST(std::abs(whole[0].mean.metrics.nll - cpu[0].mean.metrics.nll) < 1e-4 * cpu[0].mean.metrics.nll);
+        check_diagnostics(whole[0].diagnostics, cpu[0].diagnostics, 1e-3, 1e-3);
       }
     }
   }

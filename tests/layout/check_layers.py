@@ -22,7 +22,7 @@ MAY_SEE = {  # folder -> prefixes of quoted includes
     'tests': ('ivory/', 'clients/', 'server/', 'src/', 'kernels/', 'tests/'),
 }
 # A header of include/ivory includes only headers named before it, so a cycle cannot be written.
-ORDER = ('error options math rng simd convolution device buffer launch loops launch_cuda elementwise gaussian full_gaussian parameters dataset public_model messages record scenario '
+ORDER = ('error options math rng simd convolution device buffer launch loops launch_cuda elementwise gaussian full_gaussian parameters dataset public_model messages quantiles record scenario '
          'layer optimizer algorithm registry').split()
 # What only some files of the product know; tests and benchmarks may use all of it.
 ONLY_IN = [

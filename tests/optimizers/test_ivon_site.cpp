@@ -284,3 +284,104 @@ BOOST_AUTO_TEST_CASE(share_of_the_precision_gap_closed) {
   const auto optimizer = make_optimizer<float>("ivon", {{"lr", 0.1}, {"beta2", 0.99999}});
   BOOST_TEST(std::fabs(optimizer->precision_gap_closed(2000.0) - (1.0 - std::pow(0.99999, 2000.0))) < 1e-9);
 }
+
+namespace {
+
+/// A visit with everything on, watched from outside: what the health must say of it.
+struct WatchedVisit {
+  static constexpr std::size_t size = 40;
+  double lambda = 60, rate = 0.2, at_start = 0, clipped = 0;
+  Vector steps;  // lr' / (h + d)
+  OptimizerHealth health;
+
+  explicit WatchedVisit(OptionValues options, bool anchor, bool site, bool from_server) {
+    const auto device = make_cpu_device();
+    const Problem<double> problem(size);
+    const auto optimizer = make_optimizer<double>("ivon", options);
+    DrivenVisit<double> visit(*device, *optimizer, size, 2);
+    for (auto& client : visit.block.clients) client.terms = problem.terms(anchor, site, lambda);
+    visit.block.clients[1].terms.posterior_is_anchor = from_server;
+    visit.rate = [this](std::size_t) { return rate; };
+    visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, size); };
+    Vector start, before, now;
+    visit.after_begin = [&] { start = visit.precision(1), now = visit.mean(1); };
+    visit.after_step = [&](std::size_t) { before = now, now = visit.mean(1); };
+    visit.run(12);
+    health = optimizer->health(visit.block, 2)[1];
+    const Vector end = visit.precision(1);
+    for (std::size_t i = 0; i < size; ++i) {
+      at_start += std::fabs(end[i] - start[i]) <= 0.01 * start[i] ? 1.0 / size : 0.0;
+      const double d = anchor ? problem.anchor_precision[i] / lambda : std::get<double>(options["weight_decay"]);
+      const double h0 = std::get<double>(options["hess_init"]);
+      const bool rescaled = options.count("rescale_lr") == 0 || std::get<bool>(options["rescale_lr"]);
+      const double step = rate * (rescaled ? h0 + d : 1.0);
+      steps.push_back(step * lambda / end[i]);
+      const double clip = options.count("clip_radius") > 0 ? std::get<double>(options["clip_radius"]) : 1e300;
+      clipped += std::fabs(now[i] - before[i]) >= step * clip * (1 - 1e-9) ? 1.0 / size : 0.0;
+    }
+  }
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(health_says_what_a_visit_did_seen_from_outside) {
+  for (const bool rescale : {true, false}) {
+    for (const int kind : {0, 1, 2, 3}) {
+      OptionValues options = base(60.0);
+      options["rescale_lr"] = rescale;
+      options["beta2"] = 0.999;
+      options["clip_radius"] = 0.15;
+      const WatchedVisit visit(options, kind > 0, kind > 1, kind > 2);
+      BOOST_TEST_CONTEXT("terms " << kind << ", rescale_lr " << rescale) {
+        BOOST_TEST(std::fabs(visit.health.hessian_at_start - visit.at_start) < 1e-12);
+        BOOST_TEST(std::fabs(visit.health.clip_rate - visit.clipped) < 1e-12);
+        BOOST_TEST((visit.clipped > 0.02 && visit.clipped < 0.98), visit.clipped);  // so that both kinds are there
+        const auto expected = quantiles_of(visit.steps).values;  // 40 parameters: all of them are looked at
+        for (std::size_t q = 0; q < 3; ++q) {
+          BOOST_TEST(std::fabs(visit.health.effective_step.values[q] - expected[q]) < 1e-12 * expected[q]);
+        }
+      }
+    }
+  }
+  // A Hessian that hardly moves, one that moves at once, and no clipping.
+  OptionValues options = base(60.0);
+  options["beta2"] = 0.999999;
+  const WatchedVisit still(options, true, true, false);
+  BOOST_TEST(still.health.hessian_at_start == 1.0);
+  BOOST_TEST(still.health.clip_rate == 0.0);
+  options["beta2"] = 0.9;
+  BOOST_TEST(WatchedVisit(options, true, true, false).health.hessian_at_start < 0.2);
+}
+
+BOOST_AUTO_TEST_CASE(health_of_a_large_model_looks_at_some_of_its_parameters) {
+  const auto device = make_cpu_device();
+  constexpr std::size_t size = 20000;
+  const Problem<float> problem(size);
+  const auto optimizer = make_optimizer<float>("ivon", base(60.0));
+  DrivenVisit<float> visit(*device, *optimizer, size);
+  visit.block.clients[0].terms = problem.terms(true, true, 60.0);
+  visit.gradient = [](std::size_t, const float* theta, float* g) { bumpy_gradient(theta, g, size); };
+  visit.run(3);
+  std::vector<float> all = visit.precision();
+  for (std::size_t i = 0; i < size; ++i) {
+    all[i] = (0.7F + problem.anchor_precision[i] / 60.0F) * 60.0F / all[i];
+  }
+  const auto expected = quantiles_of(all).values, got = optimizer->health(visit.block, 1)[0].effective_step.values;
+  // 4,096 of 20,000, whose gradients repeat every 5: quantiles of a sample, standard error below 0.01 in rank.
+  for (std::size_t q = 0; q < 3; ++q)
+    BOOST_TEST(std::fabs(got[q] - expected[q]) < 0.05 * expected[q], got[q] << " and " << expected[q]);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_kept_hessian_was_at_the_start_is_not_known) {
+  const auto device = make_cpu_device();
+  const Problem<double> problem(5);
+  const auto optimizer = make_optimizer<double>("ivon", base(60.0));
+  DrivenVisit<double> visit(*device, *optimizer, 5);
+  visit.block.clients[0].terms = problem.terms(false, false, 60.0);
+  visit.gradient = [](std::size_t, const double* theta, double* g) { bumpy_gradient(theta, g, 5); };
+  visit.run(3);
+  BOOST_TEST(std::isfinite(optimizer->health(visit.block, 1)[0].hessian_at_start));
+  visit.run(3, true);
+  BOOST_TEST(std::isnan(optimizer->health(visit.block, 1)[0].hessian_at_start));
+  BOOST_TEST(std::isfinite(optimizer->health(visit.block, 1)[0].effective_step.values[1]));
+}

@@ -42,8 +42,11 @@ def expected_datasets(with_sites, with_noise, with_curve):
         rounds[metric + '_bayes_se'] = (per_round, 'f')
         rounds['validation_' + metric] = rounds[f'validation_{metric}_bayes'] = (per_round, 'f')
     for name in ('negative_elbo', 'negative_elbo_se', 'laplace_prior_precision', 'train_loss', 'seconds',
-                 'seconds_training', 'seconds_evaluation', 'bytes_up', 'bytes_down', 'participants', 'refused', 'clamped', 'precision_gap_closed'):
+                 'seconds_training', 'seconds_evaluation', 'bytes_up', 'bytes_down', 'participants', 'refused', 'clamped',
+                 'precision_gap_closed', 'primal_residual', 'dual_residual', 'site_residual_precision', 'site_residual_mean',
+                 'hessian_at_start', 'clip_rate'):
         rounds[name] = (per_round, 'f')
+    rounds |= {name: (('round', 'quantile'), 'f') for name in ('kl_server_client', 'effective_step')}
     rounds['state_hash'] = (per_round, 'u')
     clients = {'examples': (('client',), 'i'), 'holdout_examples': (('client',), 'i'),
                'participation': (('round', 'client'), 'i'), 'train_loss': (('round', 'client'), 'f'),
@@ -126,6 +129,8 @@ def check_scale(group, name, attributes):
         assert len(scale) > 0 and (np.diff(scale[:]) > 0).all() and scale[-1] == attributes['rounds'], scale.name
     elif name == 'bin':
         np.testing.assert_allclose(scale[:], np.arange(1, attributes['bins'] + 1) / attributes['bins'], rtol=1e-15)
+    elif name == 'quantile':
+        assert list(scale[:]) == [0.05, 0.5, 0.95]
     elif name == 'bin_sum':
         assert list(scale[:]) == [b'examples', b'confidence', b'correct']
     else:

@@ -33,6 +33,8 @@ class Federation {
   const Algorithm<Real>& algorithm;
   ServerState<Real> state;
   std::vector<Sent<Real>> sent;  // of the last round, padded
+  // Called for every client that is present, as a run does: after its update was absorbed, before the server's step. May be empty.
+  std::function<void(const ServerState<Real>&, const ClientUpdate<Real>&)> observer;
 
   /// One round of the clients in `present` (empty: all of them), one after the other as a run with one thread does it.
   AbsorbReport round(const Train& train, const std::vector<bool>& present = {}) {
@@ -69,6 +71,7 @@ class Federation {
       update.rate_sum = result.rate_sum;
       algorithm.update_site(state, update);
       algorithm.absorb(state, k, &update);
+      if (observer) observer(state, update);
     }
     const AbsorbReport report = algorithm.close_round(state);
     ++state.round;

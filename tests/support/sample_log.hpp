@@ -44,6 +44,7 @@ struct SampleRun {
     set(scenario.log, "sites", sites);
     set(scenario.log, "layers", std::vector<std::string>{});
     set(scenario.log, "storage", std::string("float32"));
+    set(scenario.log, "diagnostics", true);
     layout.add("0.weight", {4, 7});
     layout.add("0.bias", {4});
     train.classes = classes;
@@ -59,6 +60,7 @@ struct SampleRun {
     plan.classes = classes;
     plan.has_ood = true;
     plan.has_posterior = plan.clients_have_posterior = plan.has_site_means = plan.has_site_precisions = posterior;
+    plan.diagnostics = {.residuals = true, .sites = true, .kl = true};
   }
   SampleRun(const SampleRun&) = delete;
   SampleRun& operator=(const SampleRun&) = delete;
@@ -141,6 +143,17 @@ inline RoundRecord sample_record(int round, bool posterior = true, bool clients_
   record.bytes_down = mark(round, 55);
   record.clamped = mark(round, 56);
   record.precision_gap_closed = mark(round, 57);
+  record.diagnostics.primal_residual = mark(round, 61);
+  record.diagnostics.dual_residual = mark(round, 61, 1);
+  record.diagnostics.site_residual_precision = mark(round, 61, 2);
+  record.diagnostics.site_residual_mean = mark(round, 61, 3);
+  record.diagnostics.optimizer.hessian_at_start = mark(round, 61, 4);
+  record.diagnostics.optimizer.clip_rate = mark(round, 61, 5);
+  for (int q = 0; q < 3; ++q) {
+    const auto place = static_cast<std::size_t>(q);
+    record.diagnostics.kl.values[place] = mark(round, 62, q);
+    record.diagnostics.optimizer.effective_step.values[place] = mark(round, 62, q + 3);
+  }
   record.participants = 1;
   record.refused = 1;
   record.state_hash = 0xffffffffffffff00U + static_cast<unsigned>(round);  // not a double

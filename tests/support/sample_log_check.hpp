@@ -44,6 +44,13 @@ inline std::vector<std::pair<std::string, double>> sample_columns(const RoundRec
                                                          {"refused", record.refused},
                                                          {"clamped", record.clamped},
                                                          {"precision_gap_closed", record.precision_gap_closed}};
+  const Diagnostics& diagnostics = record.diagnostics;
+  columns.insert(columns.end(), {{"primal_residual", diagnostics.primal_residual},
+                                 {"dual_residual", diagnostics.dual_residual},
+                                 {"site_residual_precision", diagnostics.site_residual_precision},
+                                 {"site_residual_mean", diagnostics.site_residual_mean},
+                                 {"hessian_at_start", diagnostics.optimizer.hessian_at_start},
+                                 {"clip_rate", diagnostics.optimizer.clip_rate}});
   for (const MetricColumn& column : metric_columns) {
     const std::string name = column.name;
     columns.emplace_back(name, record.mean.metrics.*column.value);
@@ -66,6 +73,10 @@ inline std::vector<std::pair<std::string, double>> sample_columns(const RoundRec
 inline std::vector<std::pair<std::string, std::vector<double>>> sample_rows(const RoundRecord& record) {
   std::vector<std::pair<std::string, std::vector<double>>> rows;
   const auto missing = [](std::size_t n) { return std::vector<double>(n, no_value); };
+  for (const auto& [name, values] : {std::pair{"kl_server_client", &record.diagnostics.kl},
+                                     std::pair{"effective_step", &record.diagnostics.optimizer.effective_step}}) {
+    rows.emplace_back(name, std::vector<double>(values->values.begin(), values->values.end()));
+  }
   for (const auto& [suffix, evaluation] : {std::pair{"", &record.mean}, {"_bayes", &record.bayes}}) {
     const bool there = !evaluation->confusion.empty();
     rows.emplace_back(std::string("confusion") + suffix, there ? evaluation->confusion : missing(16));

@@ -10,10 +10,13 @@ from ..errors import LogError
 from ..run import open_run
 from .style import MODELS, SIZE, axes_or_new, colour, label_of, marker, style
 
-DIAGNOSTICS = ('train_loss', 'negative_elbo', 'precision_gap_closed', 'participants', 'refused', 'clamped', 'seconds',
-               'bytes_up')
+DIAGNOSTICS = ('train_loss', 'negative_elbo', 'precision_gap_closed', 'hessian_at_start', 'clip_rate', 'participants',
+               'refused', 'clamped', 'seconds', 'bytes_up')
+RESIDUALS = (('distance [1]', {'primal_residual': 'primal', 'dual_residual': 'dual'}),
+             ('server − (prior + sites), relative', {'site_residual_precision': 'precision', 'site_residual_mean': 'mean'}))
+KL = 'kl_server_client'
 FEW = 6  # entries of a legend that fit into the picture
-FROM_ZERO = ('participants', 'refused', 'clamped', 'seconds', 'bytes_up', 'bytes_down')
+FROM_ZERO = ('participants', 'refused', 'clamped', 'hessian_at_start', 'clip_rate', 'seconds', 'bytes_up', 'bytes_down')
 
 
 def seed_table(runs, column):
@@ -138,6 +141,56 @@ def arms(comparison, metric='accuracy', summary='last_3', ax=None):
                 ax.plot([], [], 'o', color='0.3', markerfacecolor=face, label=name)
             ax.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncol=2)
     return ax
+
+
+def _kl_quantiles(runs):
+    """Mean over the runs of the quantiles of KL(server, client), round x level; empty where no run has any."""
+    frames = [run.round_arrays[KL].to_pandas() for run in runs if KL in run.round_arrays]
+    frames = [frame.dropna() for frame in frames if frame.notna().any(axis=None)]
+    return sum(frames[1:], frames[0]).dropna() / len(frames) if frames else pd.DataFrame()
+
+
+def has_residuals(runs):
+    """Whether some run has residuals or KL between server and clients."""
+    names = [name for _, columns in RESIDUALS for name in columns]
+    return bool(columns_of(runs, names)) or not _kl_quantiles(runs).empty
+
+
+def residuals(runs):
+    """Distance from a fixed point over rounds on logarithmic axes, Figure: primal (solid) and dual (dashed) residual, server
+    less prior and sites (precision solid, natural mean dashed), and KL from server to clients (median, band from the 5 % to
+    the 95 % quantile); means over seeds. Panels without numbers are left out."""
+    runs = [open_run(run) for run in runs]
+    groups = group_by_arm(runs)
+    panels = [(label, names) for label, names in RESIDUALS if columns_of(runs, names)]
+    divergences = {title: _kl_quantiles(group) for title, group in groups.items()}
+    has_kl = any(not table.empty for table in divergences.values())
+    if not panels and not has_kl:
+        raise LogError('the rounds must have residuals', 'none', ', '.join(run.path for run in runs),
+                       'logs have them with [log] diagnostics = true, for methods with a common model')
+    count = len(panels) + has_kl
+    with style():
+        figure, axes = plt.subplots(1, count, squeeze=False, figsize=(SIZE[0] * min(count, 3), SIZE[1] + 0.3))
+        for ax, (label, names) in zip(axes.flat, panels):
+            for number, (title, group) in enumerate(groups.items()):
+                for line, (column, name) in zip(('-', '--'), names.items()):
+                    mean = seed_table(group, column).mean(axis=1)
+                    if not mean.empty:
+                        ax.plot(mean.index, mean, line, color=colour(number), label=f'{title}, {name}')
+            _finish(ax, label)
+        if has_kl:
+            ax = axes.flat[-1]
+            for number, (title, table) in enumerate(divergences.items()):
+                if table.empty:
+                    continue
+                low, middle, high = (table.iloc[:, place] for place in range(3))
+                ax.plot(table.index, middle, color=colour(number), label=title)
+                ax.fill_between(table.index, low, high, color=colour(number), alpha=0.15, linewidth=0)
+            _finish(ax, 'KL(server, client) [nat]')
+        for ax in axes.flat:
+            ax.set_yscale('log')
+            ax.legend()
+    return figure
 
 
 def diagnostics_of(runs, names=None):

@@ -20,6 +20,10 @@ LABELS = {'accuracy': ('test accuracy [%]', 100), 'nll': ('test NLL [nat]', 1), 
           'bytes_up': ('sent to the server [bytes per round]', 1), 'participants': ('participants [clients]', 1),
           'bytes_down': ('sent to the clients [bytes per round]', 1), 'refused': ('refused updates [clients]', 1),
           'clamped': ('precisions raised to their floor', 1), 'precision_gap_closed': ('precision gap closed [%]', 100),
+          'hessian_at_start': ('IVON precisions within 1 % of their start [%]', 100),
+          'clip_rate': ('IVON steps clipped [%]', 100), 'primal_residual': ('primal residual', 1),
+          'dual_residual': ('dual residual', 1), 'site_residual_precision': ('sites, precision: relative residual', 1),
+          'site_residual_mean': ('sites, mean: relative residual', 1),
           'ood_auroc': ('AUROC against other data [%]', 100), 'validation_accuracy': ('validation accuracy [%]', 100),
           'validation_nll': ('validation NLL [nat]', 1), 'validation_ece': ('validation ECE [%]', 100)}
 
