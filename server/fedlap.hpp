@@ -38,7 +38,7 @@ class FedLap : public Algorithm<Real> {
 
   LocalTerms<Real> local_terms(const ServerState<Real>& state, std::uint32_t client) const override {
     LocalTerms<Real> terms;
-    terms.start = state.round == 0 ? state.start.data() : state.mean.data();
+    terms.start = state.local_start();
     terms.anchor_mean = state.mean.data();
     terms.anchor_weight = prior_ / state.examples[client];
     terms.unsquared_anchor = unsquared_;
@@ -53,7 +53,7 @@ class FedLap : public Algorithm<Real> {
     if (site.empty()) site = Buffer<Real>(*state.device, state.stride);
     for_each(
         *state.device, state.stride,
-        DualStep<Real>{update.mean, state.mean.data(), site.data(), damping_of(state, update.client) * prior_, 1.0});
+        MoveDual<Real>{update.mean, state.mean.data(), site.data(), damping_of(state, update.client) * prior_, 1.0});
   }
 
   void open_round(ServerState<Real>& state) const override { open_sums(state, 1); }

@@ -134,7 +134,7 @@ Merged<Real> merge_by_server_step(const GaussianView<Real>& base, std::span<cons
   merged.precision.resize(size);
   const TakePrecision<Real> take_precision{precision.data(), merged.precision.data(), alpha * step.prior_precision};
   const TakeMean<Real> take_mean{eta.data(), merged.precision.data(), merged.mean.data()};
-  const auto least = static_cast<Real>(1e-3 * step.prior_precision);
+  const auto least = static_cast<Real>(precision_floor * step.prior_precision);
   const IsBelow<Real> below{merged.precision.data(), least};
   const FloorPrecision<Real> raise{merged.precision.data(), least};
   for (std::size_t i = 0; i < size; ++i) {

@@ -8,7 +8,7 @@ inline namespace IVORY_TRANSLATION {
 
 /// v_k += rate (w_k - w_g): the dual step of VB-ADMM in natural parameters, with every precision fixed (methods.md 2.1).
 template <class Real>
-struct DualStep {
+struct MoveDual {
   const Real* IVORY_RESTRICT client_mean;
   const Real* IVORY_RESTRICT server_mean;
   Real* IVORY_RESTRICT dual;

@@ -51,7 +51,7 @@ class DiagonalVbAdmm final : public Algorithm<Real> {
     const double lambda = examples / (settings_.temperature * settings_.rho);
     LocalTerms<Real> terms;
     // Round 1 starts from the network's initial weights with h = h0, anchored at the prior; later rounds from q_g (D15).
-    terms.start = state.round == 0 ? state.start.data() : state.mean.data();
+    terms.start = state.local_start();
     terms.posterior_is_anchor = state.round > 0;
     terms.anchor_mean = state.mean.data();
     terms.anchor_precision = state.precision.data();

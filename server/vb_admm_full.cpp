@@ -50,7 +50,7 @@ class FullVbAdmm final : public Algorithm<double> {
     const double examples = state.examples[client], lambda = examples / (settings_.temperature * settings_.rho);
     LocalTerms<double> terms;
     // As with diagonal precisions: round 1 starts from the network's initial weights (methods.md D15).
-    terms.start = state.round == 0 ? state.start.data() : state.mean.data();
+    terms.start = state.local_start();
     terms.posterior_is_anchor = state.round > 0;
     terms.full_covariance = true;
     terms.anchor_mean = state.mean.data();

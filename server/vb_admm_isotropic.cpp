@@ -4,23 +4,12 @@
 //   client  min (1/tau) L_k(theta) + <v_k, theta> + r/2 |theta - m_g|^2
 //   dual    v_k += d r (m_k - m_g)
 //   server  m_g  = (1-alpha) mean_k m_k + (alpha/s0) sum_k v_k
+#include "server/proximal.hpp"
 #include "server/sums.hpp"
 #include "server/vb_admm.hpp"
 
 namespace ivory {
 namespace {
-
-template <class Real>
-struct MoveSite {
-  const Real* IVORY_RESTRICT client_mean;
-  const Real* IVORY_RESTRICT server_mean;
-  Real* IVORY_RESTRICT site_mean;
-  double rate;  // d * rho * s0
-  IVORY_HD void operator()(std::size_t i) const {
-    const double step = static_cast<double>(client_mean[i]) - static_cast<double>(server_mean[i]);
-    site_mean[i] = static_cast<Real>(static_cast<double>(site_mean[i]) + rate * step);
-  }
-};
 
 constexpr AlgorithmTraits isotropic_traits{.site = SiteKind::dual,
                                            .vectors_down = 1,
@@ -44,7 +33,7 @@ class IsotropicVbAdmm final : public Algorithm<Real> {
     const double scale = settings_.temperature / state.examples[client];
     LocalTerms<Real> terms;
     // As with precisions: round 1 starts from the network's initial weights (methods.md D15).
-    terms.start = state.round == 0 ? state.start.data() : state.mean.data();
+    terms.start = state.local_start();
     terms.anchor_mean = state.mean.data();
     terms.anchor_weight = scale * penalty();
     terms.site_mean = site_mean(state, client);
@@ -56,7 +45,7 @@ class IsotropicVbAdmm final : public Algorithm<Real> {
     auto& site = state.site[update.client];
     if (site.empty()) site = Buffer<Real>(*state.device, (state.everyone_takes_part ? 1 : 2) * state.stride);
     for_each(*state.device, state.stride,
-             MoveSite<Real>{update.mean, state.mean.data(), site.data(), settings_.damping * penalty()});
+             MoveDual<Real>{update.mean, state.mean.data(), site.data(), settings_.damping * penalty(), 1.0});
     if (state.everyone_takes_part) return;
     state.device->copy(site.data() + state.stride, update.mean, state.stride * sizeof(Real));
   }

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "ivory/error.hpp"
+#include "ivory/gaussian.hpp"
 #include "ivory/options.hpp"
 
 namespace ivory {
@@ -45,7 +46,7 @@ bool sums_to_one(Weights weights) { return std::abs(total_of(weights) - 1.0) < 1
 
 // Of a merged precision: the server's, 0.001 s0 (methods.md 16).
 double floor_of(const MergeInput& input) {
-  return std::isfinite(input.prior_precision) ? 1e-3 * input.prior_precision : 1e-12;
+  return std::isfinite(input.prior_precision) ? precision_floor * input.prior_precision : 1e-12;
 }
 
 Merged<float> average(const MergeInput& input, Weights weights, const RuleSettings&) {

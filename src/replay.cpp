@@ -92,6 +92,7 @@ struct LoggedState {
   std::vector<float> mean, precision;            // of the server; the precision is empty where its state has none
   std::vector<float> site_mean, site_precision;  // of the client; empty: it has none yet
   int last_visit = 0;                            // 0: none
+  bool begun = false;                            // some update has been accepted in an earlier round
 };
 
 std::optional<std::size_t> row_of(const std::vector<int>& rounds, int round) {
@@ -153,6 +154,9 @@ LoggedState read_state(Run<Real>& run, const ReplayQuestion& question, const Log
     found.site_mean = log.client_vector("site_mean", *site_row, question.client);
     found.site_precision = log.client_vector("site_precision", *site_row, question.client);
   }
+  const std::vector<double> participants = log.column("participants");
+  const auto before = participants.begin() + (question.round - 1);
+  found.begun = std::any_of(participants.begin(), before, [](double accepted) { return accepted > 0; });
   found.mean = log.posterior_mean(*row);
   if (!run.state().precision.empty()) found.precision = log.posterior_precision(*row);
   if (const std::uint64_t hash = hash_posterior<float>(found.mean, found.precision);
@@ -207,7 +211,7 @@ LoggedState take_state(Run<Real>& run, const ReplayQuestion& question, const Log
     if constexpr (std::is_same_v<Real, float>) {
       LoggedState state = read_state(run, question, logged, why);
       if (why.empty()) {
-        run.set_posterior(static_cast<std::uint64_t>(before), state.mean, state.precision);
+        run.set_posterior(static_cast<std::uint64_t>(before), state.begun, state.mean, state.precision);
         report.source = fmt::format(
             "the log: the server after round {}{}", before,
             state.last_visit == 0 ? "" : fmt::format(", the client's site after round {}", state.last_visit));

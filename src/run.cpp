@@ -108,6 +108,7 @@ bool Run<Real>::restore(Checkpoints& checkpoints, std::uint64_t rounds,
   if (!found) return false;
   state_.round = found->round;
   visit_state(state_, StateReader(found->reader, *server_));
+  state_.begun = std::find(state_.visited.begin(), state_.visited.end(), 1) != state_.visited.end();
   runner_->visit_kept(StateReader(found->reader, *server_));
   fetch_posterior();
   const int round = static_cast<int>(state_.round);
@@ -179,7 +180,7 @@ RoundRecord Run<Real>::train_round(const Observer& observer) {
       sample_cohort(scenario_.seed, state_.round, parts_.clients, parts_.examples.size(), parts_.participants);
   CohortReport cohort_report = runner_->run(state_, cohort, observer);
   const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
-  state_.round += 1;
+  state_.end_round(cohort_report.participants > 0);
   fetch_posterior();
 
   RoundRecord record;
@@ -317,10 +318,12 @@ std::uint64_t Run<Real>::state_hash() const {
 }
 
 template <class Real>
-void Run<Real>::set_posterior(std::uint64_t round, std::span<const Real> mean, std::span<const Real> precision) {
+void Run<Real>::set_posterior(std::uint64_t round, bool begun, std::span<const Real> mean,
+                              std::span<const Real> precision) {
   server_->upload(state_.mean.data(), mean.data(), mean.size_bytes());
   if (!precision.empty()) server_->upload(state_.precision.data(), precision.data(), precision.size_bytes());
   state_.round = round;
+  state_.begun = begun;
   fetch_posterior();
 }
 

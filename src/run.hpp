@@ -46,9 +46,9 @@ class Run {
   ServerState<Real>& state() { return state_; }
   ClientRunner<Real>& clients() { return *runner_; }
   std::uint64_t state_hash() const;
-  /// The state after `round` rounds, but for what methods remember beside the server's Gaussian ([P] each, on the host; the precision
+  /// The state after `round` rounds, of which some had an accepted update (`begun`), but for what methods remember beside the server's Gaussian ([P] each, on the host; the precision
   /// is empty where the state has none).
-  void set_posterior(std::uint64_t round, std::span<const Real> mean, std::span<const Real> precision);
+  void set_posterior(std::uint64_t round, bool begun, std::span<const Real> mean, std::span<const Real> precision);
 
  private:
   using Observer = typename ClientRunner<Real>::Observer;

@@ -79,8 +79,9 @@ auto make_plugin(const Plugin* plugin, const Options& options) {
 std::size_t log_memory(const Scenario& scenario, std::size_t participants, std::size_t parameters,
                        std::size_t recorded) {
   const std::size_t vectors = 2 + (scenario.log.text("sites") == "none" ? 0 : 4 * participants);
-  return std::min(most_queued_bytes, vectors * recorded * sizeof(float)) +
-         preview_bytes(scenario, participants, parameters);
+  const std::size_t matrix = scenario.log.boolean("precision_matrix") ? parameters * parameters * sizeof(double) : 0;
+  const std::size_t rows = vectors * recorded * sizeof(float) + matrix;
+  return std::min(std::max(most_queued_bytes, matrix), rows) + preview_bytes(scenario, participants, parameters);
 }
 
 }  // namespace

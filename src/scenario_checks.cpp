@@ -286,6 +286,32 @@ void check_storage(const Options& log, Problems& problems) {
       to_toml(log.rows().find("layers")->second.value), where(log.place("layers"))));
 }
 
+// Laplace's curvature and the sensitivities are those of the plain sum of losses.
+void check_weighted_evaluation(const Scenario& scenario, Problems& problems) {
+  if (scenario.clients.reals("weights").empty()) return;
+  const Options& evaluation = scenario.evaluation;
+  const char* const key = evaluation.boolean("laplace")           ? "laplace"
+                          : evaluation.integer("sensitivity") > 0 ? "sensitivity"
+                                                                  : nullptr;
+  if (key == nullptr) return;
+  problems.push_back(fmt::format(
+      "[scenario] evaluation.{} is that of losses without weights, got clients.weights = {}{}; "
+      "drop one of them",
+      key, shown(scenario.clients.rows().find("weights")->second.value), where(scenario.clients.place("weights"))));
+}
+
+// One carries the momentum alone over visits, the other all state.
+void check_kept_state(const Scenario& scenario, Problems& problems) {
+  const Options& optimizer = scenario.optimizer;
+  if (!scenario.clients.boolean("keep_opt_state") || !optimizer.has("keep_momentum") ||
+      !optimizer.boolean("keep_momentum"))
+    return;
+  problems.push_back(
+      fmt::format("[scenario] clients.keep_opt_state carries all optimizer state over, and "
+                  "clients.optimizer.keep_momentum the momentum alone, got both{}; drop one of them",
+                  where(optimizer.place("keep_momentum"))));
+}
+
 void check_curve(const Options& evaluation, Problems& problems) {
   if (!evaluation.boolean("curve") || evaluation.integer("samples") > 0) return;
   problems.push_back(fmt::format("[scenario] evaluation.curve needs evaluation.samples >= 1, got 0{}; drop one of them",
@@ -378,6 +404,8 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);
   check_storage(scenario.log, problems);
+  check_weighted_evaluation(scenario, problems);
+  check_kept_state(scenario, problems);
   check_curve(scenario.evaluation, problems);
   check_laplace(scenario.evaluation, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {

@@ -101,7 +101,7 @@ class Federation {
       algorithm_.absorb(state_, k, &update);
     }
     (void)algorithm_.close_round(state_);
-    ++state_.round;
+    state_.end_round(true);
   }
 
   ServerState<double>& state() { return state_; }

@@ -41,6 +41,7 @@ void WriteQueue::add(std::uint64_t offset, const void* data, std::size_t bytes, 
     if (bytes >= large_piece && !returned_.empty()) {
       piece.bytes = std::move(returned_.back());
       returned_.pop_back();
+      returned_bytes_ -= piece.bytes.size();
     }
     waiting_bytes_ += bytes;  // its room, taken before the copy is made
   }
@@ -79,7 +80,10 @@ void WriteQueue::work() {
     }
     const std::size_t bytes = piece.bytes.size();
     waiting_bytes_ -= bytes;
-    if (bytes >= large_piece && returned_.size() * bytes < most_bytes_) returned_.push_back(std::move(piece.bytes));
+    if (bytes >= large_piece && waiting_bytes_ + returned_bytes_ + bytes <= most_bytes_) {
+      returned_.push_back(std::move(piece.bytes));
+      returned_bytes_ += bytes;
+    }
     pieces_.pop_front();
     written_.notify_all();
   }

@@ -53,6 +53,7 @@ class WriteQueue {
   std::deque<Piece> pieces_;                      // the first is being written
   std::size_t waiting_bytes_ = 0;                 // of all pieces
   std::vector<std::vector<std::byte>> returned_;  // large buffers, to be filled again
+  std::size_t returned_bytes_ = 0;
   bool ending_ = false;
   std::exception_ptr failure_;
   std::vector<std::uint16_t> halves_;  // the thread's own

@@ -30,8 +30,9 @@ struct ServerState {
   std::vector<double>
       examples;  // N_k by number of the client, times its weight where there are weights; 0 for those left out
   bool everyone_takes_part;          // full participation: no client's last update need be remembered
-  std::uint64_t round = 0;           // rounds finished
-  Buffer<Real> start;                // [stride] where local training begins: the initial weights, later the server mean
+  std::uint64_t round = 0;           // rounds finished; see end_round
+  bool begun = false;                // some client's update has been accepted in a finished round
+  Buffer<Real> start;                // [stride] the initial weights, for the whole run
   Buffer<Real> mean, precision;      // [stride] the server's Gaussian; `precision` empty for point methods, or [P x P]
   std::vector<Buffer<Real>> memory;  // [stride] each: what else the server keeps (momentum, control variate ...)
   std::vector<Buffer<double>> sums;  // [stride] each: sums over clients of the round under way
@@ -41,6 +42,13 @@ struct ServerState {
   Buffer<Real> public_labels, public_predictions;
   std::vector<Buffer<Real>> site;  // per client [vectors x stride] (and matrices); empty until the algorithm needs it
   std::vector<std::uint8_t> visited;  // client has had an accepted update
+
+  /// Where clients begin whose server starts at the prior's mean: at the initial weights until the mean is made of updates.
+  const Real* local_start() const { return (begun ? mean : start).data(); }
+  void end_round(bool updated) {
+    round += 1;
+    begun = begun || updated;
+  }
 };
 
 /// What the server keeps of each client as its site: nothing; a vector v_k alone, which is ADMM's dual variable; or a Gaussian

@@ -42,14 +42,18 @@ inline void apply_matrix(Device& device, std::size_t size, const double* a, cons
   device.multiply(product);
 }
 
-/// Makes S positive definite with eigenvalues of about `floor` or more, by adding to its diagonal where it is not, and puts its
-/// Cholesky factor into `factor` [P x P]. True where something had to be added.
+/// Gives S eigenvalues above `floor`, by adding to its diagonal where they are not, and puts its Cholesky factor into `factor`
+/// [P x P]. True where something had to be added.
 inline bool raise_to_positive(Device& device, std::size_t size, double* precision, double* factor, double floor) {
   for (double added = 0;; added = added == 0 ? floor : 10 * added) {
     if (added > 0) add_to_diagonal(device, size, precision, added);
     device.copy(factor, precision, size * size * sizeof(double));
+    add_to_diagonal(device, size, factor, -floor);
     // A matrix that is not finite stays so; its NaN is what the log and the evaluation show.
-    if (device.cholesky(factor, size) || added > 1e30 * floor) return added > 0;
+    if (!device.cholesky(factor, size) && !(added > 1e30 * floor)) continue;
+    device.copy(factor, precision, size * size * sizeof(double));
+    device.cholesky(factor, size);
+    return added > 0;
   }
 }
 

@@ -62,7 +62,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual bool gives_posterior() const { return false; }
-  /// Every step is m := m - lr * gradient, so a visit's mean gradient can be read off the way it went.
+  /// Every step is m := m - lr * (gradient + weight decay), so a visit's mean gradient can be read off the way it went.
   virtual bool plain_sgd() const { return false; }
   /// A method that is stated on the sum loss (LocalTerms::sum_loss) is minimised on that scale: constants that are compared with
   /// gradients (epsilon, weight decay, a norm to clip at) mean gradients N_k (`loss_scale`) times those of the block. Where it is

@@ -64,7 +64,7 @@ class FedAdmm final : public Algorithm<Real> {
       if (!zero_anchor_) state.device->copy(site.data() + stride, state.start.data(), stride * sizeof(Real));
     }
     for_each(*state.device, stride,
-             DualStep<Real>{update.mean, state.mean.data(), site.data(), rho_, server_factor(state)});
+             MoveDual<Real>{update.mean, state.mean.data(), site.data(), rho_, server_factor(state)});
   }
 
   void open_round(ServerState<Real>& state) const override { open_sums(state, 1); }

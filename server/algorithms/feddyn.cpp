@@ -88,7 +88,7 @@ class FedDyn final : public Algorithm<Real> {
     auto& site = state.site[update.client];
     if (site.empty()) site = Buffer<Real>(*state.device, state.stride);
     for_each(*state.device, state.stride,
-             DualStep<Real>{update.mean, state.mean.data(), site.data(), alpha_of(state, update.client),
+             MoveDual<Real>{update.mean, state.mean.data(), site.data(), alpha_of(state, update.client),
                             server_factor(state)});
   }
 

@@ -83,7 +83,7 @@ class FedLapCov final : public Algorithm<Real> {
     const double weight = 1.0 / state.examples[client];
     LocalTerms<Real> terms;
     terms.sum_loss = true;
-    terms.start = state.round == 0 ? state.start.data() : state.mean.data();
+    terms.start = state.local_start();
     terms.anchor_mean = state.mean.data();
     terms.anchor_precision = state.precision.data();
     terms.anchor_weight = weight;

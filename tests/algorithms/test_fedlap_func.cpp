@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(fedlaps_fixed_point_stays_one) {
     Vector mean = padded<double>(fixed);
     mean[0] += away;
     b.state.mean.from_host(mean);
-    b.state.round = 1;  // training starts at the mean
+    b.state.end_round(true);  // training starts at the mean
     for (std::uint32_t k = 0; k < 3; ++k) {
       b.state.site[k] = Buffer<double>(*r.device, padded<double>(a.site_mean(k)));
     }

@@ -180,7 +180,7 @@ BOOST_AUTO_TEST_CASE(t3_for_general_rho_the_error_shrinks_by_a_known_factor) {
     for (int round = 1; round <= 6; ++round) {
       federation.round(problem.solver());
       const Vector ds = precision_error(federation, problem), de = mean_error(federation, problem);
-      if (rho == 1.0) {  // the method sheet's own numbers: s_g - exact = -6.9, -5.52, -4.416, -3.5328, ...
+      if (rho == 1.0) {  // worked by hand: s_g - exact = -6.9, -5.52, -4.416, -3.5328, ...
         BOOST_TEST(std::fabs(ds[0] + 6.9 * std::pow(0.8, round - 1)) < 1e-11);
       }
       for (std::size_t i = 0; i < 3; ++i) {
@@ -344,7 +344,7 @@ BOOST_AUTO_TEST_CASE(bregman_dual_steps_are_taken_in_expectation_parameters) {
   }
 }
 
-// Compatibility D2: T4 with the method sheet's numbers, from the prior's precision 2 and from 1.
+// Compatibility D2: T4 with numbers worked by hand, from the prior's precision 2 and from 1.
 BOOST_AUTO_TEST_CASE(the_reference_starts_at_precision_one_whatever_the_prior) {
   const auto device = make_cpu_device();
   for (const double temperature : {1.0, 0.5}) {

@@ -74,7 +74,7 @@ class Federation {
       if (observer) observer(state, update);
     }
     const AbsorbReport report = algorithm.close_round(state);
-    ++state.round;
+    state.end_round(std::any_of(sent.begin(), sent.end(), [](const auto& one) { return !one.mean.empty(); }));
     return report;
   }
 

@@ -215,6 +215,28 @@ BOOST_AUTO_TEST_CASE(everyone_refused_leaves_the_server_as_it_was) {
   BOOST_TEST(records[0].state_hash == records[1].state_hash);
 }
 
+// Methods whose server starts at the prior's mean still begin at the initial weights: zeros are a dead point of a network.
+BOOST_AUTO_TEST_CASE(a_first_round_without_an_update_does_not_lose_the_initial_weights) {
+  for (const std::string algorithm : {"fedlap", "fedlap_cov", "vb_admm"}) {
+    const bool bayes = algorithm == "vb_admm";
+    Texts overrides = {"rounds=2", "server.algorithm=" + algorithm, "clients.participation=0.1", "clients.epochs=2"};
+    if (bayes) {
+      overrides.insert(overrides.end(), {"server.posterior=isotropic", "clients.optimizer={name=\"sgd\", lr=0.05}"});
+    }
+    const auto good = run(bayes ? "vb-admm" : "fedavg", overrides);
+    // A rate that no visit survives in round 1, and the same as above from round 2 on.
+    overrides.insert(overrides.end(), {"clients.optimizer={name=\"sgd\", lr=1e30}", "clients.schedule=step",
+                                       "clients.schedule_step_rounds=1", "clients.schedule_step_factor=5e-32"});
+    const auto late = run(bayes ? "vb-admm" : "fedavg", overrides);
+    BOOST_TEST(good[0].refused == 0, algorithm);
+    BOOST_TEST(late[0].refused == 1, algorithm);
+    BOOST_TEST(late[1].refused == 0, algorithm);
+    // A network of zeros would have the loss log(10) and, being symmetric, hardly learn.
+    BOOST_TEST(late[1].train_loss < 0.9 * std::log(10.0), algorithm);
+    BOOST_TEST(late[1].mean.metrics.nll != std::log(10.0), algorithm);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_two_bounds) {
   const auto pooled = run("fedavg", {"rounds=3", "clients.pool=true"});
   BOOST_TEST(pooled[2].participants == 1);
