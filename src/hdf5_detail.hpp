@@ -52,6 +52,7 @@ struct Hdf5File::Impl {
   hdf5::Turn turn = hdf5::take_turn();  // first, so that it ends last
   std::string path;
   Hdf5Id file;
+  bool contained = false;
 };
 
 namespace hdf5 {
@@ -71,6 +72,11 @@ std::string absolute(std::string_view name);
 
 /// Whether every link of the path exists, down to an object of that type.
 bool exists(hid_t file, const std::string& name, H5O_type_t type);
+
+/// Throws InputError where `dataset` (`what` in the message) cannot have so many bytes: more than its file holds, compressed as far
+/// as it goes.
+void check_stored(hid_t dataset, const std::vector<std::size_t>& wanted, std::size_t bytes_each,
+                  const std::string& what);
 
 hid_t native(Hdf5Type type);
 template <class T>

@@ -152,6 +152,9 @@ Hdf5File Hdf5File::open(const std::string& path) {
   if (std::filesystem::is_directory(status)) {
     throw InputError(fmt::format("[hdf5] an HDF5 file is needed, got the directory {}", path));
   }
+  if (!std::filesystem::is_regular_file(status)) {  // opening a pipe would wait for somebody to write
+    throw InputError(fmt::format("[hdf5] an HDF5 file is needed, got a pipe or a device, {}", path));
+  }
   const Hdf5Id access = hdf5::file_access();
   errno = 0;
   Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose);
@@ -170,7 +173,14 @@ Hdf5File Hdf5File::open(const std::string& path) {
   return Hdf5File(std::move(impl));
 }
 
+Hdf5File Hdf5File::open_contained(const std::string& path) {
+  Hdf5File file = open(path);
+  file.impl_->contained = true;
+  return file;
+}
+
 const std::string& Hdf5File::path() const { return impl_->path; }
+bool Hdf5File::contained() const { return impl_->contained; }
 
 bool Hdf5File::has_group(std::string_view name) const {
   return hdf5::exists(impl_->file, hdf5::absolute(name), H5O_TYPE_GROUP);

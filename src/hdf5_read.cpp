@@ -42,6 +42,25 @@ hid_t native_of<std::uint64_t>() {
   return H5T_NATIVE_UINT64;
 }
 
+/// Damage can also claim a shape that fits into memory but not into the file, even compressed as far as it goes. What was never
+/// written takes no bytes, and yet nobody has much more of it than of all that was.
+void check_stored(hid_t dataset, const std::vector<std::size_t>& wanted, std::size_t bytes_each,
+                  const std::string& what) {
+  constexpr std::size_t worth_asking = std::size_t{1} << 26, most_compressed = 1100;
+  double bytes = static_cast<double>(bytes_each);
+  for (const std::size_t extent : wanted) bytes *= static_cast<double>(extent);
+  if (bytes < static_cast<double>(worth_asking)) return;
+  const Hdf5Id file(H5Iget_file_id(dataset), H5Fclose);
+  hsize_t size = 0;
+  const bool known = file.valid() && H5Fget_filesize(file, &size) >= 0;
+  const hsize_t stored = H5Dget_storage_size(dataset);
+  const hsize_t there = stored > 0 ? std::min(stored, size) : size;
+  if (known && bytes / most_compressed <= static_cast<double>(there)) return;
+  throw InputError(
+      fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
+                  fmt::join(wanted, ", "), there, what));
+}
+
 }  // namespace hdf5
 
 namespace {
@@ -110,6 +129,20 @@ std::string parent_of(const std::string& name) {
   return slash == 0 ? "/" : name.substr(0, slash);
 }
 
+/// Whoever made a file could also let a log show what is in other files of its reader.
+void check_contained(const Hdf5File& file, hid_t id, const Source& source) {
+  if (!file.contained()) return;
+  const Hdf5Id creation(H5Dget_create_plist(source.id), H5Pclose);
+  H5O_info_t own, root;
+  const bool known = creation.valid() && H5Oget_info2(source.id, &own, H5O_INFO_BASIC) >= 0 &&
+                     H5Oget_info2(id, &root, H5O_INFO_BASIC) >= 0;
+  if (known && own.fileno == root.fileno && H5Pget_layout(creation) != H5D_VIRTUAL &&
+      H5Pget_external_count(creation) == 0)
+    return;
+  throw InputError(
+      fmt::format("[hdf5] the values of a log must be in its own file, got some of another file, in {}", source.what));
+}
+
 Source open_dataset(const Hdf5File& file, hid_t id, std::string_view dataset) {
   const std::string name = hdf5::absolute(dataset);
   if (!hdf5::exists(id, name, H5O_TYPE_DATASET)) {
@@ -127,6 +160,7 @@ Source open_dataset(const Hdf5File& file, hid_t id, std::string_view dataset) {
     throw InputError(fmt::format("[hdf5] {} must be readable{}; the file is damaged", source.what, hdf5::reason()));
   }
   source.shape = shape_of(source.space, source.what);
+  check_contained(file, id, source);
   return source;
 }
 
@@ -165,17 +199,8 @@ std::size_t checked_count(const std::vector<std::size_t>& shape, std::size_t byt
   return count;
 }
 
-/// Damage can also claim a shape that fits into memory but not into the file, even compressed as far as it goes.
-void check_stored(const Source& source, std::size_t count) {
-  constexpr std::size_t worth_asking = std::size_t{1} << 26, most_compressed = 1100;
-  const std::size_t bytes = count * H5Tget_size(source.type);
-  if (source.attribute || bytes < worth_asking) return;
-  const hsize_t stored = H5Dget_storage_size(source.id);
-  if (stored > 0 && bytes / most_compressed > stored) {
-    throw InputError(
-        fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
-                    fmt::join(source.shape, ", "), stored, source.what));
-  }
+void check_stored(const Source& source, const std::vector<std::size_t>& wanted, std::size_t bytes_each) {
+  if (!source.attribute) hdf5::check_stored(source.id, wanted, bytes_each, source.what);
 }
 
 void need_numbers(const Source& source) {
@@ -194,7 +219,7 @@ Hdf5Array<T> read_numbers(const Source& source) {
   need_numbers(source);
   Hdf5Array<T> out{source.shape, {}};
   const std::size_t count = checked_count(source.shape, sizeof(T), source.what);
-  check_stored(source, count);
+  check_stored(source, source.shape, sizeof(T));
   out.values.resize(count);
   if (!out.values.empty() && !source.read(hdf5::native_of<T>(), out.values.data())) fail_reading(source);
   return out;
@@ -217,7 +242,9 @@ std::vector<std::string> read_fixed_strings(const Source& source, std::size_t co
   if (length == 0) fail_reading(source);
   std::vector<std::size_t> with_length = source.shape;
   with_length.push_back(length);
-  std::string bytes(checked_count(with_length, 1, source.what), '\0');
+  checked_count(with_length, 1, source.what);
+  check_stored(source, source.shape, length);
+  std::string bytes(count * length, '\0');
   if (!source.read(source.type, bytes.data())) fail_reading(source);
   const bool space_padded = H5Tget_strpad(source.type) == H5T_STR_SPACEPAD;
   std::vector<std::string> out;
@@ -236,6 +263,7 @@ std::vector<std::string> read_strings(const Source& source) {
   }
   const std::size_t count = checked_count(source.shape, sizeof(char*), source.what);
   if (count == 0) return {};
+  check_stored(source, source.shape, sizeof(char*));
   return H5Tis_variable_str(source.type) > 0 ? read_variable_strings(source, count) : read_fixed_strings(source, count);
 }
 
@@ -271,6 +299,13 @@ bool Hdf5File::is_text(std::string_view dataset) const {
   return open_dataset(*this, impl_->file, dataset).kind() == H5T_STRING;
 }
 
+bool Hdf5File::is_plain(std::string_view dataset, Hdf5Type type) const {
+  const Source source = open_dataset(*this, impl_->file, dataset);
+  const Hdf5Id creation(H5Dget_create_plist(source.id), H5Pclose);
+  return creation.valid() && H5Pget_layout(creation) == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0 &&
+         H5Tequal(source.type, hdf5::native(type)) > 0 && H5Dget_offset(source.id) != HADDR_UNDEF;
+}
+
 template <class T>
 Hdf5Array<T> Hdf5File::read(std::string_view dataset) const {
   return read_numbers<T>(open_dataset(*this, impl_->file, dataset));
@@ -286,7 +321,9 @@ Hdf5Array<T> Hdf5File::read_rows(std::string_view dataset, std::size_t first, st
   }
   Hdf5Array<T> out{source.shape, {}};
   out.shape[0] = count;
-  out.values.resize(checked_count(out.shape, sizeof(T), source.what));
+  const std::size_t values = checked_count(out.shape, sizeof(T), source.what);
+  check_stored(source, out.shape, sizeof(T));
+  out.values.resize(values);
   if (out.values.empty()) return out;
   std::vector<hsize_t> start(out.shape.size(), 0);
   const std::vector<hsize_t> extent(out.shape.begin(), out.shape.end());

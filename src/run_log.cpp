@@ -1,6 +1,7 @@
 #include "src/run_log.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <system_error>
+#include <tuple>
 
 #include "ivory/error.hpp"
 #include "src/content_hash.hpp"
@@ -68,8 +70,10 @@ void make_datasets(Hdf5File& file, const std::vector<LogDataset>& datasets) {
   }
 }
 
-std::map<std::string, Column, std::less<>> places(const Hdf5File& file, const std::vector<LogDataset>& datasets) {
-  std::map<std::string, Column, std::less<>> columns;
+using Columns = std::map<std::string, Column, std::less<>>;
+
+Columns places(const Hdf5File& file, const std::vector<LogDataset>& datasets) {
+  Columns columns;
   for (const LogDataset& dataset : datasets) {
     const Hdf5Layout& layout = dataset.layout;
     const std::uint64_t values = values_of(layout);
@@ -78,6 +82,43 @@ std::map<std::string, Column, std::less<>> places(const Hdf5File& file, const st
     columns[layout.path] = {layout.type, file.offset(layout.path), values / rows, rows};
   }
   return columns;
+}
+
+/// Rows are written to these places as they are: in a log that somebody else may have changed, each must be one that this program
+/// would have made, within the file and apart from all others.
+void check_places(const Hdf5File& file, const std::vector<LogDataset>& datasets, std::uint64_t file_size) {
+  const auto refuse = [&](const std::string& path, const std::string& rule, const std::string& got) {
+    throw InputError(
+        fmt::format("[resume] dataset \"{}\" must {}, got {}, in {}; the log is damaged: begin anew (without --resume)",
+                    path, rule, got, file.path()));
+  };
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::string>> taken;  // first byte -> end, name
+  for (const LogDataset& dataset : datasets) {
+    const Hdf5Layout& layout = dataset.layout;
+    if (!layout.allocated || !dataset.texts.empty()) continue;
+    const std::vector<std::size_t> shape = file.shape(layout.path);
+    if (shape != layout.shape) {
+      refuse(layout.path, fmt::format("have the shape [{}]", fmt::join(layout.shape, ", ")),
+             fmt::format("[{}]", fmt::join(shape, ", ")));
+    }
+    if (values_of(layout) == 0) continue;
+    if (!file.is_plain(layout.path, layout.type)) {
+      refuse(layout.path, "be contiguous numbers of this machine's own type", "others");
+    }
+    const std::uint64_t first = file.offset(layout.path), bytes = values_of(layout) * size_of(layout.type);
+    if (first > file_size || bytes > file_size - first) {
+      refuse(layout.path, fmt::format("lie within the file's {} bytes", file_size),
+             fmt::format("{} bytes from {} on", bytes, first));
+    }
+    const auto [other, own] = taken.emplace(first, std::pair{first + bytes, layout.path});
+    if (!own) refuse(layout.path, "have a place of its own", "that of " + other->second.second);
+  }
+  std::uint64_t end = 0;
+  std::string before;
+  for (const auto& [first, place] : taken) {
+    if (first < end) refuse(place.second, "have a place of its own", "that of " + before);
+    std::tie(end, before) = place;
+  }
 }
 
 template <class T, class Value>
@@ -133,7 +174,7 @@ void refuse_foreign_file(const std::string& path) {
 struct RunLog::Impl {
   LogShape shape;
   ReservedFile file;
-  std::map<std::string, Column, std::less<>> columns;
+  Columns columns;
   std::string name;  // the log's own, which the file has from its first round on
 
   Impl(ReservedFile file_, std::string name_) : file(std::move(file_)), name(std::move(name_)) {}
@@ -277,8 +318,10 @@ RunLog RunLog::reopen(const std::string& path, const LogPlan& plan) {
   log.impl_ = std::make_unique<Impl>(ReservedFile::reopen(path), path);
   log.impl_->shape = shape_of(plan);
   check_resumable(LogReader(path).header(), plan);
-  const Hdf5File content = Hdf5File::open(path);
-  log.impl_->columns = places(content, log_datasets(plan, log.impl_->shape));
+  const Hdf5File content = Hdf5File::open_contained(path);
+  const std::vector<LogDataset> datasets = log_datasets(plan, log.impl_->shape);
+  check_places(content, datasets, log.impl_->file.size());
+  log.impl_->columns = places(content, datasets);
   return log;
 }
 
