@@ -54,6 +54,8 @@ class Hdf5File {
 
   const std::string& path() const;
   bool contained() const;
+  /// HDF5 failed to read something of it. Call it before throwing: such a file is not safely closed.
+  void mistrust() const;
 
   // Looking around. Names of children come sorted and without their parent's path.
   bool has_group(std::string_view name) const;

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
-#include <set>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ivory/error.hpp"
@@ -32,15 +33,21 @@ class Packing {
   }
 
   void run() {
-    copy_attributes(object(source_, "/"), object(target_, "/"), "/");
-    for_each_dataset("/", [&](const std::string& path) { copy_dataset(path); });
-    attach_scales();
+    try {
+      copy_attributes(object(source_, "/"), object(target_, "/"), "/");
+      for_each_dataset("/", [&](const std::string& path) { copy_dataset(path); });
+      attach_scales();
+    } catch (...) {
+      target_.release();  // half made, HDF5 (1.10) could crash in closing it; it is deleted
+      throw;
+    }
     if (!target_.reset()) fail_writing("the end of the file");
     compare();
   }
 
  private:
   [[noreturn]] void fail_reading(const std::string& what) const {
+    from_.mistrust();
     throw InputError(fmt::format("[pack] a log must be readable, got an error at {}, in {}{}; it is damaged", what,
                                  from_name_, hdf5::reason()));
   }
@@ -62,9 +69,12 @@ class Packing {
         H5Oget_info2(source_, &root, H5O_INFO_BASIC) < 0) {
       fail_reading(path);
     }
-    if (info.fileno != root.fileno || info.addr == root.addr || !entered_.insert(info.addr).second) {
+    const bool again =
+        std::any_of(places_.begin(), places_.end(), [&](const auto& one) { return one.second == info.addr; });
+    if (info.fileno != root.fileno || info.addr == root.addr || again) {
       refuse("every object of a log has one name and is in the log itself", path);
     }
+    places_[path] = info.addr;
   }
 
   static Hdf5Id object(hid_t file, const std::string& path) {
@@ -90,6 +100,8 @@ class Packing {
 
   /// Those of dimension scales are made anew, since they refer to places in the file.
   void copy_attributes(hid_t from, hid_t to, const std::string& path) const {
+    if (H5Iis_valid(from) <= 0) fail_reading(path);
+    hdf5::check_attributes(from, fmt::format("\"{}\" of {}", path, from_name_));
     const int count = H5Aget_num_attrs(from);
     if (count < 0) fail_reading(path);
     for (int i = 0; i < count; ++i) {
@@ -101,7 +113,7 @@ class Packing {
       std::string name(static_cast<std::size_t>(length) + 1, '\0');
       if (H5Aget_name(attribute, name.size(), name.data()) < 0) fail_reading(path);
       name.pop_back();
-      if (name == "DIMENSION_LIST" || name == "REFERENCE_LIST") continue;
+      if (name == "DIMENSION_LIST" || name == "REFERENCE_LIST" || name == "CLASS" || name == "NAME") continue;
       const Hdf5Id type(H5Aget_type(attribute), H5Tclose), space(H5Aget_space(attribute), H5Sclose);
       const hssize_t values = H5Sget_simple_extent_npoints(space);
       if (!type.valid() || !is_plain(type) || values < 0) refuse(needs_plain, path + "@" + name);
@@ -119,7 +131,8 @@ class Packing {
   /// Bytes that mean the same wherever they are.
   static bool is_plain(hid_t type) {
     const H5T_class_t kind = H5Tget_class(type);
-    return kind == H5T_INTEGER || kind == H5T_FLOAT || (kind == H5T_STRING && H5Tis_variable_str(type) == 0);
+    if (kind == H5T_INTEGER || kind == H5T_FLOAT) return hdf5::is_sound_number(type);
+    return kind == H5T_STRING && H5Tis_variable_str(type) == 0;
   }
 
   struct Opened {
@@ -135,6 +148,7 @@ class Packing {
     o.type = Hdf5Id(H5Dget_type(o.dataset), H5Tclose);
     o.space = Hdf5Id(H5Dget_space(o.dataset), H5Sclose);
     if (!o.type.valid() || !o.space.valid()) fail_reading(path);
+    hdf5::check_attributes(o.dataset, fmt::format("\"{}\" of {}", path, from_name_));
     if (!is_plain(o.type)) refuse(needs_plain, path);
     const int rank = H5Sget_simple_extent_ndims(o.space);
     if (rank < 0) fail_reading(path);
@@ -192,6 +206,12 @@ class Packing {
       if (!copied) fail_writing(path);
     }
     copy_attributes(from.dataset, made, path);
+    if (is_scale(path) && H5DSset_scale(made, from_.text(path, "NAME").c_str()) < 0) fail_writing(path);
+  }
+
+  /// H5DSis_scale crashes on some damaged attributes.
+  bool is_scale(const std::string& path) const {
+    return from_.has_attribute(path, "CLASS") && from_.text(path, "CLASS") == "DIMENSION_SCALE";
   }
 
   /// Calls `use` with some rows after the other, a few megabytes each; false as soon as it says so.
@@ -214,28 +234,49 @@ class Packing {
     return true;
   }
 
+  /// Which scale belongs to which axis, from what the scales say of it: what the datasets say is in lists of variable length, which
+  /// HDF5 (1.10) reads without looking where they end.
   void attach_scales() {
-    struct Found {
-      std::string path;
-    };
+    std::map<std::pair<haddr_t, int>, std::string> scale_of;  // of an axis of the dataset there
     for_each_path([&](const std::string& path) {
-      const Opened from = open(source_, path);
-      for (unsigned axis = 0; axis < from.shape.size(); ++axis) {
-        Found found;
-        const auto take = [](hid_t, unsigned, hid_t scale, void* into) -> herr_t {
-          char name[1024] = {};
-          H5Iget_name(scale, name, sizeof name);
-          static_cast<Found*>(into)->path = name;
-          return 0;
-        };
-        if (H5DSis_scale(from.dataset) > 0) continue;
-        if (H5DSiterate_scales(from.dataset, axis, nullptr, take, &found) < 0) fail_reading(path);
-        if (found.path.empty()) continue;
+      if (!is_scale(path)) return;
+      for (const Reference& one : references(path)) scale_of[{one.dataset, one.axis}] = path;
+    });
+    for_each_path([&](const std::string& path) {
+      const int axes = static_cast<int>(open(source_, path).shape.size());
+      for (int axis = 0; axis < axes; ++axis) {
+        const auto place = places_.find(path);
+        if (place == places_.end()) fail_reading(path + ", which was not there before");
+        const auto found = scale_of.find({place->second, axis});
+        if (found == scale_of.end()) continue;
         const Hdf5Id data(H5Dopen2(target_, path.c_str(), H5P_DEFAULT), H5Dclose),
-            scale(H5Dopen2(target_, found.path.c_str(), H5P_DEFAULT), H5Dclose);
-        if (H5DSattach_scale(data, scale, axis) < 0) fail_writing(path);
+            scale(H5Dopen2(target_, found->second.c_str(), H5P_DEFAULT), H5Dclose);
+        if (H5DSattach_scale(data, scale, static_cast<unsigned>(axis)) < 0) fail_writing(path);
       }
     });
+  }
+
+  /// As HDF5 itself keeps them.
+  struct Reference {
+    hobj_ref_t dataset;
+    int axis;
+  };
+  std::vector<Reference> references(const std::string& scale) const {
+    constexpr const char* name = "REFERENCE_LIST";
+    if (!from_.has_attribute(scale, name)) return {};
+    const Hdf5Id attribute(H5Aopen_by_name(source_, scale.c_str(), name, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    if (!attribute.valid()) fail_reading(scale + "@" + name);
+    const Hdf5Id type(H5Aget_type(attribute), H5Tclose), space(H5Aget_space(attribute), H5Sclose),
+        own(H5Tcreate(H5T_COMPOUND, sizeof(Reference)), H5Tclose);
+    H5Tinsert(own, "dataset", HOFFSET(Reference, dataset), H5T_STD_REF_OBJ);
+    H5Tinsert(own, "dimension", HOFFSET(Reference, axis), H5T_NATIVE_INT);
+    const hssize_t count = H5Sget_simple_extent_npoints(space);
+    if (H5Tequal(type, own) <= 0 || count < 0 || static_cast<std::uintmax_t>(count) > from_bytes_ / sizeof(Reference)) {
+      refuse("the axes of a scale must be readable", scale + "@" + name);
+    }
+    std::vector<Reference> found(static_cast<std::size_t>(count));
+    if (count > 0 && H5Aread(attribute, own, found.data()) < 0) fail_reading(scale + "@" + name);
+    return found;
   }
 
   void for_each_path(const std::function<void(const std::string&)>& visit) const {
@@ -268,7 +309,7 @@ class Packing {
 
   std::string from_name_, to_name_;
   std::uintmax_t from_bytes_ = std::filesystem::file_size(from_name_);
-  std::set<haddr_t> entered_;
+  std::map<std::string, haddr_t> places_;  // of the log's objects
   Hdf5File from_;
   hdf5::Turn turn_;
   Hdf5Id source_, target_;

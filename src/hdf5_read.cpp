@@ -42,6 +42,29 @@ hid_t native_of<std::uint64_t>() {
   return H5T_NATIVE_UINT64;
 }
 
+bool is_sound_number(hid_t type) {
+  const std::size_t bits = 8 * H5Tget_size(type), precision = H5Tget_precision(type);
+  const int offset = H5Tget_offset(type);
+  constexpr std::size_t widest = 128, widest_integer = 64;
+  if (bits == 0 || bits > widest || precision == 0 || offset < 0 ||
+      static_cast<std::size_t>(offset) + precision > bits) {
+    return false;
+  }
+  const H5T_class_t kind = H5Tget_class(type);
+  if (kind == H5T_INTEGER) return bits <= widest_integer;
+  if (kind == H5T_ENUM) {
+    const Hdf5Id base(H5Tget_super(type), H5Tclose);
+    return base.valid() && H5Tget_class(base) == H5T_INTEGER && is_sound_number(base);
+  }
+  if (kind != H5T_FLOAT) return false;
+  std::size_t sign = 0, exponent = 0, exponent_bits = 0, mantissa = 0, mantissa_bits = 0;
+  if (H5Tget_fields(type, &sign, &exponent, &exponent_bits, &mantissa, &mantissa_bits) < 0) return false;
+  const auto within = [&](std::size_t first, std::size_t length) { return first < bits && length <= bits - first; };
+  constexpr std::size_t widest_exponent = 15;
+  return within(sign, 1) && within(exponent, exponent_bits) && within(mantissa, mantissa_bits) && exponent_bits > 0 &&
+         exponent_bits <= widest_exponent && mantissa_bits > 0;
+}
+
 /// Damage can also claim a shape that fits into memory but not into the file, even compressed as far as it goes. What was never
 /// written takes no bytes, and yet nobody has much more of it than of all that was.
 void check_stored(hid_t dataset, const std::vector<std::size_t>& wanted, std::size_t bytes_each,
@@ -92,6 +115,7 @@ std::string kind_name(H5T_class_t kind) {
 
 /// A dataset or an attribute: what is common to reading them.
 struct Source {
+  const Hdf5File* file = nullptr;
   Hdf5Id id, type, space;
   std::vector<std::size_t> shape;
   std::string what;  // for messages: dataset "/x" of FILE
@@ -152,11 +176,13 @@ Source open_dataset(const Hdf5File& file, hid_t id, std::string_view dataset) {
                                  file.path(), parent, there));
   }
   Source source;
+  source.file = &file;
   source.what = fmt::format("dataset \"{}\" of {}", name, file.path());
   source.id = Hdf5Id(H5Dopen2(id, name.c_str(), H5P_DEFAULT), H5Dclose);
   if (source.id.valid()) source.type = Hdf5Id(H5Dget_type(source.id), H5Tclose);
   if (source.id.valid()) source.space = Hdf5Id(H5Dget_space(source.id), H5Sclose);
   if (!source.type.valid() || !source.space.valid()) {
+    file.mistrust();
     throw InputError(fmt::format("[hdf5] {} must be readable{}; the file is damaged", source.what, hdf5::reason()));
   }
   source.shape = shape_of(source.space, source.what);
@@ -171,6 +197,7 @@ Source open_attribute(const Hdf5File& file, hid_t id, std::string_view object, s
         fmt::format("[hdf5] \"{}\" must have an attribute \"{}\", got none, in {}", name, attribute, file.path()));
   }
   Source source;
+  source.file = &file;
   source.attribute = true;
   source.what = fmt::format("attribute \"{}\" of \"{}\" of {}", attribute, name, file.path());
   source.id =
@@ -178,6 +205,7 @@ Source open_attribute(const Hdf5File& file, hid_t id, std::string_view object, s
   if (source.id.valid()) source.type = Hdf5Id(H5Aget_type(source.id), H5Tclose);
   if (source.id.valid()) source.space = Hdf5Id(H5Aget_space(source.id), H5Sclose);
   if (!source.type.valid() || !source.space.valid()) {
+    file.mistrust();
     throw InputError(fmt::format("[hdf5] {} must be readable{}; the file is damaged", source.what, hdf5::reason()));
   }
   source.shape = shape_of(source.space, source.what);
@@ -207,9 +235,15 @@ void need_numbers(const Source& source) {
   if (!is_numeric(source.kind())) {
     throw InputError(fmt::format("[hdf5] numbers are needed, got {}, in {}", kind_name(source.kind()), source.what));
   }
+  if (!hdf5::is_sound_number(source.type)) {
+    throw InputError(fmt::format(
+        "[hdf5] numbers are needed, got some of a strange size ({} bytes, {} bits), in {}; the file is damaged",
+        H5Tget_size(source.type), H5Tget_precision(source.type), source.what));
+  }
 }
 
 [[noreturn]] void fail_reading(const Source& source) {
+  source.file->mistrust();
   throw InputError(
       fmt::format("[hdf5] {} must be readable{}; the file is cut off or damaged", source.what, hdf5::reason()));
 }
@@ -264,7 +298,13 @@ std::vector<std::string> read_strings(const Source& source) {
   const std::size_t count = checked_count(source.shape, sizeof(char*), source.what);
   if (count == 0) return {};
   check_stored(source, source.shape, sizeof(char*));
-  return H5Tis_variable_str(source.type) > 0 ? read_variable_strings(source, count) : read_fixed_strings(source, count);
+  if (H5Tis_variable_str(source.type) <= 0) return read_fixed_strings(source, count);
+  // HDF5 (1.10) looks for them at any place that a damaged file names.
+  if (source.file->contained()) {
+    throw InputError(
+        fmt::format("[hdf5] texts of a log have a fixed length, got some of variable length, in {}", source.what));
+  }
+  return read_variable_strings(source, count);
 }
 
 template <class T>

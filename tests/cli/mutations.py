@@ -73,7 +73,8 @@ def with_virtual(file, path, shape):
 
 
 def damaged_chunk(file, path, shape):
-    made = file.create_dataset(path, shape=shape or (1,), dtype='f8', chunks=shape or (1,), compression='gzip')
+    shape = tuple(max(1, length) for length in shape or (1,))
+    made = file.create_dataset(path, shape=shape, dtype='f8', chunks=shape, compression='gzip')
     made.id.write_direct_chunk((0,) * len(made.shape), b'no deflated bytes', 0)
     return made
 
