@@ -171,6 +171,13 @@ void add_components(PreviewSource& source, const LogReader& log, const PreviewQu
     }
     for (std::size_t t = 0; t < source.clients.size(); ++t) {
       LoggedPosterior& own = logged[source.clients[t]];
+      if (!own.mean.empty() && !source.tasks[t].empty() &&
+          own.precision.empty() != source.tasks[t].front().precision.empty()) {
+        throw InputError(
+            fmt::format("[preview] the components of a client must all have a finite precision, or none, got client {} "
+                        "with and without, in {}; name other logs, or fewer --late-rounds",
+                        source.clients[t], log.header().file));
+      }
       if (!own.mean.empty()) source.tasks[t].push_back(std::move(own));  // absent: a component less
     }
   }
