@@ -13,6 +13,7 @@
 #include "src/checkpoint.hpp"
 #include "src/client_runner.hpp"
 #include "src/data_sets.hpp"
+#include "src/log_plan.hpp"
 #include "src/model.hpp"
 #include "src/resume_check.hpp"
 #include "src/round_evaluation.hpp"
@@ -68,24 +69,10 @@ class Run {
   }
 
   LogPlan log_plan() const {
-    return {.scenario = &scenario_,
-            .layout = &parts_.network.layout(),
-            .partition = &parts_.partition,
-            .train = &parts_.data.train,
-            .device = runner_->describe(),
-            .data_checksum = parts_.data.checksum,
-            .start_hash = start_hash_,
-            .data_description = parts_.data.description,
-            .classes = parts_.data.train.classes,
-            .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
-            .has_ood = evaluator_->has_ood(),
-            .clients_have_posterior = parts_.traits.needs_posterior,
-            .has_sites = parts_.traits.has_sites(),
-            .has_matrix = logs_matrix(),
-            .sensitivity_rows = evaluator_->sensitivity_rows(),
-            .label_noise_rows = evaluator_->label_noise_rows(),
-            .outputs = parts_.network.outputs(),
-            .predicted = parts_.network.predicted()};
+    LogPlan plan = plan_log(scenario_, parts_);
+    plan.device = runner_->describe();
+    plan.start_hash = start_hash_;
+    return plan;
   }
 
   std::uint64_t rounds_done() const { return state_.round; }

@@ -45,6 +45,8 @@ class Hdf5File {
   static Hdf5File open_contained(const std::string& path);
   /// New or replaced, old superblock (readable by every HDF5 since 1.6). Throws RunError.
   static Hdf5File create(const std::string& path);
+  /// The same, never on disk.
+  static Hdf5File in_memory();
   /// An existing file, to add to. Throws RunError.
   static Hdf5File modify(const std::string& path);
 
@@ -115,6 +117,9 @@ class Hdf5File {
 
   /// Position of an allocated dataset's first byte in the file.
   std::uint64_t offset(std::string_view dataset) const;
+
+  /// Bytes of the file as it is.
+  std::uint64_t size();
 
   void flush();
   /// Writes everything and closes; throws RunError, which the destructor cannot.

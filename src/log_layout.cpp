@@ -415,6 +415,26 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
   return all;
 }
 
+void write_log_structure(Hdf5File& file, const std::vector<LogDataset>& datasets) {
+  for (const LogDataset& dataset : datasets) {
+    const std::string& path = dataset.layout.path;
+    if (dataset.texts.empty()) {
+      file.make_dataset(dataset.layout);
+    } else {
+      file.write_text(path, dataset.texts);
+    }
+    file.set_text(path, "units", dataset.units);
+    file.set_text(path, "long_name", dataset.long_name);
+    if (dataset.layout.fill == -1) file.set_fill_attribute(path, -1);
+    if (dataset.is_scale) {
+      file.make_scale(path, path.substr(path.rfind('/') + 1));
+      continue;
+    }
+    for (std::size_t axis = 0; axis < dataset.scales.size(); ++axis)
+      file.attach_scale(path, axis, dataset.scales[axis]);
+  }
+}
+
 void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& shape) {
   const Scenario& scenario = *plan.scenario;
   file.set_integer("/", "format_version", log_format_version);

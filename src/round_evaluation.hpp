@@ -27,9 +27,6 @@ class RoundEvaluator {
   void evaluate(RoundRecord& record);
 
   bool has_ood() const;
-  /// Rows of the training set whose sensitivities and label noise are measured; empty where the scenario does not ask for them.
-  const std::vector<std::uint32_t>& sensitivity_rows() const { return sensitivity_rows_; }
-  const std::vector<std::uint32_t>& label_noise_rows() const { return label_noise_rows_; }
   /// [P]; empty where there is no Laplace posterior (yet).
   std::vector<float> laplace_precision() const;
 

@@ -50,26 +50,6 @@ std::uint64_t bytes_needed(const std::vector<LogDataset>& datasets, std::size_t 
   return bytes;
 }
 
-void make_datasets(Hdf5File& file, const std::vector<LogDataset>& datasets) {
-  for (const LogDataset& dataset : datasets) {
-    const std::string& path = dataset.layout.path;
-    if (dataset.texts.empty()) {
-      file.make_dataset(dataset.layout);
-    } else {
-      file.write_text(path, dataset.texts);
-    }
-    file.set_text(path, "units", dataset.units);
-    file.set_text(path, "long_name", dataset.long_name);
-    if (dataset.layout.fill == -1) file.set_fill_attribute(path, -1);
-    if (dataset.is_scale) {
-      file.make_scale(path, path.substr(path.rfind('/') + 1));
-      continue;
-    }
-    for (std::size_t axis = 0; axis < dataset.scales.size(); ++axis)
-      file.attach_scale(path, axis, dataset.scales[axis]);
-  }
-}
-
 using Columns = std::map<std::string, Column, std::less<>>;
 
 Columns places(const Hdf5File& file, const std::vector<LogDataset>& datasets) {
@@ -296,7 +276,7 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
     const std::vector<std::byte> image = empty_hdf5_image();
     file.write(0, image.data(), image.size());
     Hdf5File content = Hdf5File::modify(unfinished);
-    make_datasets(content, datasets);
+    write_log_structure(content, datasets);
     write_log_attributes(content, plan, shape);
     impl_->columns = places(content, datasets);
     content.close();  // cuts off what was reserved too much
