@@ -102,6 +102,7 @@ void CheckpointWriter::finish() {
 struct CheckpointReader::File {
   std::string path;
   std::ifstream stream;
+  std::uint64_t size = 0;
 };
 
 CheckpointReader::~CheckpointReader() = default;
@@ -110,10 +111,13 @@ CheckpointReader& CheckpointReader::operator=(CheckpointReader&&) noexcept = def
 
 CheckpointReader::CheckpointReader(const std::string& path) : file_(std::make_unique<File>()) {
   file_->path = path;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
+    fail("it is no file");  // a pipe would be waited for
   file_->stream.open(path, std::ios::binary);
   if (!file_->stream) fail("it cannot be opened");
   file_->stream.seekg(0, std::ios::end);
-  const auto size = static_cast<std::uint64_t>(file_->stream.tellg());
+  const auto size = file_->size = static_cast<std::uint64_t>(file_->stream.tellg());
   file_->stream.seekg(0);
   ContentHash hash;
   const auto take = [&](void* to, std::size_t bytes) {
@@ -144,6 +148,8 @@ CheckpointReader::CheckpointReader(const std::string& path) : file_(std::make_un
   }
   file_->stream.seekg(sizeof mark);
 }
+
+std::uint64_t CheckpointReader::most_arrays() const { return file_->size / sizeof(ArrayHead); }
 
 void CheckpointReader::fail(const std::string& what) const {
   throw RunError(fmt::format("[resume] a checkpoint must be whole, got one of which {}, in {}", what, file_->path));

@@ -62,6 +62,8 @@ class CheckpointReader {
     return one.front();
   }
   [[noreturn]] void fail(const std::string& what) const;
+  /// An upper bound of the arrays in the file.
+  std::uint64_t most_arrays() const;
 
  private:
   std::uint64_t begin_array(std::string_view name, std::uint32_t size);

@@ -12,8 +12,11 @@
 #include "src/cli.hpp"
 #include "src/cli_common.hpp"
 #include "src/devices.hpp"
+#include "src/evaluation.hpp"
+#include "src/log_plan.hpp"
 #include "src/model.hpp"
 #include "src/run_parts.hpp"
+#include "src/sensitivity.hpp"
 
 namespace ivory {
 namespace {
@@ -132,6 +135,32 @@ void plan_gpu(const RunParts<Real>& parts, const MemoryPlan& memory, const Scena
   say_time(measure_step(parts, *device, block, scenario) * static_cast<double>(parts.longest_visit() * rounds));
 }
 
+/// What comes to the disk, and what the probes of single examples take.
+template <class Real>
+void say_files(const Scenario& arm, const RunParts<Real>& parts, const MemoryPlan& memory, int threads) {
+  const LogPlan plan = plan_log(arm, parts);
+  const LogSize log = size_of_log(plan);
+  line("log", bytes_text(static_cast<double>(log.total)));
+  for (const auto& [name, bytes] : log.parts) line("  " + name, bytes_text(static_cast<double>(bytes)));
+  const bool regularly = arm.log.integer("checkpoint_every") > 0;
+  line("checkpoints", fmt::format("two of at most {}{}", bytes_text(static_cast<double>(memory.checkpoint)),
+                                  regularly ? "" : ", only where the run is told to stop"));
+  if (!plan.sensitivity_rows.empty()) {
+    const auto network = make_network<double>(arm, parts.data.train);
+    line("sensitivity",
+         fmt::format(
+             "{} of memory for {} examples",
+             bytes_text(static_cast<double>(SensitivityProbe::bytes(network, plan.sensitivity_rows.size(), threads))),
+             plan.sensitivity_rows.size()));
+  }
+  if (!plan.label_noise_rows.empty()) {
+    line("label-noise probe", fmt::format("{} of memory for {} examples",
+                                          bytes_text(static_cast<double>(Predictor::label_noise_bytes(
+                                              parts.network, plan.label_noise_rows.size(), threads))),
+                                          plan.label_noise_rows.size()));
+  }
+}
+
 /// Prints one arm's plan; false where it does not fit.
 template <class Real>
 bool plan_arm(const Scenario& arm, const Flags& flags, const DeviceChoice& devices, int threads) {
@@ -154,6 +183,7 @@ bool plan_arm(const Scenario& arm, const Flags& flags, const DeviceChoice& devic
        fmt::format("{} in training, {} kept between rounds", bytes_text(static_cast<double>(memory.per_client)),
                    bytes_text(static_cast<double>(memory.clients_state) / static_cast<double>(parts.clients.size()))));
   line("training data", bytes_text(static_cast<double>(memory.data)));
+  say_files(arm, parts, memory, threads);
   const auto refusing = [&fits](const auto& planning) {
     try {
       planning();

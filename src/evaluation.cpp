@@ -315,6 +315,14 @@ PosteriorAverage Predictor::posterior_average(const PosteriorView& q, const Data
   return result;
 }
 
+std::size_t Predictor::label_noise_bytes(const Network<float>& network, std::size_t examples, int threads) {
+  const std::size_t example = (network.inputs() + network.target_values()) * sizeof(float) + sizeof(std::int32_t);
+  // Predictions at the mean and of one draw, each with its log-likelihood; mean and deviation in double.
+  const std::size_t result = network.predicted() * (2 * sizeof(float) + 2 * sizeof(double)) + 2 * sizeof(double);
+  return examples * (example + result) + network.layout().stride() * sizeof(float) +
+         static_cast<std::size_t>(std::max(threads, 1)) * network.bytes_at_work(chunk_rows);
+}
+
 LabelNoise Predictor::label_noise(const PosteriorView& q, const Dataset& data, int draws, std::uint64_t seed,
                                   std::uint64_t round) const {
   const std::vector<float> at_mean = predict(q.mean, data).values;

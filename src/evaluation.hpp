@@ -112,6 +112,8 @@ class Predictor {
   /// mean; `draws` are rounded up to an even number.
   LabelNoise label_noise(const PosteriorView& q, const Dataset& data, int draws, std::uint64_t seed,
                          std::uint64_t round) const;
+  /// Memory that this takes on the CPU for so many examples.
+  static std::size_t label_noise_bytes(const Network<float>& network, std::size_t examples, int threads);
 
   /// (1/tau) sum_i weight_i E_q[l_i] + KL(q || N(0, 1/prior)), E_q over `samples` draws that are the same for every method.
   NegativeElbo negative_elbo(const PosteriorView& q, const Dataset& data, std::span<const float> weights,

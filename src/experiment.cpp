@@ -38,13 +38,16 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   }
   const auto every = static_cast<std::uint64_t>(scenario.log.integer("checkpoint_every"));
   std::uint64_t saved = run.rounds_done();
+  bool complained = false;
   const auto save = [&] {
     log.flush();  // a checkpoint that is ahead of the log is of no use
     try {
       run.save(checkpoints);
       saved = run.rounds_done();
+      complained = false;
     } catch (const RunError& error) {  // the run is worth more than its checkpoint
-      note(error.what());
+      if (!complained) note(fmt::format("{}; the run goes on without it, and tries again", error.what()));
+      complained = true;
     }
   };
   const auto rounds = static_cast<std::uint64_t>(scenario.rounds);

@@ -3,12 +3,14 @@
 #include <hdf5.h>
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "src/hdf5_file.hpp"
+#include "src/hdf5_guard.hpp"
 
 namespace ivory {
 
@@ -30,6 +32,7 @@ class Hdf5Id {
 
   operator hid_t() const { return id_; }
   bool valid() const { return id_ >= 0; }
+  void release() { id_ = -1; }
   bool reset() {
     const hid_t id = std::exchange(id_, -1);
     return id < 0 || close_(id) >= 0;
@@ -52,6 +55,14 @@ struct Hdf5File::Impl {
   hdf5::Turn turn = hdf5::take_turn();  // first, so that it ends last
   std::string path;
   Hdf5Id file;
+  std::unique_ptr<ReadingNow> reading = {};  // null where it is written
+  bool contained = false;
+  bool damaged = false;  // HDF5 (1.10) can crash when it closes such a file: it stays open until the program ends
+
+  ~Impl() {
+    if (damaged) file.release();
+    file.reset();  // while it still counts as being read
+  }
 };
 
 namespace hdf5 {
@@ -71,6 +82,18 @@ std::string absolute(std::string_view name);
 
 /// Whether every link of the path exists, down to an object of that type.
 bool exists(hid_t file, const std::string& name, H5O_type_t type);
+
+/// Throws InputError where `dataset` (`what` in the message) cannot have so many bytes: more than its file holds, compressed as far
+/// as it goes.
+void check_stored(hid_t dataset, const std::vector<std::size_t>& wanted, std::size_t bytes_each,
+                  const std::string& what);
+
+/// To be called before an object's attributes are looked at. Throws InputError where some are said to be stored elsewhere in the
+/// file: HDF5 (1.10) crashes when it meets such a one that is damaged, and nobody shares attributes.
+void check_attributes(hid_t object, const std::string& what);
+
+/// Whether HDF5 can convert numbers of this type: it trusts a damaged one's positions of bits, and writes beyond its buffers.
+bool is_sound_number(hid_t type);
 
 Hdf5Id native(Hdf5Type type);
 template <class T>

@@ -17,6 +17,9 @@ namespace hdf5 {
 
 Turn take_turn() {
   static std::recursive_mutex mutex;
+  // Files are closed where they are done with; HDF5 would close damaged ones too when the program ends, and crash.
+  static const herr_t no_closing_at_exit = H5dont_atexit();
+  (void)no_closing_at_exit;
   return Turn(mutex);
 }
 
@@ -59,6 +62,13 @@ bool exists(hid_t file, const std::string& name, H5O_type_t type) {
   }
   H5O_info_t info;
   return H5Oget_info_by_name2(file, name.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0 && info.type == type;
+}
+
+void check_attributes(hid_t object, const std::string& what) {
+  constexpr std::uint64_t attributes = std::uint64_t{1} << 12;  // HDF5's number of this kind of message
+  H5O_info_t info;
+  if (H5Oget_info2(object, &info, H5O_INFO_HDR) >= 0 && (info.hdr.mesg.shared & attributes) == 0) return;
+  throw InputError(fmt::format("[hdf5] the attributes of {} must be readable{}; the file is damaged", what, reason()));
 }
 
 namespace {
@@ -168,6 +178,10 @@ Hdf5File Hdf5File::open(const std::string& path) {
   if (std::filesystem::is_directory(status)) {
     throw InputError(fmt::format("[hdf5] an HDF5 file is needed, got the directory {}", path));
   }
+  if (!std::filesystem::is_regular_file(status)) {  // opening a pipe would wait for somebody to write
+    throw InputError(fmt::format("[hdf5] an HDF5 file is needed, got a pipe or a device, {}", path));
+  }
+  impl->reading = std::make_unique<ReadingNow>(path);
   const Hdf5Id access = hdf5::file_access();
   errno = 0;
   Hdf5Id file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose);
@@ -186,7 +200,15 @@ Hdf5File Hdf5File::open(const std::string& path) {
   return Hdf5File(std::move(impl));
 }
 
+Hdf5File Hdf5File::open_contained(const std::string& path) {
+  Hdf5File file = open(path);
+  file.impl_->contained = true;
+  return file;
+}
+
 const std::string& Hdf5File::path() const { return impl_->path; }
+bool Hdf5File::contained() const { return impl_->contained; }
+void Hdf5File::mistrust() const { impl_->damaged = true; }
 
 bool Hdf5File::has_group(std::string_view name) const {
   return hdf5::exists(impl_->file, hdf5::absolute(name), H5O_TYPE_GROUP);
@@ -200,7 +222,13 @@ bool Hdf5File::has_attribute(std::string_view object, std::string_view attribute
   const std::string name = hdf5::absolute(object);
   if (!hdf5::exists(impl_->file, name, H5O_TYPE_GROUP) && !hdf5::exists(impl_->file, name, H5O_TYPE_DATASET))
     return false;
-  return H5Aexists_by_name(impl_->file, name.c_str(), std::string(attribute).c_str(), H5P_DEFAULT) > 0;
+  const Hdf5Id opened(H5Oopen(impl_->file, name.c_str(), H5P_DEFAULT), H5Oclose);
+  hdf5::check_attributes(opened, fmt::format("\"{}\" of {}", name, impl_->path));
+  const htri_t there = H5Aexists(opened, std::string(attribute).c_str());
+  if (there >= 0) return there > 0;
+  mistrust();
+  throw InputError(fmt::format("[hdf5] the attributes of \"{}\" must be readable{}, in {}; the file is damaged", name,
+                               hdf5::reason(), impl_->path));
 }
 
 std::vector<std::string> Hdf5File::groups(std::string_view group) const {
@@ -215,12 +243,14 @@ std::vector<std::string> Hdf5File::attributes(std::string_view object) const {
   const std::string name = hdf5::absolute(object);
   hdf5::silence();
   const Hdf5Id opened(H5Oopen(impl_->file, name.c_str(), H5P_DEFAULT), H5Oclose);
+  if (opened.valid()) hdf5::check_attributes(opened, fmt::format("\"{}\" of {}", name, impl_->path));
   std::vector<std::string> names;
   const auto keep = [](hid_t, const char* attribute, const H5A_info_t*, void* out) -> herr_t {
     static_cast<std::vector<std::string>*>(out)->push_back(attribute);
     return 0;
   };
   if (!opened.valid() || H5Aiterate2(opened, H5_INDEX_NAME, H5_ITER_INC, nullptr, keep, &names) < 0) {
+    mistrust();
     throw InputError(fmt::format("[hdf5] there must be an object \"{}\", got none, in {}", name, impl_->path));
   }
   std::sort(names.begin(), names.end());

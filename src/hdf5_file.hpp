@@ -40,8 +40,13 @@ class Hdf5File {
  public:
   /// Read-only. Throws InputError when there is no such file or it is not HDF5.
   static Hdf5File open(const std::string& path);
+  /// The same of a file that may not refer to others (by links, external storage or virtual datasets): reading such a dataset
+  /// throws InputError.
+  static Hdf5File open_contained(const std::string& path);
   /// New or replaced, old superblock (readable by every HDF5 since 1.6). Throws RunError.
   static Hdf5File create(const std::string& path);
+  /// The same, never on disk.
+  static Hdf5File in_memory();
   /// An existing file, to add to. Throws RunError.
   static Hdf5File modify(const std::string& path);
 
@@ -50,6 +55,9 @@ class Hdf5File {
   Hdf5File& operator=(Hdf5File&&) noexcept;
 
   const std::string& path() const;
+  bool contained() const;
+  /// HDF5 failed to read something of it. Call it before throwing: such a file is not safely closed.
+  void mistrust() const;
 
   // Looking around. Names of children come sorted and without their parent's path.
   bool has_group(std::string_view name) const;
@@ -61,6 +69,8 @@ class Hdf5File {
   std::vector<std::size_t> shape(std::string_view dataset) const;
   bool is_integer(std::string_view dataset) const;  // integers and booleans
   bool is_text(std::string_view dataset) const;
+  /// Contiguous, in this file, and of exactly that type in this machine's byte order: its bytes are what it means.
+  bool is_plain(std::string_view dataset, Hdf5Type type) const;
 
   // Reading; all throw InputError. T: float, double, std::int8_t, std::uint8_t, std::int32_t, std::int64_t,
   // std::uint64_t; any numeric dataset converts (reals to integers by truncation).
@@ -111,6 +121,9 @@ class Hdf5File {
 
   /// Position of an allocated dataset's first byte in the file.
   std::uint64_t offset(std::string_view dataset) const;
+
+  /// Bytes of the file as it is.
+  std::uint64_t size();
 
   void flush();
   /// Writes everything and closes; throws RunError, which the destructor cannot.

@@ -42,6 +42,48 @@ hid_t native_of<std::uint64_t>() {
   return H5T_NATIVE_UINT64;
 }
 
+bool is_sound_number(hid_t type) {
+  const std::size_t bits = 8 * H5Tget_size(type), precision = H5Tget_precision(type);
+  const int offset = H5Tget_offset(type);
+  constexpr std::size_t widest = 128, widest_integer = 64;
+  if (bits == 0 || bits > widest || precision == 0 || offset < 0 ||
+      static_cast<std::size_t>(offset) + precision > bits) {
+    return false;
+  }
+  const H5T_class_t kind = H5Tget_class(type);
+  if (kind == H5T_INTEGER) return bits <= widest_integer;
+  if (kind == H5T_ENUM) {
+    const Hdf5Id base(H5Tget_super(type), H5Tclose);
+    return base.valid() && H5Tget_class(base) == H5T_INTEGER && is_sound_number(base);
+  }
+  if (kind != H5T_FLOAT) return false;
+  std::size_t sign = 0, exponent = 0, exponent_bits = 0, mantissa = 0, mantissa_bits = 0;
+  if (H5Tget_fields(type, &sign, &exponent, &exponent_bits, &mantissa, &mantissa_bits) < 0) return false;
+  const auto within = [&](std::size_t first, std::size_t length) { return first < bits && length <= bits - first; };
+  constexpr std::size_t widest_exponent = 15;
+  return within(sign, 1) && within(exponent, exponent_bits) && within(mantissa, mantissa_bits) && exponent_bits > 0 &&
+         exponent_bits <= widest_exponent && mantissa_bits > 0;
+}
+
+/// Damage can also claim a shape that fits into memory but not into the file, even compressed as far as it goes. What was never
+/// written takes no bytes, and yet nobody has much more of it than of all that was.
+void check_stored(hid_t dataset, const std::vector<std::size_t>& wanted, std::size_t bytes_each,
+                  const std::string& what) {
+  constexpr std::size_t worth_asking = std::size_t{1} << 26, most_compressed = 1100;
+  double bytes = static_cast<double>(bytes_each);
+  for (const std::size_t extent : wanted) bytes *= static_cast<double>(extent);
+  if (bytes < static_cast<double>(worth_asking)) return;
+  const Hdf5Id file(H5Iget_file_id(dataset), H5Fclose);
+  hsize_t size = 0;
+  const bool known = file.valid() && H5Fget_filesize(file, &size) >= 0;
+  const hsize_t stored = H5Dget_storage_size(dataset);
+  const hsize_t there = stored > 0 ? std::min(stored, size) : size;
+  if (known && bytes / most_compressed <= static_cast<double>(there)) return;
+  throw InputError(
+      fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
+                  fmt::join(wanted, ", "), there, what));
+}
+
 }  // namespace hdf5
 
 namespace {
@@ -73,6 +115,7 @@ std::string kind_name(H5T_class_t kind) {
 
 /// A dataset or an attribute: what is common to reading them.
 struct Source {
+  const Hdf5File* file = nullptr;
   Hdf5Id id, type, space;
   std::vector<std::size_t> shape;
   std::string what;  // for messages: dataset "/x" of FILE
@@ -110,6 +153,20 @@ std::string parent_of(const std::string& name) {
   return slash == 0 ? "/" : name.substr(0, slash);
 }
 
+/// Whoever made a file could also let a log show what is in other files of its reader.
+void check_contained(const Hdf5File& file, hid_t id, const Source& source) {
+  if (!file.contained()) return;
+  const Hdf5Id creation(H5Dget_create_plist(source.id), H5Pclose);
+  H5O_info_t own, root;
+  const bool known = creation.valid() && H5Oget_info2(source.id, &own, H5O_INFO_BASIC) >= 0 &&
+                     H5Oget_info2(id, &root, H5O_INFO_BASIC) >= 0;
+  if (known && own.fileno == root.fileno && H5Pget_layout(creation) != H5D_VIRTUAL &&
+      H5Pget_external_count(creation) == 0)
+    return;
+  throw InputError(
+      fmt::format("[hdf5] the values of a log must be in its own file, got some of another file, in {}", source.what));
+}
+
 Source open_dataset(const Hdf5File& file, hid_t id, std::string_view dataset) {
   const std::string name = hdf5::absolute(dataset);
   if (!hdf5::exists(id, name, H5O_TYPE_DATASET)) {
@@ -119,14 +176,17 @@ Source open_dataset(const Hdf5File& file, hid_t id, std::string_view dataset) {
                                  file.path(), parent, there));
   }
   Source source;
+  source.file = &file;
   source.what = fmt::format("dataset \"{}\" of {}", name, file.path());
   source.id = Hdf5Id(H5Dopen2(id, name.c_str(), H5P_DEFAULT), H5Dclose);
   if (source.id.valid()) source.type = Hdf5Id(H5Dget_type(source.id), H5Tclose);
   if (source.id.valid()) source.space = Hdf5Id(H5Dget_space(source.id), H5Sclose);
   if (!source.type.valid() || !source.space.valid()) {
+    file.mistrust();
     throw InputError(fmt::format("[hdf5] {} must be readable{}; the file is damaged", source.what, hdf5::reason()));
   }
   source.shape = shape_of(source.space, source.what);
+  check_contained(file, id, source);
   return source;
 }
 
@@ -137,6 +197,7 @@ Source open_attribute(const Hdf5File& file, hid_t id, std::string_view object, s
         fmt::format("[hdf5] \"{}\" must have an attribute \"{}\", got none, in {}", name, attribute, file.path()));
   }
   Source source;
+  source.file = &file;
   source.attribute = true;
   source.what = fmt::format("attribute \"{}\" of \"{}\" of {}", attribute, name, file.path());
   source.id =
@@ -144,6 +205,7 @@ Source open_attribute(const Hdf5File& file, hid_t id, std::string_view object, s
   if (source.id.valid()) source.type = Hdf5Id(H5Aget_type(source.id), H5Tclose);
   if (source.id.valid()) source.space = Hdf5Id(H5Aget_space(source.id), H5Sclose);
   if (!source.type.valid() || !source.space.valid()) {
+    file.mistrust();
     throw InputError(fmt::format("[hdf5] {} must be readable{}; the file is damaged", source.what, hdf5::reason()));
   }
   source.shape = shape_of(source.space, source.what);
@@ -165,26 +227,23 @@ std::size_t checked_count(const std::vector<std::size_t>& shape, std::size_t byt
   return count;
 }
 
-/// Damage can also claim a shape that fits into memory but not into the file, even compressed as far as it goes.
-void check_stored(const Source& source, std::size_t count) {
-  constexpr std::size_t worth_asking = std::size_t{1} << 26, most_compressed = 1100;
-  const std::size_t bytes = count * H5Tget_size(source.type);
-  if (source.attribute || bytes < worth_asking) return;
-  const hsize_t stored = H5Dget_storage_size(source.id);
-  if (stored > 0 && bytes / most_compressed > stored) {
-    throw InputError(
-        fmt::format("[hdf5] the values must be in the file, got shape [{}] and {} bytes, in {}; the file is damaged",
-                    fmt::join(source.shape, ", "), stored, source.what));
-  }
+void check_stored(const Source& source, const std::vector<std::size_t>& wanted, std::size_t bytes_each) {
+  if (!source.attribute) hdf5::check_stored(source.id, wanted, bytes_each, source.what);
 }
 
 void need_numbers(const Source& source) {
   if (!is_numeric(source.kind())) {
     throw InputError(fmt::format("[hdf5] numbers are needed, got {}, in {}", kind_name(source.kind()), source.what));
   }
+  if (!hdf5::is_sound_number(source.type)) {
+    throw InputError(fmt::format(
+        "[hdf5] numbers are needed, got some of a strange size ({} bytes, {} bits), in {}; the file is damaged",
+        H5Tget_size(source.type), H5Tget_precision(source.type), source.what));
+  }
 }
 
 [[noreturn]] void fail_reading(const Source& source) {
+  source.file->mistrust();
   throw InputError(
       fmt::format("[hdf5] {} must be readable{}; the file is cut off or damaged", source.what, hdf5::reason()));
 }
@@ -194,7 +253,7 @@ Hdf5Array<T> read_numbers(const Source& source) {
   need_numbers(source);
   Hdf5Array<T> out{source.shape, {}};
   const std::size_t count = checked_count(source.shape, sizeof(T), source.what);
-  check_stored(source, count);
+  check_stored(source, source.shape, sizeof(T));
   out.values.resize(count);
   if (!out.values.empty() && !source.read(hdf5::native_of<T>(), out.values.data())) fail_reading(source);
   return out;
@@ -217,7 +276,9 @@ std::vector<std::string> read_fixed_strings(const Source& source, std::size_t co
   if (length == 0) fail_reading(source);
   std::vector<std::size_t> with_length = source.shape;
   with_length.push_back(length);
-  std::string bytes(checked_count(with_length, 1, source.what), '\0');
+  checked_count(with_length, 1, source.what);
+  check_stored(source, source.shape, length);
+  std::string bytes(count * length, '\0');
   if (!source.read(source.type, bytes.data())) fail_reading(source);
   const bool space_padded = H5Tget_strpad(source.type) == H5T_STR_SPACEPAD;
   std::vector<std::string> out;
@@ -236,7 +297,14 @@ std::vector<std::string> read_strings(const Source& source) {
   }
   const std::size_t count = checked_count(source.shape, sizeof(char*), source.what);
   if (count == 0) return {};
-  return H5Tis_variable_str(source.type) > 0 ? read_variable_strings(source, count) : read_fixed_strings(source, count);
+  check_stored(source, source.shape, sizeof(char*));
+  if (H5Tis_variable_str(source.type) <= 0) return read_fixed_strings(source, count);
+  // HDF5 (1.10) looks for them at any place that a damaged file names.
+  if (source.file->contained()) {
+    throw InputError(
+        fmt::format("[hdf5] texts of a log have a fixed length, got some of variable length, in {}", source.what));
+  }
+  return read_variable_strings(source, count);
 }
 
 template <class T>
@@ -271,6 +339,13 @@ bool Hdf5File::is_text(std::string_view dataset) const {
   return open_dataset(*this, impl_->file, dataset).kind() == H5T_STRING;
 }
 
+bool Hdf5File::is_plain(std::string_view dataset, Hdf5Type type) const {
+  const Source source = open_dataset(*this, impl_->file, dataset);
+  const Hdf5Id creation(H5Dget_create_plist(source.id), H5Pclose);
+  return creation.valid() && H5Pget_layout(creation) == H5D_CONTIGUOUS && H5Pget_external_count(creation) == 0 &&
+         H5Tequal(source.type, hdf5::native(type)) > 0 && H5Dget_offset(source.id) != HADDR_UNDEF;
+}
+
 template <class T>
 Hdf5Array<T> Hdf5File::read(std::string_view dataset) const {
   return read_numbers<T>(open_dataset(*this, impl_->file, dataset));
@@ -282,7 +357,9 @@ template <class T>
 Hdf5Array<T> read_selected(const Source& source, const std::vector<std::size_t>& first,
                            const std::vector<std::size_t>& shape) {
   Hdf5Array<T> out{shape, {}};
-  out.values.resize(checked_count(out.shape, sizeof(T), source.what));
+  const std::size_t values = checked_count(out.shape, sizeof(T), source.what);
+  check_stored(source, out.shape, sizeof(T));
+  out.values.resize(values);
   if (out.values.empty()) return out;
   const std::vector<hsize_t> start(first.begin(), first.end()), extent(shape.begin(), shape.end());
   const Hdf5Id memory = hdf5::space_of(out.shape);

@@ -89,6 +89,24 @@ Hdf5File Hdf5File::modify(const std::string& path) {
   return Hdf5File(std::move(impl));
 }
 
+Hdf5File Hdf5File::in_memory() {
+  auto impl = std::make_unique<Impl>();
+  hdf5::silence();
+  impl->path = "memory";
+  const Hdf5Id access = hdf5::file_access();
+  H5Pset_fapl_core(access, 1 << 8, false);  // it grows by so much, which is how exact its size is
+  impl->file = Hdf5Id(H5Fcreate(impl->path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose);
+  if (!impl->file.valid()) fail(impl->path, "making a file in memory");
+  return Hdf5File(std::move(impl));
+}
+
+std::uint64_t Hdf5File::size() {
+  flush();
+  hsize_t bytes = 0;
+  if (H5Fget_filesize(impl_->file, &bytes) < 0) fail(impl_->path, "asking for the file's size");
+  return bytes;
+}
+
 void Hdf5File::make_group(std::string_view group) {
   const std::string name = hdf5::absolute(group);
   if (name == "/" || has_group(name)) return;

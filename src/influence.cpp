@@ -77,6 +77,7 @@ class Judge {
   Judge(const LogHeader& header, const Scenario& scenario, int threads)
       : parts_(scenario), predictor_(parts_.network, threads) {
     check_log_data("influence", header, parts_.data.checksum);
+    check_log_clients("influence", header, parts_.partition.clients());
     if (const std::string found = hexadecimal(parts_.partition.hash); found != header.partition_hash) {
       throw InputError(fmt::format(
           "[influence] clients must have the examples that they have in the log, partition {}, got {}, in {}; use the "
@@ -173,6 +174,11 @@ void add_measured(InfluenceReport& report, const Judge& judge, const Scenario& a
                   std::span<const float> mean, std::span<const float> precision) {
   const LogReader log(file);
   const std::uint32_t client = client_without(all, log.header());
+  if (log.header().parameters != mean.size()) {
+    throw InputError(
+        fmt::format("[influence] a log of --retrained must have the {} parameters of the log, got {}, in {}",
+                    mean.size(), log.header().parameters, file));
+  }
   const std::vector<int> rounds = log.posterior_rounds();
   const std::size_t row = index_of(rounds, report.round);
   if (row == rounds.size()) {

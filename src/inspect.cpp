@@ -1,12 +1,14 @@
 #include "src/inspect.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <span>
 
+#include "ivory/error.hpp"
 #include "src/hdf5_file.hpp"
 #include "src/log_layout.hpp"
 #include "src/log_reader.hpp"
@@ -39,15 +41,16 @@ std::string show_recorded(const std::vector<int>& rounds) {
                      rounds.back());
 }
 
-std::string slices_text(const Hdf5File& file) {
-  const std::vector<std::string> names = file.read_text("/parameters/name");
-  const auto shape = file.read<std::int64_t>("/parameters/shape");
-  const std::size_t rank = shape.shape.size() == 2 ? shape.shape[1] : 0;
+std::string slices_text(const LogReader& log) {
+  const std::vector<std::string> names = log.file().read_text("/parameters/name");
+  const std::vector<std::size_t> axes = log.file().shape("/parameters/axis");
+  const std::size_t rank = axes.empty() ? 0 : axes[0];
+  const std::vector<double> shape = log.numbers("/parameters/shape", {names.size(), rank});
   std::vector<std::string> slices;
   for (std::size_t i = 0; i < names.size(); ++i) {
-    std::vector<std::int64_t> extents;
+    std::vector<double> extents;
     for (std::size_t axis = 0; axis < rank; ++axis) {
-      if (const std::int64_t extent = shape.values[i * rank + axis]; extent > 0) extents.push_back(extent);
+      if (const double extent = shape[i * rank + axis]; extent > 0) extents.push_back(extent);
     }
     slices.push_back(fmt::format("{} [{}]", names[i], fmt::join(extents, ", ")));
   }
@@ -161,7 +164,13 @@ std::string detection_table(const LogReader& log) {
 std::string curve_table(const LogReader& log) {
   const Hdf5File& file = log.file();
   if (!file.has_dataset("/curve/samples")) return "";
-  const std::size_t samples = file.shape("/curve/samples").at(0);
+  const std::vector<std::size_t> scale = file.shape("/curve/samples");
+  const std::size_t samples = scale.size() == 1 ? scale[0] : 0;
+  if (samples == 0) {
+    throw InputError(
+        fmt::format("[log] dataset \"/curve/samples\" must be a list, got the shape [{}], in {}; the file is damaged",
+                    fmt::join(scale, ", "), file.path()));
+  }
   std::vector<std::size_t> shown;
   for (std::size_t t = 1; t < samples; t *= 2) shown.push_back(t);
   shown.push_back(samples);
@@ -170,11 +179,11 @@ std::string curve_table(const LogReader& log) {
   cells[0].emplace_back("samples");
   for (std::size_t i = 0; i < shown.size(); ++i) cells[i + 1].push_back(std::to_string(shown[i]));
   for (const auto& column : metrics_of(log)) {
-    const std::vector<double> values = file.read<double>(std::string("/curve/") + column.name).values;
+    const std::vector<double> values = log.numbers(std::string("/curve/") + column.name, {samples});
     if (cells[0].size() == 1 && !has_values(values)) return "";
     cells[0].emplace_back(column.heading);
     for (std::size_t i = 0; i < shown.size(); ++i)
-      cells[i + 1].push_back(show(column.factor * values.at(shown[i] - 1), column.decimals));
+      cells[i + 1].push_back(show(column.factor * values[shown[i] - 1], column.decimals));
   }
   for (const auto& row : cells) table.row(row);
   return "\nposterior average after the last round, by the number of its samples:\n" + table.text();
@@ -196,7 +205,7 @@ std::string inspect_log(const std::string& path) {
   line("rounds", state_text(log));
   line("data", fmt::format("{}, checksum {}", header.data_description, header.data_checksum));
   line("clients", clients_text(log));
-  line("parameters", fmt::format("{}: {}", header.parameters, slices_text(log.file())));
+  line("parameters", fmt::format("{}: {}", header.parameters, slices_text(log)));
   if (header.rounds_complete > 0) {
     const double seconds = total(log.column("seconds"));
     line("time", fmt::format("{:.1f} s, {:.3g} s per round", seconds, seconds / header.rounds_complete));
@@ -208,9 +217,7 @@ std::string inspect_log(const std::string& path) {
   if (clamped > 0) line("clamped", fmt::format("{:.0f} precisions raised to their floor", clamped));
   line("posterior", show_recorded(log.posterior_rounds()));
   if (log.file().has_dataset("/clients/site_round")) {
-    std::vector<int> rounds = log.file().read<std::int32_t>("/clients/site_round").values;
-    std::erase_if(rounds, [&](int round) { return round > header.rounds_complete; });
-    line("sites", show_recorded(rounds));
+    line("sites", show_recorded(log.site_rounds()));
   }
   line("written by",
        fmt::format("ivory {} on {}, log format {}", header.ivory_version, header.device, header.format_version));

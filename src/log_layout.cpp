@@ -451,34 +451,4 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
   return all;
 }
 
-void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& shape) {
-  const Scenario& scenario = *plan.scenario;
-  file.set_integer("/", "format_version", log_format_version);
-  file.set_text("/", "ivory_version", IVORY_VERSION);
-  file.set_text("/", "created_by", "ivory " IVORY_VERSION);
-  file.set_text("/", "name", scenario.name);
-  file.set_text("/", "arm", scenario.arm);
-  file.set_text("/", "scenario", to_toml(scenario));
-  file.set_natural("/", "seed", scenario.seed);
-  file.set_text("/", "algorithm", scenario.algorithm_name);
-  file.set_text("/", "optimizer", scenario.optimizer_name);
-  file.set_text("/", "device", plan.device);
-  file.set_text("/", "data_checksum", hexadecimal(plan.data_checksum));
-  file.set_text("/", "data_description", plan.data_description);
-  file.set_text("/", "start_hash", hexadecimal(plan.start_hash));
-  file.set_text("/", "partition_hash", hexadecimal(plan.partition->hash));
-  file.set_integer("/", "has_posterior", plan.has_posterior ? 1 : 0);
-  const auto set_size = [&](const char* name, std::size_t size) {
-    file.set_integer("/", name, static_cast<std::int64_t>(size));
-  };
-  set_size("rounds", shape.rounds);
-  set_size("clients", shape.clients);
-  set_size("classes", shape.classes);
-  set_size("bins", shape.bins);
-  set_size("parameters", shape.parameters);
-  file.set_text("/partition", "hash", hexadecimal(plan.partition->hash));
-  file.set_integer("/partition", "repeated", static_cast<std::int64_t>(plan.partition->repeated));
-  file.set_integer("/partition", "unused", static_cast<std::int64_t>(plan.partition->unused));
-}
-
 }  // namespace ivory

@@ -37,6 +37,9 @@ struct LogDataset {
 /// All datasets; the scales of a group stand before what uses them.
 std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape);
 
+/// Makes the datasets, with their attributes and scales; texts are written, numbers are not.
+void write_log_structure(Hdf5File& file, const std::vector<LogDataset>& datasets);
+
 /// Attributes of the file itself and of /partition.
 void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& shape);
 

@@ -31,7 +31,8 @@ class Hdf5File;
 
 class LogReader {
  public:
-  /// Throws InputError when `path` is not an Ivory log, or one of a newer format.
+  /// Throws InputError when `path` is not an Ivory log, or one of a newer format. All other functions throw it too, where the file
+  /// does not hold what its header says: then nothing is allocated.
   explicit LogReader(const std::string& path);
   ~LogReader();
   LogReader(LogReader&&) noexcept;
@@ -71,10 +72,15 @@ class LogReader {
   /// A dataset [R, K] of /clients/ ("participation", "train_loss"): the rows of the finished rounds, row-major.
   std::vector<double> client_history(std::string_view name) const;
 
+  /// All of a dataset that must have this shape, for those that have no function here.
+  std::vector<double> numbers(const std::string& dataset, const std::vector<std::size_t>& shape) const;
+
   /// A number of the resolved scenario ("evaluation", "target_accuracy"); NaN when it has no such key.
   double scenario_number(std::string_view table, std::string_view key) const;
 
  private:
+  std::vector<float> posterior_row(const std::string& path, std::size_t row) const;
+
   LogHeader header_;
   std::unique_ptr<Hdf5File> file_;
 };

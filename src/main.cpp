@@ -9,6 +9,7 @@
 
 #include "ivory/error.hpp"
 #include "src/cli.hpp"
+#include "src/hdf5_guard.hpp"
 
 namespace {
 
@@ -25,6 +26,7 @@ void wait_asleep(char** argv) {
 
 int main(int argc, char** argv) {
   wait_asleep(argv);
+  ivory::catch_crashes_of_hdf5();
   std::signal(SIGPIPE, SIG_IGN);  // a closed terminal or pipe must not end a run
   // Exit codes: 0 good, 1 the run failed, 2 bad input.
   try {

@@ -81,6 +81,13 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
       2 * ((1 + (traits.needs_start_gradient ? 1 : 0) + (traits.needs_curvature != Curvature::none ? 1 : 0)) * vector +
            precision + predictions);
   plan.data = (question.examples + pool) * example;
+  // What src/run_state.hpp writes. A client's site and its optimizer's state are arrays of their own, with heads.
+  constexpr std::size_t heads = 704, heads_of_client = 52;
+  plan.checkpoint =
+      static_cast<std::size_t>(1 + traits.vectors_server) * vector + (traits.full_covariance ? matrix : 0) +
+      2 * predictions + plan.clients_state +
+      question.clients * (question.optimizer->kept_vectors(question.plan.keep_state) * vector + heads_of_client) +
+      heads;
   // The server's, and that of the client under way.
   plan.log = question.log + (traits.full_covariance ? 2 * matrix : 0);
   return plan;

@@ -57,6 +57,10 @@ void check_retrained(const LogHeader& header, const PreviewSource& source) {
            fmt::format("data {}, partition {}", header.data_checksum, header.partition_hash),
            "run the log's scenario with other clients.weights and the same seeds of data and partition");
   }
+  if (header.clients != source.header.clients) {
+    refuse(fmt::format("a retrained run has the {} clients of the log", source.header.clients),
+           fmt::format("{}", header.clients), "run the log's scenario with other clients.weights");
+  }
 }
 
 }  // namespace
@@ -102,6 +106,11 @@ std::vector<Retrained> read_retrained(const std::vector<std::string>& logs, cons
     check_retrained(log.header(), source);
     std::vector<double> weights = parse_scenario(log.header().scenario, path).front().clients.reals("weights");
     if (weights.empty()) weights.assign(source.header.clients, 1.0);
+    if (weights.size() != source.header.clients) {
+      throw InputError(
+          fmt::format("[preview] clients.weights must have one number for each of {} clients, got {}, in {}",
+                      source.header.clients, weights.size(), path));
+    }
     // Clients are merged in the order that the user named them.
     std::vector<double> own;
     for (const std::uint32_t k : source.clients) own.push_back(weights[k]);

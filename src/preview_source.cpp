@@ -42,6 +42,7 @@ StartOfRun take_parts(PreviewSource& source) {
   check_log_data("preview", source.header, parts.data.checksum);
   check_same("partition (hash)", source.header.partition_hash, hexadecimal(parts.partition.hash), file,
              "use the version of ivory that wrote the log, or run again");
+  check_log_clients("preview", source.header, parts.partition.clients());
   const std::vector<float> start = initial_weights(source.scenario, parts.network);
   if (!source.header.start_hash.empty()) {
     check_same("start (hash of the weights)", source.header.start_hash, hexadecimal(hash_weights(start)), file,
@@ -174,6 +175,13 @@ void add_components(PreviewSource& source, const LogReader& log, const PreviewQu
     }
     for (std::size_t t = 0; t < source.clients.size(); ++t) {
       MergedPosterior& own = logged[source.clients[t]];
+      if (!own.mean.empty() && !source.tasks[t].empty() &&
+          own.precision.empty() != source.tasks[t].front().precision.empty()) {
+        throw InputError(
+            fmt::format("[preview] the components of a client must all have a finite precision, or none, got client {} "
+                        "with and without, in {}; name other logs, or fewer --late-rounds",
+                        source.clients[t], log.header().file));
+      }
       if (!own.mean.empty()) source.tasks[t].push_back(std::move(own));  // absent: a component less
     }
   }
@@ -247,6 +255,7 @@ PreviewSource load_preview_source(const PreviewQuestion& question) {
                "name seeds of one scenario with data.seed set");
     check_same("partition (hash)", source.header.partition_hash, header.partition_hash, header.file,
                "name seeds of one scenario with partition.seed set, so that they have the same clients");
+    check_log_clients("preview", header, source.header.clients);
     check_same("number of parameters", fmt::format("{}", source.header.parameters),
                fmt::format("{}", header.parameters), header.file, "name logs of one network");
     add_components(source, log, question, false);

@@ -28,7 +28,9 @@ ReservedFile ReservedFile::reopen(const std::string& path) { return {path, 0}; }
 ReservedFile::ReservedFile(std::string path, int flags)
     : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDWR | O_CLOEXEC | flags, 0666)) {
   if (descriptor_ < 0)
-    fail(flags == 0 ? "the file must be writable" : "the file must be creatable", errno, other_place);
+    flags == 0 ? fail("a log to go on with must be writable", errno,
+                      "change its permissions, or copy it with its checkpoints to a place where it is")
+               : fail("the file must be creatable", errno, other_place);
 }
 
 ReservedFile::~ReservedFile() {

@@ -84,6 +84,13 @@ void check_repeatable(const std::string& tag, const LogHeader& header, const Log
          "on another one the bits may differ: choose the log's (--device), or say --any-device");
 }
 
+void check_log_clients(const std::string& tag, const LogHeader& header, std::size_t clients) {
+  if (header.clients == clients) return;
+  throw InputError(
+      fmt::format("[{}] the attribute clients must be that of the scenario, {}, got {}, in {}; the file is damaged",
+                  tag, clients, header.clients, header.file));
+}
+
 void check_resumable(const LogHeader& header, const LogPlan& plan) {
   const auto differ = [&](const std::string& what, const std::string& logged, const std::string& now) {
     if (logged == now) return;

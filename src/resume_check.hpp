@@ -17,6 +17,9 @@ void check_repeatable(const std::string& tag, const LogHeader& header, const Log
 /// For what works on a log's data again: throws InputError, beginning with [tag], where they are others than the log's.
 void check_log_data(const std::string& tag, const LogHeader& header, std::uint64_t checksum);
 
+/// The same where the log has another number of clients than its scenario.
+void check_log_clients(const std::string& tag, const LogHeader& header, std::size_t clients);
+
 /// The lines of a resolved scenario that another does not have in their place, as "TABLE.KEY: a -> b", the first few.
 std::string scenario_differences(const std::string& logged, const std::string& now);
 

@@ -63,18 +63,13 @@ RoundEvaluator<Real>::RoundEvaluator(const Scenario& scenario, const RunParts<Re
 // Both probes are the first of one shuffled order: the smaller one is a part of the larger.
 template <class Real>
 void RoundEvaluator<Real>::make_probes() {
-  const auto rows_of = [&](const char* key) -> std::vector<std::uint32_t> {
-    const auto count = static_cast<std::size_t>(scenario_.evaluation.integer(key));
-    if (count == 0) return {};
-    return draw_probe(scenario_.seed, parts_.all_examples, count);
-  };
-  sensitivity_rows_ = rows_of("sensitivity");
+  sensitivity_rows_ = probe_rows(scenario_, "sensitivity", parts_.all_examples);
   if (!sensitivity_rows_.empty()) {
     sensitivity_network_ = std::make_unique<Network<double>>(make_network<double>(scenario_, parts_.data.train));
     sensitivity_ = std::make_unique<SensitivityProbe>(server_, *sensitivity_network_,
                                                       subset(parts_.data.train, sensitivity_rows_), threads_);
   }
-  label_noise_rows_ = rows_of("label_noise_probe");
+  label_noise_rows_ = probe_rows(scenario_, "label_noise_probe", parts_.all_examples);
   label_noise_examples_ = subset(parts_.data.train, label_noise_rows_);
   if (!label_noise_rows_.empty()) predictor_.keep(label_noise_examples_);
 }
@@ -190,7 +185,7 @@ void RoundEvaluator<Real>::fit_laplace(RoundRecord& record) {
 // Its scores are those of probabilities.
 template <class Real>
 bool RoundEvaluator<Real>::has_ood() const {
-  return parts_.data.ood.size() > 0 && parts_.data.test.outputs == 0;
+  return parts_.has_ood();
 }
 
 template <class Real>

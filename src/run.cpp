@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "ivory/error.hpp"
+#include "src/log_plan.hpp"
 #include "src/model.hpp"
 #include "src/resume_check.hpp"
 #include "src/run_state.hpp"
@@ -68,28 +69,10 @@ Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
 
 template <class Real>
 LogPlan Run<Real>::log_plan() const {
-  return {.scenario = &scenario_,
-          .layout = &parts_.network.layout(),
-          .logged = parts_.logged,
-          .partition = &parts_.partition,
-          .train = &parts_.data.train,
-          .device = runner_->describe(),
-          .data_checksum = parts_.data.checksum,
-          .start_hash = start_hash_,
-          .data_description = parts_.data.description,
-          .classes = parts_.data.train.classes,
-          .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
-          .has_ood = evaluator_->has_ood(),
-          .clients_have_posterior = parts_.traits.needs_posterior,
-          .has_site_means = parts_.traits.site != SiteKind::none,
-          .has_site_precisions = parts_.traits.site == SiteKind::gaussian,
-          .diagnostics = diagnostics_kind(parts_.traits),
-          .has_matrix = logs_matrix(),
-          .sensitivity_rows = evaluator_->sensitivity_rows(),
-          .label_noise_rows = evaluator_->label_noise_rows(),
-          .previews = scenario_.log.texts("previews"),
-          .outputs = parts_.network.outputs(),
-          .predicted = parts_.network.predicted()};
+  LogPlan plan = plan_log(scenario_, parts_);
+  plan.device = runner_->describe();
+  plan.start_hash = start_hash_;
+  return plan;
 }
 
 template <class Real>

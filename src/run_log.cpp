@@ -1,6 +1,7 @@
 #include "src/run_log.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <system_error>
+#include <tuple>
 
 #include "ivory/error.hpp"
 #include "src/content_hash.hpp"
@@ -50,28 +52,10 @@ std::uint64_t bytes_needed(const std::vector<LogDataset>& datasets, std::size_t 
   return bytes;
 }
 
-void make_datasets(Hdf5File& file, const std::vector<LogDataset>& datasets) {
-  for (const LogDataset& dataset : datasets) {
-    const std::string& path = dataset.layout.path;
-    if (dataset.texts.empty()) {
-      file.make_dataset(dataset.layout);
-    } else {
-      file.write_text(path, dataset.texts);
-    }
-    file.set_text(path, "units", dataset.units);
-    file.set_text(path, "long_name", dataset.long_name);
-    if (dataset.layout.fill == -1) file.set_fill_attribute(path, -1);
-    if (dataset.is_scale) {
-      file.make_scale(path, path.substr(path.rfind('/') + 1));
-      continue;
-    }
-    for (std::size_t axis = 0; axis < dataset.scales.size(); ++axis)
-      file.attach_scale(path, axis, dataset.scales[axis]);
-  }
-}
+using Columns = std::map<std::string, Column, std::less<>>;
 
-std::map<std::string, Column, std::less<>> places(const Hdf5File& file, const std::vector<LogDataset>& datasets) {
-  std::map<std::string, Column, std::less<>> columns;
+Columns places(const Hdf5File& file, const std::vector<LogDataset>& datasets) {
+  Columns columns;
   for (const LogDataset& dataset : datasets) {
     const Hdf5Layout& layout = dataset.layout;
     const std::uint64_t values = values_of(layout);
@@ -80,6 +64,43 @@ std::map<std::string, Column, std::less<>> places(const Hdf5File& file, const st
     columns[layout.path] = {layout.type, file.offset(layout.path), values / rows, rows};
   }
   return columns;
+}
+
+/// Rows are written to these places as they are: in a log that somebody else may have changed, each must be one that this program
+/// would have made, within the file and apart from all others.
+void check_places(const Hdf5File& file, const std::vector<LogDataset>& datasets, std::uint64_t file_size) {
+  const auto refuse = [&](const std::string& path, const std::string& rule, const std::string& got) {
+    throw InputError(
+        fmt::format("[resume] dataset \"{}\" must {}, got {}, in {}; the log is damaged: begin anew (without --resume)",
+                    path, rule, got, file.path()));
+  };
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::string>> taken;  // first byte -> end, name
+  for (const LogDataset& dataset : datasets) {
+    const Hdf5Layout& layout = dataset.layout;
+    if (!layout.allocated || !dataset.texts.empty()) continue;
+    const std::vector<std::size_t> shape = file.shape(layout.path);
+    if (shape != layout.shape) {
+      refuse(layout.path, fmt::format("have the shape [{}]", fmt::join(layout.shape, ", ")),
+             fmt::format("[{}]", fmt::join(shape, ", ")));
+    }
+    if (values_of(layout) == 0) continue;
+    if (!file.is_plain(layout.path, layout.type)) {
+      refuse(layout.path, "be contiguous numbers of this machine's own type", "others");
+    }
+    const std::uint64_t first = file.offset(layout.path), bytes = values_of(layout) * size_of(layout.type);
+    if (first > file_size || bytes > file_size - first) {
+      refuse(layout.path, fmt::format("lie within the file's {} bytes", file_size),
+             fmt::format("{} bytes from {} on", bytes, first));
+    }
+    const auto [other, own] = taken.emplace(first, std::pair{first + bytes, layout.path});
+    if (!own) refuse(layout.path, "have a place of its own", "that of " + other->second.second);
+  }
+  std::uint64_t end = 0;
+  std::string before;
+  for (const auto& [first, place] : taken) {
+    if (first < end) refuse(place.second, "have a place of its own", "that of " + before);
+    std::tie(end, before) = place;
+  }
 }
 
 template <class T, class Value>
@@ -135,7 +156,7 @@ void refuse_foreign_file(const std::string& path) {
 struct RunLog::Impl {
   LogShape shape;
   ReservedFile file;
-  std::map<std::string, Column, std::less<>> columns;
+  Columns columns;
   std::string name;  // the log's own, which the file has from its first round on
   int appended = 0;  // the last round appended here, which may wait to be written
   WriteQueue queue;  // all rows go through it
@@ -291,7 +312,7 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
     const std::vector<std::byte> image = empty_hdf5_image();
     file.write(0, image.data(), image.size());
     Hdf5File content = Hdf5File::modify(unfinished);
-    make_datasets(content, datasets);
+    write_log_structure(content, datasets);
     write_log_attributes(content, plan, shape);
     impl_->columns = places(content, datasets);
     content.close();  // cuts off what was reserved too much
@@ -314,8 +335,10 @@ RunLog RunLog::reopen(const std::string& path, const LogPlan& plan) {
   log.impl_ = std::make_unique<Impl>(ReservedFile::reopen(path), path);
   log.impl_->shape = shape_of(plan);
   check_resumable(LogReader(path).header(), plan);
-  const Hdf5File content = Hdf5File::open(path);
-  log.impl_->columns = places(content, log_datasets(plan, log.impl_->shape));
+  const Hdf5File content = Hdf5File::open_contained(path);
+  const std::vector<LogDataset> datasets = log_datasets(plan, log.impl_->shape);
+  check_places(content, datasets, log.impl_->file.size());
+  log.impl_->columns = places(content, datasets);
   return log;
 }
 

@@ -44,6 +44,7 @@ struct RunParts {
   std::vector<double> client_sizes() const;    // N_k, times the client's weight
   std::uint64_t longest_visit() const;         // steps
   MemoryPlan memory() const;
+  bool has_ood() const { return data.ood.size() > 0 && data.test.outputs == 0; }
   /// Numbers in the message to a participant, and in the one that client k sends.
   double values_down() const;
   double values_up(std::size_t client) const;

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ivory/algorithm.hpp"
@@ -45,7 +46,8 @@ class StateWriter {
   CheckpointWriter& writer_;
 };
 
-/// Reads them back; buffers become as long as they were, on `device`.
+/// Reads them back; buffers become as long as they were, on `device`. What has a length already keeps it, or was empty: anything
+/// else is another run's, and throws RunError.
 class StateReader {
  public:
   StateReader(CheckpointReader& reader, Device& device) : reader_(reader), device_(device) {}
@@ -53,6 +55,7 @@ class StateReader {
   template <class T>
   void operator()(const std::string& name, Buffer<T>& buffer) const {
     const std::vector<T> values = reader_.array<T>(name);
+    check_length(name, buffer.size(), values.size());
     if (values.size() != buffer.size()) {
       buffer = Buffer<T>(device_, values);
     } else if (!values.empty()) {  // in place: others may know where it is
@@ -62,14 +65,24 @@ class StateReader {
   template <class T>
   void operator()(const std::string& name, std::vector<T>& values) const {
     if constexpr (std::is_arithmetic_v<T>) {
-      values = reader_.array<T>(name);
+      std::vector<T> read = reader_.array<T>(name);
+      check_length(name, values.size(), read.size());
+      values = std::move(read);
     } else {
-      values.resize(reader_.value<std::uint64_t>(name));
+      const auto length = reader_.value<std::uint64_t>(name);
+      check_length(name, values.size(), length);
+      if (length > reader_.most_arrays()) reader_.fail(name + " has more arrays than the file has room for");
+      values.resize(length);
       for (T& one : values) (*this)(name, one);
     }
   }
 
  private:
+  void check_length(const std::string& name, std::size_t there, std::size_t read) const {
+    if (there == read || there == 0 || read == 0) return;
+    reader_.fail(name + " has " + std::to_string(read) + " values where the run has " + std::to_string(there));
+  }
+
   CheckpointReader& reader_;
   Device& device_;
 };

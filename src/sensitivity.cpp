@@ -68,6 +68,13 @@ std::vector<std::uint32_t> draw_probe(std::uint64_t seed, const std::vector<std:
   return rows;
 }
 
+std::vector<std::uint32_t> probe_rows(const Scenario& scenario, const char* key,
+                                      const std::vector<std::uint32_t>& candidates) {
+  const auto count = static_cast<std::size_t>(scenario.evaluation.integer(key));
+  if (count == 0) return {};
+  return draw_probe(scenario.seed, candidates, count);
+}
+
 // What one thread needs: every example is a client with one row and parameters of its own.
 struct SensitivityProbe::Lane {
   Lane(std::unique_ptr<Device> own_, Device& device_, const Network<double>& network, const Dataset& data,
@@ -112,6 +119,19 @@ SensitivityProbe::SensitivityProbe(Device& device, const Network<double>& networ
   }
 }
 SensitivityProbe::~SensitivityProbe() = default;
+
+std::size_t SensitivityProbe::bytes(const Network<double>& network, std::size_t examples, int threads) {
+  const std::size_t block = block_for(network, examples), blocks = (examples + block - 1) / block;
+  const std::size_t lanes = std::clamp<std::size_t>(blocks, 1, static_cast<std::size_t>(std::max(threads, 1)));
+  const std::size_t example = (network.inputs() + network.target_values()) * sizeof(float) + sizeof(std::int32_t);
+  const std::size_t row =
+      (network.inputs() + network.target_values() + network.outputs() + network.predicted() + 1) * sizeof(double) +
+      sizeof(std::int32_t);
+  const std::size_t result = (3 + network.outputs() + network.predicted()) * sizeof(double);
+  // Mean and precision are the same for all lanes; moved parameters, gradients and activations are each lane's own.
+  return 2 * network.layout().stride() * sizeof(double) + examples * (example + result) +
+         lanes * (2 * block * network.layout().stride() * sizeof(double) + network.bytes_at_work(block) + block * row);
+}
 
 Sensitivity SensitivityProbe::compute(const PosteriorView& q, double temperature) const {
   const std::size_t n = examples_.size(), stride = network_.layout().stride(), size = network_.layout().size();

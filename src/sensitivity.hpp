@@ -7,6 +7,7 @@
 #include "clients/network.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/record.hpp"
+#include "ivory/scenario.hpp"
 #include "src/evaluation.hpp"
 
 namespace ivory {
@@ -16,6 +17,10 @@ namespace ivory {
 std::vector<std::uint32_t> draw_probe(std::uint64_t seed, const std::vector<std::uint32_t>& candidates,
                                       std::size_t count);
 
+/// Rows of the probe that `evaluation` asks for under this key ("sensitivity", "label_noise_probe"), of `candidates`; empty: of none.
+std::vector<std::uint32_t> probe_rows(const Scenario& scenario, const char* key,
+                                      const std::vector<std::uint32_t>& candidates);
+
 /// Sensitivities of a fixed set of examples. In double: they are differences of outputs that hardly differ.
 class SensitivityProbe {
  public:
@@ -23,6 +28,8 @@ class SensitivityProbe {
   /// result depends on neither number.
   SensitivityProbe(Device& device, const Network<double>& network, Dataset examples, int threads);
   ~SensitivityProbe();
+  /// Memory that a probe of so many examples takes on the CPU, beside the network, while it computes.
+  static std::size_t bytes(const Network<double>& network, std::size_t examples, int threads);
 
   /// At the posterior q ~ exp(-(1/temperature) sum of losses) times its prior: dm_i = S^-1 grad l_i(m) / temperature with the loss
   /// that is trained with, df_i = f_i(m + dm_i) - f_i(m), dp_i = (dp/df) df_i, and log p(y_i | f_i + df_i).

@@ -2,6 +2,8 @@
 #define BOOST_TEST_MODULE checkpoint
 #include "src/checkpoint.hpp"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -129,7 +131,7 @@ BOOST_FIXTURE_TEST_CASE(a_state_comes_back_as_it_was, Fixture) {
     visit_state(before, StateWriter(writer));
     writer.finish();
   }
-  // What was there goes, also where the state had nothing.
+  // What was there goes where the checkpoint has nothing.
   after.site[0] = Buffer<float>(*cpu, std::vector<float>{1});
   const float* const place = after.start.data();
   CheckpointReader reader(log);
@@ -143,4 +145,49 @@ BOOST_FIXTURE_TEST_CASE(a_state_comes_back_as_it_was, Fixture) {
   BOOST_TEST(after.site[1].to_host() == (std::vector<float>{11, 12, 13}));
   BOOST_TEST(after.site[2].empty());
   BOOST_TEST(after.visited == (std::vector<std::uint8_t>{0, 1, 0}));
+}
+
+BOOST_FIXTURE_TEST_CASE(a_state_of_another_run_is_refused, Fixture) {
+  const auto cpu = make_cpu_device();
+  const auto message = [&](const auto& write, const auto& read) -> std::string {
+    {
+      CheckpointWriter writer(log);
+      write(writer);
+      writer.finish();
+    }
+    CheckpointReader reader(log);
+    try {
+      read(StateReader(reader, *cpu));
+    } catch (const RunError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::vector<float> four = {1, 2, 3, 4};
+  const auto write_four = [&](CheckpointWriter& writer) { writer.array("mean", std::span<const float>(four)); };
+  Buffer<float> same(*cpu, four), shorter(*cpu, std::vector<float>{1, 2}), none;
+  BOOST_TEST(message(write_four, [&](const StateReader& read) { read("mean", same); }) == "");
+  BOOST_TEST(message(write_four, [&](const StateReader& read) { read("mean", none); }) == "");
+  const std::string buffer = message(write_four, [&](const StateReader& read) { read("mean", shorter); });
+  BOOST_TEST(buffer.find("mean has 4 values where the run has 2") != std::string::npos, buffer);
+  BOOST_TEST(buffer.find(log) != std::string::npos, buffer);
+  std::vector<float> list = {1};
+  BOOST_TEST(message(write_four, [&](const StateReader& read) {
+               read("mean", list);
+             }).find("4 values where the run has 1") != std::string::npos);
+  // Lengths that were never written are not allocated.
+  for (const std::uint64_t length : {std::uint64_t{1} << 40, ~std::uint64_t{0}, std::uint64_t{1000}}) {
+    std::vector<Buffer<float>> sites;
+    const std::string refused = message([&](CheckpointWriter& writer) { writer.value("site", length); },
+                                        [&](const StateReader& read) { read("site", sites); });
+    BOOST_TEST(refused.find("site has more arrays than the file has room for") != std::string::npos, refused);
+    BOOST_TEST(sites.empty());
+  }
+}
+
+BOOST_FIXTURE_TEST_CASE(what_is_no_file_is_no_checkpoint, Fixture) {
+  BOOST_REQUIRE(mkfifo((log + ".checkpoint-a").c_str(), 0600) == 0);
+  BOOST_REQUIRE(std::filesystem::create_directory(log + ".checkpoint-b"));
+  BOOST_CHECK(Checkpoints(log).exist());
+  BOOST_CHECK(!Checkpoints(log).newest(9, device));
 }

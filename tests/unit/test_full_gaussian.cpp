@@ -377,7 +377,7 @@ BOOST_AUTO_TEST_CASE(an_accelerators_memory_is_enough_for_the_evaluation) {
   const Scenario scenario = read_scenario(quickstart, full_run({"rounds=1"}), only).front();
   const MemoryPlan plan = RunParts<double>(scenario).memory();
   const std::size_t matrix = std::size_t{650} * 650 * sizeof(double);
-  BOOST_TEST(plan.server > 3 * matrix);  // precision, its sum, a factor
+  BOOST_TEST(plan.server > 3 * matrix);                          // precision, its sum, a factor
   BOOST_TEST(plan.log == 2 * matrix + 2 * 650 * sizeof(float));  // for the hash; a row of the log on its way
   BOOST_TEST(plan.on_cpu(1) > plan.server + plan.clients_state + plan.log);
   // As little as a block of one client takes, by the plan; and one client does not fit into less.
