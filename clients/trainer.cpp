@@ -192,9 +192,9 @@ void Trainer<Real>::repeat_steps(std::span<const std::uint64_t> steps,
       gather(static_cast<std::size_t>(place));
       step(t);
     };
-    if (curvature_matrix_ == nullptr) {
+    if (!waits_in_steps_) {
       device_.repeat(here, one);
-    } else {  // factors and waits cannot be recorded
+    } else {
       for (std::uint64_t place = 0; place < here; ++place) one(place);
     }
   }
@@ -314,7 +314,8 @@ std::vector<double> Trainer<Real>::losses(const Buffer<double>& row_losses) cons
 }
 
 template <class Real>
-std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visits, const Noise& noise) {
+std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visits, const Noise& noise,
+                                              StepWatch<Real>* watch) {
   const std::size_t count = visits.size(), stride = block_.stride;
   assert(count <= block_.clients.size());
   const auto noise_of = [&](std::size_t b, std::uint64_t step, int sample) -> NoiseSource<Real> {
@@ -324,6 +325,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
                 make_stream(plan_.seed, plan_.key(Purpose::training_noise, task.round, task.client, step, sample))};
   };
 
+  waits_in_steps_ = curvature_matrix_ != nullptr || watch != nullptr;
   std::vector<Order> orders(count);
   std::vector<std::uint64_t> steps(count);
   std::vector<VisitResult> results(count);
@@ -352,6 +354,10 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   optimizer_.begin(block_);
   step_gradient_.begin(block_, !optimizer_.gives_posterior());
   begin_soft_labels(visits);
+  if (watch != nullptr) {
+    const std::size_t b = watch->visit(), batch = plan_.batch;
+    watch->begin(block_, optimizer_, steps[b], (visits[b].examples.size() + batch - 1) / batch);
+  }
 
   const int samples = optimizer_.samples();
   repeat_steps(
@@ -363,9 +369,11 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
           client.learning_rate = learning_rate_.at(visits[b].task.round, t, steps[b]);
           results[b].rate_sum += client.learning_rate;
         }
+        if (watch != nullptr) watch->open_step(t, row_losses_);
         for (int sample = 0; sample < samples; ++sample) {
           network_.gradient(device_, training_shape(visits, t, sample), block_.point.data(), x_.data(), targets(),
                             workspace_, block_.gradient.data(), row_losses_.data());
+          if (watch != nullptr) watch->take_gradient(block_);
           if (curvature_matrix_ != nullptr) take_hessians();
           add_soft_label_gradients();
           step_gradient_.apply(block_);
@@ -376,6 +384,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
           }
           optimizer_.advance(block_, sample);
         }
+        if (watch != nullptr) watch->close_step(block_, row_losses_);
       });
 
   // A client that has finished early still has its last minibatch in place.

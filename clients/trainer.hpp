@@ -12,6 +12,7 @@
 #include "clients/resident_data.hpp"
 #include "clients/schedule.hpp"
 #include "clients/step_gradient.hpp"
+#include "clients/step_watch.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/messages.hpp"
 #include "ivory/optimizer.hpp"
@@ -73,8 +74,9 @@ class Trainer {
           const VisitPlan& plan, const LearningRate& learning_rate, std::size_t block_size = 1);
 
   /// Trains the visits (at most block_size of them). A visit's result depends on that visit alone. `noise` replaces the Philox
-  /// streams in tests.
-  std::vector<VisitResult> train(std::span<const Visit<Real>> visits, const Noise& noise = {});
+  /// streams in tests. `watch` (may be null) looks at one of the visits and changes nothing.
+  std::vector<VisitResult> train(std::span<const Visit<Real>> visits, const Noise& noise = {},
+                                 StepWatch<Real>* watch = nullptr);
 
   /// After `train`: m_k of visit b (on the device), s_k of all visits into [block x stride] (on the device; only with a
   /// posterior), and the state to keep of visit b (on the host).
@@ -148,6 +150,7 @@ class Trainer {
   Buffer<std::uint32_t> drawn_on_device_;     // the same, where the device has memory of its own
   std::vector<int> live_, drawn_live_;        // [block] of this step, [block x window]
   std::vector<Stream> layer_noise_;           // [block] of this step, where a layer draws
+  bool waits_in_steps_ = false;               // factors, and who watches, wait for a step: it cannot be recorded
 };
 
 }  // namespace ivory

@@ -11,8 +11,11 @@
 
 namespace ivory {
 
-inline constexpr AlgorithmTraits fedlap_traits{
-    .vectors_down = 1, .vectors_up = 1, .vectors_per_client = 1, .vectors_per_client_partial = 1};
+inline constexpr AlgorithmTraits fedlap_traits{.site = SiteKind::dual,
+                                               .vectors_down = 1,
+                                               .vectors_up = 1,
+                                               .vectors_per_client = 1,
+                                               .vectors_per_client_partial = 1};
 
 inline namespace IVORY_TRANSLATION {
 

@@ -9,6 +9,7 @@ namespace {
 
 constexpr AlgorithmTraits vb_admm_traits{.needs_posterior = true,
                                          .gives_posterior = true,
+                                         .site = SiteKind::gaussian,
                                          .vectors_down = 2,
                                          .vectors_up = 2,
                                          .vectors_per_client = 2,

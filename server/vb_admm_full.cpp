@@ -18,6 +18,7 @@ struct AddDifference {
 
 constexpr AlgorithmTraits full_traits{.needs_posterior = true,
                                       .gives_posterior = true,
+                                      .site = SiteKind::gaussian,
                                       .vectors_down = 1,
                                       .vectors_up = 1,
                                       .vectors_per_client = 1,

@@ -22,7 +22,8 @@ struct MoveSite {
   }
 };
 
-constexpr AlgorithmTraits isotropic_traits{.vectors_down = 1,
+constexpr AlgorithmTraits isotropic_traits{.site = SiteKind::dual,
+                                           .vectors_down = 1,
                                            .vectors_up = 1,
                                            .vectors_per_client = 1,
                                            .vectors_per_client_partial = 2,

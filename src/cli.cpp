@@ -24,6 +24,7 @@ constexpr const char* examples = R"(Examples:
   ivory inspect runs/*.h5
   ivory influence runs/influence-seed1.h5
   ivory preview runs/three-tasks-seed1.h5 --grid 6
+  ivory replay runs/quickstart-vb-admm-seed1.h5 --round 12 --client 7
 
 Exit codes: 0 good, 1 a run failed, 2 bad input.
 `ivory VERB --help` explains each verb.)";
@@ -129,6 +130,7 @@ int command_line(int argc, char** argv) {
   add_inspect(app, chosen);
   add_pack(app, chosen);
   add_influence(app, chosen);
+  add_replay(app, chosen);
   add_verify(app, chosen);
 
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) verb->group("Verbs");

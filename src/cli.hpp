@@ -22,6 +22,7 @@ void add_plan(CLI::App& app, Action& chosen);
 void add_inspect(CLI::App& app, Action& chosen);
 void add_pack(CLI::App& app, Action& chosen);
 void add_influence(CLI::App& app, Action& chosen);
+void add_replay(CLI::App& app, Action& chosen);
 void add_verify(CLI::App& app, Action& chosen);
 
 /// The whole program; returns the exit code. Throws InputError for a command line that breaks a rule.

@@ -70,6 +70,7 @@ std::string type_name(const OptionSpec& spec) {
     std::string operator()(const std::string&) const { return "text"; }
     std::string operator()(const std::vector<double>&) const { return "reals"; }
     std::string operator()(const std::vector<OptionTable>&) const { return "tables"; }
+    std::string operator()(const std::vector<std::string>&) const { return "texts"; }
   };
   return std::visit(Name{}, spec.default_value);
 }
@@ -127,7 +128,8 @@ std::string wide_table(const std::vector<OptionSpec>& specs) {
   for (const OptionSpec& spec : specs) {
     std::string range = range_text(spec), help = spec.help;
     if (text_columns(range) > widest_range) {  // a long list of choices would push every meaning aside
-      help = "one of " + range + (help.empty() ? "" : ": " + help);
+      const bool several = std::holds_alternative<std::vector<std::string>>(spec.default_value);
+      help = (several ? "some of " : "one of ") + range + (help.empty() ? "" : ": " + help);
       range = "(see right)";
     }
     rows.push_back({spec.name, type_name(spec), default_text(spec), range, unit_text(spec), help});

@@ -53,9 +53,9 @@ std::vector<std::vector<double>> chosen_weights(const Flags& flags, const Previe
                                                 const std::vector<Retrained>& retrained) {
   std::vector<std::vector<double>> weights;
   for (const Retrained& one : retrained) weights.push_back(one.weights);
-  for (const std::string& text : flags.weights) weights.push_back(parse_weights(text, source));
+  for (const std::string& text : flags.weights) weights.push_back(parse_weights(text, source.merged_examples()));
   if (flags.grid > 0) weights = simplex_grid(source.clients.size(), flags.grid, flags.total);
-  if (weights.empty()) weights.push_back(parse_weights("equal", source));
+  if (weights.empty()) weights.push_back(parse_weights("equal", source.merged_examples()));
   return weights;
 }
 

@@ -14,6 +14,7 @@
 #include "src/cli_common.hpp"
 #include "src/content_hash.hpp"
 #include "src/data_sets.hpp"
+#include "src/log_selection.hpp"
 #include "src/loss_options.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
@@ -112,6 +113,7 @@ std::string model_text(const Scenario& arm, const LoadedData& data) {
 /// Builds what a run would build, for the errors this may throw; returns P.
 std::size_t build(const Scenario& arm, const DataSplit& data) {
   const auto network = make_network<float>(arm, data.train);
+  logged_parameters(arm, network.layout());
   if (!arm.model.text("init").empty()) (void)initial_weights(arm, network);
   return network.layout().size();
 }

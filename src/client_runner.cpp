@@ -153,48 +153,45 @@ std::string ClientRunner<Real>::describe() const {
   return fmt::format("{}; blocks of {}", names, block_);
 }
 
+// `terms` are in the server's memory.
 template <class Real>
-LocalTerms<Real> ClientRunner<Real>::terms_on(Worker& worker, ServerState<Real>& state, std::uint32_t client) {
-  LocalTerms<Real> terms = algorithm_.local_terms(state, client);
+Visit<Real> ClientRunner<Real>::visit_of(Worker& worker, const ServerState<Real>& state, std::uint32_t client,
+                                         LocalTerms<Real> terms) {
   for (const Real** array : {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean,
                              &terms.site_precision, &terms.common_mean}) {
     const bool precision = array == &terms.anchor_precision || array == &terms.site_precision;
     *array = worker.fetch(server_, *array, precision ? precision_size(state.stride) : state.stride);
   }
   terms.public_labels = worker.fetch(server_, terms.public_labels, predictions_size());
-  return terms;
-}
-
-// Runs on any thread: training and, on the CPU, the clients' own dual steps touch these clients' state alone.
-template <class Real>
-void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result) {
-  Device& device = *worker.device;
-  Trainer<Real>& trainer = *worker.trainer;
-  const std::size_t stride = state.stride;
-  std::vector<Visit<Real>> visits;
-  worker.fetched_of.clear();
-  for (const std::uint32_t client : clients) {
-    auto& visit = visits.emplace_back(
-        Visit<Real>{.task = {.client = client, .round = state.round, .terms = terms_on(worker, state, client)},
-                    .examples = examples_[client]});
-    if (kept_[client].empty()) continue;
+  Visit<Real> visit{.task = {.client = client, .round = state.round, .terms = terms}, .examples = examples_[client]};
+  if (!kept_[client].empty()) {
     visit.kept = &kept_[client];
     visit.kept_step = kept_step_[client];
   }
-  const std::vector<VisitResult> trained = trainer.train(visits);
+  return visit;
+}
+
+template <class Real>
+std::vector<double> ClientRunner<Real>::train(Worker& worker, ServerState<Real>& state,
+                                              std::span<const Visit<Real>> visits, Finished& result,
+                                              StepWatch<Real>* watch) {
+  Device& device = *worker.device;
+  Trainer<Real>& trainer = *worker.trainer;
+  const std::size_t stride = state.stride, count = visits.size();
+  const std::vector<VisitResult> trained = trainer.train(visits, {}, watch);
 
   const bool posterior = algorithm_.traits().needs_posterior;
   Real* const precisions = !posterior ? nullptr : (worker.near_server ? result.precision : worker.precision).data();
   if (posterior) trainer.precisions(precisions);
-  const std::vector<double> unusable = trainer.unusable(clients.size(), precisions);
-  const std::size_t bytes = clients.size() * stride * sizeof(Real);
+  const std::vector<double> unusable = trainer.unusable(count, precisions);
+  const std::size_t bytes = count * stride * sizeof(Real);
   const bool curvature = plan_.curvature != Curvature::none;
-  const std::size_t predictions = predictions_size(), prediction_bytes = clients.size() * predictions * sizeof(Real);
+  const std::size_t predictions = predictions_size(), prediction_bytes = count * predictions * sizeof(Real);
   if (!worker.near_server) {
     device.transfer(server_, result.mean.data(), device, trainer.mean(0), bytes);
     if (posterior) {
       device.transfer(server_, result.precision.data(), device, precisions,
-                      clients.size() * precision_size(stride) * sizeof(Real));
+                      count * precision_size(stride) * sizeof(Real));
     }
     if (plan_.start_gradients)
       device.transfer(server_, result.start_gradient.data(), device, trainer.start_gradient(0), bytes);
@@ -216,30 +213,88 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
     if (made == nullptr) return nullptr;
     return (handed_over.empty() ? made : handed_over.data()) + at;
   };
-  result.health = trainer.health(clients.size());
   result.updates.clear();
+  for (std::size_t b = 0; b < count; ++b) {
+    const std::uint32_t client = visits[b].task.client;
+    result.updates.push_back(
+        {.client = client,
+         .mean = sent(result.mean, trainer.mean(0), b * stride),
+         .precision = sent(result.precision, precisions, b * precision_size(stride)),
+         .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
+         .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
+         .public_predictions = sent(result.public_predictions, trainer.public_predictions(0), b * predictions),
+         .examples = state.examples[client],
+         .steps = trained[b].steps,
+         .rate_sum = trained[b].rate_sum,
+         .train_loss = trained[b].train_loss,
+         .refused =
+             unusable[b] > 0 || !math::is_finite(trained[b].train_loss) || !math::is_finite(trained[b].final_loss)});
+  }
+  return unusable;
+}
+
+// Runs on any thread: training and, on the CPU, the clients' own dual steps touch these clients' state alone.
+template <class Real>
+void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result) {
+  std::vector<Visit<Real>> visits;
+  worker.fetched_of.clear();
+  for (const std::uint32_t client : clients) {
+    visits.push_back(visit_of(worker, state, client, algorithm_.local_terms(state, client)));
+  }
+  train(worker, state, visits, result, nullptr);
+  result.health = worker.trainer->health(clients.size());
   for (std::size_t b = 0; b < clients.size(); ++b) {
-    const std::uint32_t client = clients[b];
-    const auto& update = result.updates.emplace_back(ClientUpdate<Real>{
-        .client = client,
-        .mean = sent(result.mean, trainer.mean(0), b * stride),
-        .precision = sent(result.precision, precisions, b * precision_size(stride)),
-        .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
-        .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
-        .public_predictions = sent(result.public_predictions, trainer.public_predictions(0), b * predictions),
-        .examples = state.examples[client],
-        .steps = trained[b].steps,
-        .rate_sum = trained[b].rate_sum,
-        .train_loss = trained[b].train_loss,
-        .refused =
-            unusable[b] > 0 || !math::is_finite(trained[b].train_loss) || !math::is_finite(trained[b].final_loss)});
+    const ClientUpdate<Real>& update = result.updates[b];
     if (update.refused) continue;
-    if (device.shares_host_memory()) algorithm_.update_site(state, update);
+    if (worker.device->shares_host_memory()) algorithm_.update_site(state, update);
     if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
-      kept_[client] = trainer.kept_state(b);
-      kept_step_[client] = trainer.optimizer_step(b);
+      kept_[update.client] = worker.trainer->kept_state(b);
+      kept_step_[update.client] = worker.trainer->optimizer_step(b);
     }
   }
+}
+
+template <class Real>
+LoneVisit<Real> ClientRunner<Real>::visit_alone(ServerState<Real>& state, std::uint32_t client,
+                                                std::span<const Real> site_mean, std::span<const Real> site_precision,
+                                                StepWatch<Real>& watch) {
+  Worker& worker = *workers_.front();
+  algorithm_.open_round(state);
+  LocalTerms<Real> terms = algorithm_.local_terms(state, client);
+  Buffer<Real> mean, precision;
+  const auto replace = [&](const Real*& term, Buffer<Real>& buffer, std::span<const Real> values) {
+    if (values.empty()) return;
+    buffer = Buffer<Real>(server_, state.stride);
+    server_.upload(buffer.data(), values.data(), values.size_bytes());
+    term = buffer.data();
+  };
+  replace(terms.site_mean, mean, site_mean);
+  replace(terms.site_precision, precision, site_precision);
+  server_.synchronise();  // the lane reads the server's arrays
+  worker.fetched_of.clear();
+  const Visit<Real> visit = visit_of(worker, state, client, terms);
+  // Slots are in no list before the first round, and in one between rounds; here nobody else takes any.
+  Finished& result = *slots_.front();
+  LoneVisit<Real> out;
+  try {
+    out.unusable = train(worker, state, std::span(&visit, 1), result, &watch).front();
+  } catch (const RunError& error) {
+    throw RunError(fmt::format("[client] local training failed in round {}, client {}: {}", state.round + 1, client,
+                               error.what()));
+  }
+  const ClientUpdate<Real>& update = result.updates.front();
+  const auto fetch = [&](std::vector<Real>& to, const Real* from, std::size_t size) {
+    if (from == nullptr) return;
+    to.resize(size);
+    server_.download(to.data(), from, size * sizeof(Real));
+  };
+  const std::size_t size = state.parameters;
+  fetch(out.mean, update.mean, size);
+  fetch(out.precision, update.precision, algorithm_.traits().full_covariance ? size * size : size);
+  out.train_loss = update.train_loss;
+  out.steps = update.steps;
+  out.refused = update.refused;
+  return out;
 }
 
 // Up to client `end`. Those without examples are left out of the run: to the algorithm they are not even absent.

@@ -22,6 +22,15 @@ struct CohortReport {
   int participants = 0, refused = 0;
 };
 
+/// One client's visit by itself. The arrays have P values each; `precision` is empty for point methods, or [P x P].
+template <class Real>
+struct LoneVisit {
+  std::vector<Real> mean, precision;
+  double train_loss = no_value, steps = 0;
+  double unusable = 0;   // entries that are not finite, or precisions that are not above 0
+  bool refused = false;  // as `run` would refuse it
+};
+
 /// The lanes that train side by side, and how many clients each takes at a time.
 struct Lanes {
   std::vector<std::unique_ptr<Device>> devices;
@@ -53,6 +62,12 @@ class ClientRunner {
   /// stage, round and clients where training itself fails.
   CohortReport run(ServerState<Real>& state, std::span<const std::uint32_t> cohort, const Observer& observer);
 
+  /// The visit that `run` would make of `client` in the next round, on the first lane; nothing goes to the server, and the state of
+  /// the run stays as it is. `site` (natural mean and precision, [P] each, on the host), where it is not empty, stands in for the
+  /// client's site in the state.
+  LoneVisit<Real> visit_alone(ServerState<Real>& state, std::uint32_t client, std::span<const Real> site_mean,
+                              std::span<const Real> site_precision, StepWatch<Real>& watch);
+
   /// The optimizer state that clients keep between visits: `visitor(name, member)` for each of its two arrays by client.
   template <class Visitor>
   void visit_kept(const Visitor& visitor) {
@@ -66,9 +81,12 @@ class ClientRunner {
   struct Progress;
   using Clients = std::span<const std::uint32_t>;
   void visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result);
+  /// Trains the visits and puts the updates into `result`; says how many of each one's entries are unusable.
+  std::vector<double> train(Worker& worker, ServerState<Real>& state, std::span<const Visit<Real>> visits,
+                            Finished& result, StepWatch<Real>* watch);
+  Visit<Real> visit_of(Worker& worker, const ServerState<Real>& state, std::uint32_t client, LocalTerms<Real> terms);
   std::size_t precision_size(std::size_t stride) const;
   std::size_t predictions_size() const;
-  LocalTerms<Real> terms_on(Worker& worker, ServerState<Real>& state, std::uint32_t client);
   void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer);
   void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observer& observer);
   void absorb_absent(Progress& progress, ServerState<Real>& state, std::uint32_t end);

@@ -1,294 +1,16 @@
 #include "src/experiment.hpp"
 
 #include <fmt/format.h>
-#include <omp.h>
-
-#include <algorithm>
-#include <chrono>
-#include <numeric>
-#include <optional>
-#include <string_view>
 
 #include "ivory/error.hpp"
 #include "src/checkpoint.hpp"
-#include "src/client_runner.hpp"
 #include "src/data_sets.hpp"
-#include "src/diagnostics.hpp"
 #include "src/model.hpp"
-#include "src/resume_check.hpp"
-#include "src/round_evaluation.hpp"
-#include "src/run_log.hpp"
-#include "src/run_parts.hpp"
-#include "src/run_state.hpp"
+#include "src/run.hpp"
 #include "src/state_hash.hpp"
 
 namespace ivory {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// The participants of a round in increasing order: a keyed draw without replacement from the clients that train. One that is left
-// out is drawn with the others and passed over, so that the others are drawn as they would be with it.
-std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round,
-                                         const std::vector<std::uint32_t>& clients, std::size_t all,
-                                         std::size_t wanted) {
-  if (wanted >= clients.size()) return clients;
-  std::vector<std::uint32_t> cohort(all);
-  std::iota(cohort.begin(), cohort.end(), 0U);
-  StreamReader random(seed, {.purpose = Purpose::cohort, .round = round});
-  random.shuffle(cohort.begin(), all);
-  std::erase_if(cohort, [&](std::uint32_t k) { return !std::binary_search(clients.begin(), clients.end(), k); });
-  cohort.resize(wanted);
-  std::sort(cohort.begin(), cohort.end());
-  return cohort;
-}
-
-// Everything a run needs before round 1; built once, then only read. In float, or in double for full covariances.
-template <class Real>
-class Run {
- public:
-  Run(const Scenario& scenario, const RunSettings& settings)
-      : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
-        parts_(scenario), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
-        state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
-               parts_.everyone_takes_part) {
-    state_.clients = parts_.clients.size();
-    const std::vector<float> start = initial_weights(scenario, parts_.network);
-    start_hash_ = hash_weights(start);
-    if (parts_.traits.uses_public_pool) {
-      public_model_ = std::make_unique<PoolModel<Real>>(*server_, parts_.training_network, parts_.data.public_pool);
-      state_.public_model = public_model_.get();
-    }
-    state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
-    parts_.algorithm->initialise(state_);
-    if (scenario.log.boolean("diagnostics")) diagnostics_.emplace(state_, parts_.traits);
-    evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
-    make_runner(settings);
-    fetch_posterior();
-  }
-
-  LogPlan log_plan() const {
-    return {.scenario = &scenario_,
-            .layout = &parts_.network.layout(),
-            .partition = &parts_.partition,
-            .train = &parts_.data.train,
-            .device = runner_->describe(),
-            .data_checksum = parts_.data.checksum,
-            .start_hash = start_hash_,
-            .data_description = parts_.data.description,
-            .classes = parts_.data.train.classes,
-            .has_posterior = parts_.traits.gives_posterior || parts_.laplace,
-            .has_ood = evaluator_->has_ood(),
-            .clients_have_posterior = parts_.traits.needs_posterior,
-            .has_sites = parts_.traits.has_sites(),
-            .diagnostics = diagnostics_kind(parts_.traits),
-            .has_matrix = logs_matrix(),
-            .sensitivity_rows = evaluator_->sensitivity_rows(),
-            .label_noise_rows = evaluator_->label_noise_rows(),
-            .outputs = parts_.network.outputs(),
-            .predicted = parts_.network.predicted()};
-  }
-
-  std::uint64_t rounds_done() const { return state_.round; }
-
-  void save(Checkpoints& checkpoints) {
-    CheckpointWriter writer = checkpoints.next();
-    Checkpoints::write_header(writer, state_.round, device_kind(runner_->describe()));
-    visit_state(state_, StateWriter(writer));
-    runner_->visit_kept(StateWriter(writer));
-    writer.finish();
-  }
-
-  /// Takes up the newest checkpoint that `log` has the rounds of; without one, the run begins at its beginning.
-  void restore(Checkpoints& checkpoints, const RunLog& log) {
-    auto found =
-        checkpoints.newest(static_cast<std::uint64_t>(log.rounds_complete()), device_kind(runner_->describe()));
-    if (!found) return;
-    state_.round = found->round;
-    visit_state(state_, StateReader(found->reader, *server_));
-    runner_->visit_kept(StateReader(found->reader, *server_));
-    fetch_posterior();
-    const int round = static_cast<int>(state_.round);
-    if (const std::uint64_t now = hash_posterior<Real>(mean_, precision_); now != log.state_hash(round)) {
-      found->reader.fail(fmt::format("the state of round {} is not the one that the log has", round));
-    }
-  }
-
-  // A failure on an accelerator shows where somebody waits for it; it is named after the round it belongs to.
-  RoundRecord round(RunLog& log) {
-    const std::uint64_t number = state_.round + 1;
-    try {
-      return run_round(log);
-    } catch (const RunError& error) {
-      if (server_->shares_host_memory() || std::string_view(error.what()).find("in round") != std::string_view::npos) {
-        throw;
-      }
-      throw RunError(
-          fmt::format("[server] a round failed on {}, in round {}: {}", server_->describe(), number, error.what()));
-    }
-  }
-
- private:
-  // READ FIRST: one round, top to bottom.
-  RoundRecord run_round(RunLog& log) {
-    const auto start = Clock::now();
-    const int number = static_cast<int>(state_.round) + 1;
-    const auto cohort =
-        sample_cohort(scenario_.seed, state_.round, parts_.clients, parts_.examples.size(), parts_.participants);
-    const bool log_sites = log.wants_sites(number);
-    const bool diagnosed = diagnostics_ && number > log.rounds_complete();
-    if (diagnosed) diagnostics_->open(state_);
-    CohortReport cohort_report =
-        runner_->run(state_, cohort, [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
-          if (log_sites) log_client(log, number, state, update);
-          if (diagnosed) diagnostics_->add(state, update);
-        });
-    const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
-    state_.round += 1;
-    fetch_posterior();
-
-    RoundRecord record;
-    record.round = number;
-    if (diagnosed) record.diagnostics = diagnostics_->close(state_, *parts_.algorithm);
-    record.seconds_training = seconds_since(start);
-    fill(record, std::move(cohort_report), absorbed, cohort);
-    const auto evaluation_start = Clock::now();
-    if (number > log.rounds_complete()) evaluator_->evaluate(record);
-    record.seconds_evaluation = seconds_since(evaluation_start);
-    if (log.wants_posterior(number)) write_posterior(log, number);
-    record.seconds = seconds_since(start);
-    log.append(record);
-    return record;
-  }
-
-  void write_posterior(RunLog& log, int round) const {
-    std::span<const double> matrix;
-    if constexpr (std::is_same_v<Real, double>) {
-      if (logs_matrix()) matrix = precision_;
-    }
-    const std::vector<float> laplace = evaluator_->laplace_precision();
-    log.write_posterior(round, in_float(mean_), laplace.empty() ? in_float(diagonal_of(precision_)) : laplace, matrix);
-  }
-
-  bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
-
-  // The first thing to be made that takes memory: what cannot fit is refused here.
-  std::unique_ptr<Device> make_server_device(const RunSettings& settings) const {
-    if (!settings.devices.empty()) return settings.devices.front()(ProductPrecision::float32);
-    if (product_precision(scenario_) != ProductPrecision::float32) {
-      throw InputError(
-          fmt::format("[clients] products must be \"float32\" on the CPU, got \"{}\", at {}; use a GPU "
-                      "(--device cuda), or leave it out",
-                      scenario_.clients.text("products"), to_string(scenario_.clients.place("products"))));
-    }
-    check_cpu_memory(parts_.memory(), static_cast<std::size_t>(threads_), available_memory());
-    return make_cpu_device();
-  }
-
-  // The largest blocks that fit: what was counted may still be too much where others use the device, so smaller ones follow.
-  void make_runner(const RunSettings& settings) {
-    const bool on_cpu = settings.devices.empty();
-    const std::size_t lanes_wanted = settings.devices.size();
-    std::size_t block = on_cpu ? 1
-                               : largest_block(parts_.memory(), free_at_start_, lanes_wanted,
-                                               most_in_a_block(parts_.participants, lanes_wanted, settings.block));
-    for (;; block = (block + 1) / 2) {
-      Lanes lanes = on_cpu ? cpu_lanes(threads_) : Lanes{};
-      lanes.block = block;
-      for (const auto& make : settings.devices) lanes.devices.push_back(make(product_precision(scenario_)));
-      try {
-        runner_ = std::make_unique<ClientRunner<Real>>(parts_.training_network, *parts_.optimizer, *parts_.algorithm,
-                                                       parts_.data.train, parts_.examples, parts_.visit_plan,
-                                                       parts_.learning_rate, *server_, std::move(lanes));
-        // The sites come later, client by client; their room is taken now and stays with the device.
-        if (!on_cpu) Buffer<float>(*server_, parts_.memory().clients_state / sizeof(float));
-        return;
-      } catch (const MemoryError&) {
-        if (block == 1) throw;
-        runner_.reset();
-      }
-    }
-  }
-
-  // The server's Gaussian on the host, for hash and log.
-  void fetch_posterior() {
-    const auto fetch = [&](std::vector<Real>& to, const Buffer<Real>& from, std::size_t size) {
-      to.resize(from.empty() ? 0 : size);
-      if (!from.empty()) server_->download(to.data(), from.data(), to.size() * sizeof(Real));
-    };
-    const std::size_t size = state_.parameters;
-    fetch(mean_, state_.mean, size);
-    fetch(precision_, state_.precision, parts_.traits.full_covariance ? size * size : size);
-    evaluator_->take_mean(mean_);
-  }
-
-  // Of a precision: itself, or a matrix's diagonal.
-  std::vector<Real> diagonal_of(const std::vector<Real>& precision) const {
-    const std::size_t size = state_.parameters;
-    if (precision.size() <= size) return precision;
-    std::vector<Real> diagonal(size);
-    for (std::size_t i = 0; i < size; ++i) diagonal[i] = precision[i * size + i];
-    return diagonal;
-  }
-  static std::vector<float> in_float(const std::vector<Real>& values) { return {values.begin(), values.end()}; }
-
-  void log_client(RunLog& log, int round, const ServerState<Real>& state, const ClientUpdate<Real>& update) const {
-    std::vector<std::vector<float>> copies;  // of what is not in main memory, or not in float
-    const auto view = [&](const Real* data, bool precision = false) -> std::span<const float> {
-      if (data == nullptr) return {};
-      const std::size_t size = state.parameters;
-      if constexpr (std::is_same_v<Real, float>) {
-        if (server_->shares_host_memory()) return {data, size};
-      }
-      std::vector<Real> copy(precision && parts_.traits.full_covariance ? size * size : size);
-      server_->download(copy.data(), data, copy.size() * sizeof(Real));
-      return copies.emplace_back(in_float(diagonal_of(copy)));
-    };
-    copies.reserve(4);
-    const bool sites = parts_.traits.has_sites();
-    log.write_client(round, {.client = update.client,
-                             .mean = view(update.mean),
-                             .precision = view(update.precision, true),
-                             .site_mean = view(sites ? parts_.algorithm->site_mean(state, update.client) : nullptr),
-                             .site_precision =
-                                 view(sites ? parts_.algorithm->site_precision(state, update.client) : nullptr, true)});
-  }
-
-  void fill(RoundRecord& record, CohortReport&& cohort, const AbsorbReport& absorbed,
-            std::span<const std::uint32_t> participants) const {
-    // Pooled training has no network; its one "client" stands for a data centre.
-    const bool talks = !scenario_.clients.boolean("pool");
-    record.bytes_down = record.bytes_up = 0;
-    for (const std::uint32_t client : participants) {
-      record.bytes_down += talks ? sizeof(Real) * parts_.values_down() : 0.0;
-      record.bytes_up += talks ? sizeof(Real) * parts_.values_up(client) : 0.0;
-    }
-    record.train_loss = cohort.train_loss;
-    record.participants = cohort.participants;
-    record.refused = cohort.refused;
-    record.clamped = absorbed.clamped;
-    record.precision_gap_closed = cohort.precision_gap_closed;
-    record.diagnostics.optimizer = cohort.health;
-    record.clients = std::move(cohort.clients);
-    record.clients.resize(parts_.partition.clients());
-    record.state_hash = hash_posterior<Real>(mean_, precision_);
-  }
-
-  const Scenario& scenario_;
-  int threads_;
-  RunParts<Real> parts_;
-  std::uint64_t start_hash_ = 0;
-  std::unique_ptr<Device> server_;
-  std::size_t free_at_start_;                        // on the server's device, before anything was put there
-  std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
-  ServerState<Real> state_;
-  std::vector<Real> mean_, precision_;                 // the server's Gaussian, on the host
-  std::optional<RoundDiagnostics<Real>> diagnostics_;  // where the log has them
-  std::optional<RoundEvaluator<Real>> evaluator_;
-  std::unique_ptr<ClientRunner<Real>> runner_;
-};
 
 std::string resume_note(std::uint64_t from, int logged) {
   const auto complete = static_cast<std::uint64_t>(logged);
@@ -311,12 +33,13 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   if (!settings.resume) checkpoints.remove();  // of the run whose log is replaced, once it is
   const int logged = log.rounds_complete();
   if (settings.resume) {
-    run.restore(checkpoints, log);
+    run.restore(checkpoints, static_cast<std::uint64_t>(logged), [&](int round) { return log.state_hash(round); });
     note(resume_note(run.rounds_done(), logged));
   }
   const auto every = static_cast<std::uint64_t>(scenario.log.integer("checkpoint_every"));
   std::uint64_t saved = run.rounds_done();
   const auto save = [&] {
+    log.flush();  // a checkpoint that is ahead of the log is of no use
     try {
       run.save(checkpoints);
       saved = run.rounds_done();
@@ -331,11 +54,18 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
     if (every > 0 && run.rounds_done() % every == 0 && run.rounds_done() < rounds) save();
   }
   if (run.rounds_done() == rounds) {
+    log.flush();  // until its last round is written they are needed
     checkpoints.remove();
   } else if (run.rounds_done() > saved) {
     save();
   }
   log.close();
+  if (log.overflows() > 0) {
+    note(
+        fmt::format("{} recorded numbers are beyond what float16 holds (65504) and stand as infinite in the log; set "
+                    "log.storage = \"float32\"",
+                    log.overflows()));
+  }
   return static_cast<int>(run.rounds_done());
 }
 

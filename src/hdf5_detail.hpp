@@ -72,7 +72,7 @@ std::string absolute(std::string_view name);
 /// Whether every link of the path exists, down to an object of that type.
 bool exists(hid_t file, const std::string& name, H5O_type_t type);
 
-hid_t native(Hdf5Type type);
+Hdf5Id native(Hdf5Type type);
 template <class T>
 hid_t native_of();
 

@@ -61,7 +61,18 @@ bool exists(hid_t file, const std::string& name, H5O_type_t type) {
   return H5Oget_info_by_name2(file, name.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0 && info.type == type;
 }
 
-hid_t native(Hdf5Type type) {
+namespace {
+
+// HDF5 1.x has no native one; these are the fields of IEEE binary16.
+hid_t half() {
+  const hid_t type = H5Tcopy(H5T_NATIVE_FLOAT);
+  H5Tset_fields(type, 15, 10, 5, 0, 10);
+  H5Tset_size(type, 2);
+  H5Tset_ebias(type, 15);
+  return type;
+}
+
+hid_t standard(Hdf5Type type) {
   switch (type) {
     case Hdf5Type::int8:
       return H5T_NATIVE_INT8;
@@ -73,11 +84,14 @@ hid_t native(Hdf5Type type) {
       return H5T_NATIVE_UINT64;
     case Hdf5Type::float32:
       return H5T_NATIVE_FLOAT;
-    case Hdf5Type::float64:
+    default:
       return H5T_NATIVE_DOUBLE;
   }
-  return -1;
 }
+
+}  // namespace
+
+Hdf5Id native(Hdf5Type type) { return {type == Hdf5Type::float16 ? half() : H5Tcopy(standard(type)), H5Tclose}; }
 
 Hdf5Id text_type(std::size_t length) {
   Hdf5Id type(H5Tcopy(H5T_C_S1), H5Tclose);
@@ -127,6 +141,8 @@ std::size_t size_of(Hdf5Type type) {
   switch (type) {
     case Hdf5Type::int8:
       return 1;
+    case Hdf5Type::float16:
+      return 2;
     case Hdf5Type::int32:
     case Hdf5Type::float32:
       return 4;

@@ -19,7 +19,7 @@ struct Hdf5Array {
   std::vector<T> values;
 };
 
-enum class Hdf5Type { int8, int32, int64, uint64, float32, float64 };
+enum class Hdf5Type { int8, int32, int64, uint64, float16, float32, float64 };
 
 std::size_t size_of(Hdf5Type type);
 
@@ -69,6 +69,10 @@ class Hdf5File {
   /// Rows [first, first + count) of the first axis.
   template <class T>
   Hdf5Array<T> read_rows(std::string_view dataset, std::size_t first, std::size_t count) const;
+  /// `count` entries of each axis from `first` on. T: float, double.
+  template <class T>
+  Hdf5Array<T> read_part(std::string_view dataset, const std::vector<std::size_t>& first,
+                         const std::vector<std::size_t>& count) const;
   /// Strings of fixed or variable length; a scalar gives one.
   std::vector<std::string> read_text(std::string_view dataset) const;
 

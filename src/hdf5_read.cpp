@@ -276,6 +276,25 @@ Hdf5Array<T> Hdf5File::read(std::string_view dataset) const {
   return read_numbers<T>(open_dataset(*this, impl_->file, dataset));
 }
 
+namespace {
+
+template <class T>
+Hdf5Array<T> read_selected(const Source& source, const std::vector<std::size_t>& first,
+                           const std::vector<std::size_t>& shape) {
+  Hdf5Array<T> out{shape, {}};
+  out.values.resize(checked_count(out.shape, sizeof(T), source.what));
+  if (out.values.empty()) return out;
+  const std::vector<hsize_t> start(first.begin(), first.end()), extent(shape.begin(), shape.end());
+  const Hdf5Id memory = hdf5::space_of(out.shape);
+  if (H5Sselect_hyperslab(source.space, H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr) < 0 ||
+      !source.read(hdf5::native_of<T>(), out.values.data(), memory, source.space)) {
+    fail_reading(source);
+  }
+  return out;
+}
+
+}  // namespace
+
 template <class T>
 Hdf5Array<T> Hdf5File::read_rows(std::string_view dataset, std::size_t first, std::size_t count) const {
   const Source source = open_dataset(*this, impl_->file, dataset);
@@ -284,19 +303,27 @@ Hdf5Array<T> Hdf5File::read_rows(std::string_view dataset, std::size_t first, st
     throw InputError(fmt::format("[hdf5] rows {} to {} must exist, got shape [{}], in {}", first, first + count,
                                  fmt::join(source.shape, ", "), source.what));
   }
-  Hdf5Array<T> out{source.shape, {}};
-  out.shape[0] = count;
-  out.values.resize(checked_count(out.shape, sizeof(T), source.what));
-  if (out.values.empty()) return out;
-  std::vector<hsize_t> start(out.shape.size(), 0);
-  const std::vector<hsize_t> extent(out.shape.begin(), out.shape.end());
+  std::vector<std::size_t> start(source.shape.size(), 0), shape = source.shape;
   start[0] = first;
-  const Hdf5Id memory = hdf5::space_of(out.shape);
-  if (H5Sselect_hyperslab(source.space, H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr) < 0 ||
-      !source.read(hdf5::native_of<T>(), out.values.data(), memory, source.space)) {
-    fail_reading(source);
+  shape[0] = count;
+  return read_selected<T>(source, start, shape);
+}
+
+template <class T>
+Hdf5Array<T> Hdf5File::read_part(std::string_view dataset, const std::vector<std::size_t>& first,
+                                 const std::vector<std::size_t>& count) const {
+  const Source source = open_dataset(*this, impl_->file, dataset);
+  need_numbers(source);
+  bool inside = first.size() == source.shape.size() && count.size() == first.size() && !first.empty();
+  for (std::size_t axis = 0; inside && axis < first.size(); ++axis) {
+    inside = first[axis] <= source.shape[axis] && count[axis] <= source.shape[axis] - first[axis];
   }
-  return out;
+  if (!inside) {
+    throw InputError(fmt::format("[hdf5] a part must be inside of the dataset, got [{}] from [{}], shape [{}], in {}",
+                                 fmt::join(count, ", "), fmt::join(first, ", "), fmt::join(source.shape, ", "),
+                                 source.what));
+  }
+  return read_selected<T>(source, first, count);
 }
 
 template Hdf5Array<float> Hdf5File::read(std::string_view) const;
@@ -313,6 +340,10 @@ template Hdf5Array<std::uint8_t> Hdf5File::read_rows(std::string_view, std::size
 template Hdf5Array<std::int32_t> Hdf5File::read_rows(std::string_view, std::size_t, std::size_t) const;
 template Hdf5Array<std::int64_t> Hdf5File::read_rows(std::string_view, std::size_t, std::size_t) const;
 template Hdf5Array<std::uint64_t> Hdf5File::read_rows(std::string_view, std::size_t, std::size_t) const;
+template Hdf5Array<float> Hdf5File::read_part(std::string_view, const std::vector<std::size_t>&,
+                                              const std::vector<std::size_t>&) const;
+template Hdf5Array<double> Hdf5File::read_part(std::string_view, const std::vector<std::size_t>&,
+                                               const std::vector<std::size_t>&) const;
 
 std::vector<std::string> Hdf5File::read_text(std::string_view dataset) const {
   return read_strings(open_dataset(*this, impl_->file, dataset));

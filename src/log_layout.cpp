@@ -253,11 +253,31 @@ void add_label_noise_probe(Group& group, const LogPlan& plan) {
              "standard deviation over the posterior of the probability");
 }
 
+void add_previews(Group& group, const LogPlan& plan, const LogShape& shape) {
+  group.scale("round", "1", "round whose clients were merged", as_reals(shape.posterior_rounds));
+  group.text_scale("rule", "how they were put together (log.previews)", plan.previews);
+  const Axes axes = {"round", "rule"};
+  for (const MetricColumn& column : metric_columns) {
+    group.data(column.name, Hdf5Type::float64, axes, column.units,
+               fmt::format("{} on the test set, merged model", column.meaning), missing, has(plan, column));
+  }
+  group.data("clamped", Hdf5Type::float64, axes, "parameters",
+             "entries of the merged precision that were raised to their floor");
+}
+
+void add_parameter_scale(Group& group, const LogShape& shape) {
+  std::vector<double> indices;
+  for (const ParameterRange& range : shape.logged) {
+    for (std::size_t i = 0; i < range.size; ++i) indices.push_back(static_cast<double>(range.begin + i));
+  }
+  group.scale("parameter", "1", "index in the flat parameter vector", std::move(indices));
+}
+
 void add_posterior(Group& group, const LogPlan& plan, const LogShape& shape) {
   group.scale("round", "1", "round after which the row was written", as_reals(shape.posterior_rounds));
-  group.count_scale("parameter", "index in the flat parameter vector", shape.parameters);
-  group.data("mean", Hdf5Type::float32, {"round", "parameter"}, "1", "mean of the server's parameters");
-  group.data("precision", Hdf5Type::float32, {"round", "parameter"}, "1",
+  add_parameter_scale(group, shape);
+  group.data("mean", shape.storage, {"round", "parameter"}, "1", "mean of the server's parameters");
+  group.data("precision", shape.storage, {"round", "parameter"}, "1",
              "precision of the server's parameters; NaN for methods without a posterior", missing, plan.has_posterior);
   if (!plan.has_matrix) return;
   group.count_scale("other_parameter", "index in the flat parameter vector", shape.parameters);
@@ -297,15 +317,16 @@ void add_clients(Group& group, const LogPlan& plan, const LogShape& shape) {
   }
   if (shape.site_rounds.empty()) return;
   group.scale("site_round", "1", "round after which the clients' vectors were written", as_reals(shape.site_rounds));
-  group.count_scale("parameter", "index in the flat parameter vector", shape.parameters);
+  add_parameter_scale(group, shape);
   const Axes axes = {"site_round", "client", "parameter"};
-  group.data("mean", Hdf5Type::float32, axes, "1", "the client's parameters after its visit; NaN: absent");
-  group.data("precision", Hdf5Type::float32, axes, "1",
-             "precision of the client's posterior after its visit; NaN: none", missing, plan.clients_have_posterior);
-  group.data("site_mean", Hdf5Type::float32, axes, "1",
-             "natural mean (precision times mean) of the client's site; NaN: none", missing, plan.has_sites);
-  group.data("site_precision", Hdf5Type::float32, axes, "1", "precision of the client's site; NaN: none", missing,
-             plan.has_sites);
+  group.data("mean", shape.storage, axes, "1", "the client's parameters after its visit; NaN: absent");
+  group.data("precision", shape.storage, axes, "1", "precision of the client's posterior after its visit; NaN: none",
+             missing, plan.clients_have_posterior);
+  group.data("site_mean", shape.storage, axes, "1",
+             "natural mean (precision times mean) of the client's site, or its dual variable; NaN: none", missing,
+             plan.has_site_means);
+  group.data("site_precision", shape.storage, axes, "1", "precision of the client's site; NaN: none", missing,
+             plan.has_site_precisions);
 }
 
 /// Offsets and concatenated indices of one kind of examples.
@@ -398,6 +419,8 @@ LogShape shape_of(const LogPlan& plan) {
     shape.curve = static_cast<std::size_t>(scenario.evaluation.integer("samples"));
   }
   shape.parameters = plan.layout->size();
+  shape.logged = plan.logged;
+  if (scenario.log.text("storage") == "float16") shape.storage = Hdf5Type::float16;
   shape.posterior_rounds = rounds_every(scenario.log.integer("posterior_every"));
   shape.client_rounds = rounds_every(scenario.evaluation.integer("clients_every"));
   const std::string& sites = scenario.log.text("sites");
@@ -415,9 +438,10 @@ std::vector<LogDataset> log_datasets(const LogPlan& plan, const LogShape& shape)
   all.push_back(std::move(counter));
   Group rounds(all, "/rounds/"), curve(all, "/curve/"), posterior(all, "/posterior/"), clients(all, "/clients/"),
       partition(all, "/partition/"), parameters(all, "/parameters/"), sensitivity(all, "/sensitivity/"),
-      label_noise(all, "/label_noise/");
+      label_noise(all, "/label_noise/"), previews(all, "/previews/");
   add_rounds(rounds, plan, shape);
   if (shape.curve > 0) add_curve(curve, plan, shape);
+  if (!plan.previews.empty()) add_previews(previews, plan, shape);
   if (!plan.sensitivity_rows.empty()) add_sensitivity(sensitivity, plan);
   if (!plan.label_noise_rows.empty()) add_label_noise_probe(label_noise, plan);
   add_posterior(posterior, plan, shape);

@@ -16,7 +16,9 @@ inline constexpr int log_format_version = 1;
 /// Lengths of the log's axes.
 struct LogShape {
   std::size_t rounds = 0, clients = 0, classes = 0, bins = 0, parameters = 0;
-  std::size_t curve = 0;  // samples of the posterior average's curve; 0: no curve
+  std::vector<ParameterRange> logged;    // parameters of which rows are kept
+  Hdf5Type storage = Hdf5Type::float32;  // of those rows
+  std::size_t curve = 0;                 // samples of the posterior average's curve; 0: no curve
   std::vector<int> posterior_rounds, site_rounds, client_rounds;  // 1-based, increasing
 };
 

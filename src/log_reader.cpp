@@ -77,6 +77,25 @@ void check_row(const LogHeader& header, const char* what, std::size_t row, std::
   }
 }
 
+// Vectors of a log with [log] layers are shorter than P.
+std::vector<float> whole_row(const Hdf5File& file, const LogHeader& header, const std::string& path, std::size_t row,
+                             std::size_t vectors) {
+  const std::vector<std::size_t> shape = file.shape(path);
+  const std::size_t recorded = shape.empty() ? 1 : shape.back(), expected = header.parameters;
+  if (recorded != expected) {
+    throw InputError(
+        fmt::format("[log] all {} parameters must be recorded for this, got {}, in {} of {}; run again "
+                    "with log.layers = []",
+                    expected, recorded, path, header.file));
+  }
+  std::vector<float> values = file.read_rows<float>(path, row, 1).values;
+  if (values.size() != vectors * expected) {
+    throw InputError(fmt::format("[log] a row must have {} values, got {}, in {} of {}; the file is damaged",
+                                 vectors * expected, values.size(), path, header.file));
+  }
+  return values;
+}
+
 }  // namespace
 
 LogReader::LogReader(const std::string& path) : file_(std::make_unique<Hdf5File>(Hdf5File::open(path))) {
@@ -115,12 +134,12 @@ std::vector<int> LogReader::posterior_rounds() const {
 
 std::vector<float> LogReader::posterior_mean(std::size_t row) const {
   check_row(header_, "/posterior", row, posterior_rounds().size());
-  return file_->read_rows<float>("/posterior/mean", row, 1).values;
+  return whole_row(*file_, header_, "/posterior/mean", row, 1);
 }
 
 std::vector<float> LogReader::posterior_precision(std::size_t row) const {
   check_row(header_, "/posterior", row, posterior_rounds().size());
-  return file_->read_rows<float>("/posterior/precision", row, 1).values;
+  return whole_row(*file_, header_, "/posterior/precision", row, 1);
 }
 
 std::vector<int> LogReader::site_rounds() const {
@@ -130,7 +149,14 @@ std::vector<int> LogReader::site_rounds() const {
 
 std::vector<float> LogReader::client_vectors(std::string_view name, std::size_t row) const {
   check_row(header_, "the clients' vectors", row, site_rounds().size());
-  return file_->read_rows<float>(fmt::format("/clients/{}", name), row, 1).values;
+  return whole_row(*file_, header_, fmt::format("/clients/{}", name), row, header_.clients);
+}
+
+std::vector<float> LogReader::client_vector(std::string_view name, std::size_t row, std::size_t client) const {
+  check_row(header_, "the clients' vectors", row, site_rounds().size());
+  const std::string path = fmt::format("/clients/{}", name);
+  const std::vector<std::size_t> shape = file_->shape(path);
+  return file_->read_part<float>(path, {row, client, 0}, {1, 1, shape.empty() ? 0 : shape.back()}).values;
 }
 
 std::vector<int> LogReader::client_evaluation_rounds() const {

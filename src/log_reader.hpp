@@ -49,8 +49,8 @@ class LogReader {
   OodDetection detection(std::size_t row, std::string_view suffix = "") const;
   std::vector<std::uint64_t> state_hashes() const;
 
-  /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond
-  /// them.
+  /// Rounds of /posterior/ (1-based) that are written, and one of its rows, [P]. Throws InputError for a row beyond them, and in
+  /// a log of some layers alone ([log] layers).
   std::vector<int> posterior_rounds() const;
   std::vector<float> posterior_mean(std::size_t row) const;
   std::vector<float> posterior_precision(std::size_t row) const;  // NaN for methods without a posterior
@@ -59,6 +59,8 @@ class LogReader {
   /// "precision", "site_mean", "site_precision"), [K x P]; NaN for what a client or its method does not have.
   std::vector<int> site_rounds() const;
   std::vector<float> client_vectors(std::string_view name, std::size_t row) const;
+  /// Of one client, and of the recorded parameters alone.
+  std::vector<float> client_vector(std::string_view name, std::size_t row, std::size_t client) const;
 
   /// Rounds (1-based) with metrics per client that are written, and one of those rows; a client without examples is
   /// NaN.

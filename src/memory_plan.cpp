@@ -82,7 +82,7 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
            precision + predictions);
   plan.data = (question.examples + pool) * example;
   // The server's, and that of the client under way.
-  plan.log = traits.full_covariance ? 2 * matrix : 0;
+  plan.log = question.log + (traits.full_covariance ? 2 * matrix : 0);
   return plan;
 }
 template MemoryPlan plan_memory(const MemoryQuestion<float>&);

@@ -18,6 +18,7 @@ struct MemoryQuestion {
   std::size_t examples = 0;         // of the training set
   std::size_t all_examples = 0;     // and of the others that are evaluated
   std::uint64_t longest_visit = 0;  // steps
+  std::size_t log = 0;              // bytes of main memory: rows on their way to the disk, previews
   bool laplace = false;             // the curvature over all training examples is taken at the end
   bool diagnostics = false;         // of every round, on the server's device
 };
@@ -32,7 +33,7 @@ struct MemoryPlan {
   std::size_t evaluation = 0;     // of the accelerator that evaluates: its copies of the data, one network at work
   std::size_t lane = 0;           // of every lane of an accelerator, and of the server's: tables outside steps
   std::size_t waiting = 0;        // of a CPU thread: updates on their way to the server
-  std::size_t log = 0;            // in main memory: matrices for hash and log
+  std::size_t log = 0;            // in main memory: matrices for hash and log, rows on their way to the disk, previews
 
   /// On accelerators that share one memory.
   std::size_t on_accelerator(std::size_t lanes, std::size_t block) const {

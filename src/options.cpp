@@ -12,12 +12,34 @@
 namespace ivory {
 namespace {
 
+using Texts = std::vector<std::string>;
+
 // Integers also travel as doubles (logs, ranges), so only those that survive it are taken.
 constexpr std::int64_t largest_integer = std::int64_t{1} << 53;
 
 bool is_exact(std::int64_t value) { return value >= -largest_integer && value <= largest_integer; }
 
 std::string bound(double value) { return fmt::format("{}", value); }
+
+std::string toml_text(const std::string& value) {
+  std::string out = "\"";
+  for (const char c : value) {
+    const auto code = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (code < 0x20 || code == 0x7f) {
+      out += fmt::format("\\u{:04X}", code);
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
 
 /// " in (0, 1]", " >= 1", or nothing.
 std::string range_text(const OptionSpec& spec) {
@@ -33,6 +55,10 @@ std::string range_text(const OptionSpec& spec) {
 
 /// The rule of a key in words: "must be an integer in [1, 1048576] (examples)".
 std::string rule_text(const OptionSpec& spec) {
+  if (std::holds_alternative<Texts>(spec.default_value)) {
+    return spec.choices.empty() ? "must be a list of texts"
+                                : "must be a list of texts, each " + quoted_list(spec.choices);
+  }
   if (!spec.choices.empty()) return "must be " + quoted_list(spec.choices);
   const std::string unit = spec.unit.empty() || spec.unit == "1" ? std::string() : " (" + spec.unit + ")";
   struct Phrase {
@@ -48,6 +74,7 @@ std::string rule_text(const OptionSpec& spec) {
     std::string operator()(const std::vector<OptionTable>&) const {
       return "must be a list of tables [ { ... }, ... ]";
     }
+    std::string operator()(const Texts&) const { return {}; }  // above
   };
   return std::visit(Phrase{spec}, spec.default_value) + unit;
 }
@@ -63,6 +90,9 @@ std::string defect(const OptionSpec& spec, OptionValue& value) {
     if (!is_exact(*whole)) return fmt::format("{}, beyond 2^53", *whole);
     if (std::holds_alternative<double>(spec.default_value)) value = static_cast<double>(*whole);
   }
+  if (const auto* none = std::get_if<std::vector<double>>(&value); none != nullptr && none->empty()) {
+    if (std::holds_alternative<Texts>(spec.default_value)) value = Texts{};
+  }
   if (value.index() != spec.default_value.index()) return shown(value);
   if (const auto* whole = std::get_if<std::int64_t>(&value)) {
     if (!in_range(spec, static_cast<double>(*whole))) return shown(value);
@@ -71,6 +101,12 @@ std::string defect(const OptionSpec& spec, OptionValue& value) {
   } else if (const auto* text = std::get_if<std::string>(&value)) {
     const auto& choices = spec.choices;
     if (!choices.empty() && std::find(choices.begin(), choices.end(), *text) == choices.end()) return shown(value);
+  } else if (const auto* texts = std::get_if<Texts>(&value)) {
+    const auto& choices = spec.choices;
+    for (std::size_t i = 0; i < texts->size() && !choices.empty(); ++i) {
+      if (std::find(choices.begin(), choices.end(), (*texts)[i]) != choices.end()) continue;
+      return fmt::format("{} (entry {} of {})", toml_text((*texts)[i]), i + 1, shown(value));
+    }
   } else if (const auto* reals = std::get_if<std::vector<double>>(&value)) {
     for (std::size_t i = 0; i < reals->size(); ++i) {
       const double entry = (*reals)[i];
@@ -88,6 +124,18 @@ std::string advice(const OptionSpec& spec, const OptionValue& value) {
   if (std::holds_alternative<std::vector<double>>(spec.default_value) &&
       !std::holds_alternative<std::vector<double>>(value)) {
     return "; lists stand in [ ]";
+  }
+  if (std::holds_alternative<Texts>(spec.default_value)) {
+    if (const auto* text = std::get_if<std::string>(&value)) return fmt::format("; write [{}]", toml_text(*text));
+    if (const auto* texts = std::get_if<Texts>(&value)) {
+      for (const std::string& text : *texts) {
+        const bool known = std::find(spec.choices.begin(), spec.choices.end(), text) != spec.choices.end();
+        if (const std::string near = nearest_name(text, spec.choices); !known && !near.empty()) {
+          return fmt::format("; did you mean \"{}\"?", near);
+        }
+      }
+    }
+    return {};
   }
   if (const auto* text = std::get_if<std::string>(&value)) {
     if (spec.choices.empty()) return {};
@@ -138,26 +186,6 @@ std::string toml_real(double value) {
   std::string text = fmt::format("{}", value);  // the shortest digits that read back to the same double
   if (text.find_first_of(".en") == std::string::npos) text += ".0";  // n: inf and nan
   return text;
-}
-
-std::string toml_text(const std::string& value) {
-  std::string out = "\"";
-  for (const char c : value) {
-    const auto code = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (code < 0x20 || code == 0x7f) {
-      out += fmt::format("\\u{:04X}", code);
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
 }
 
 /// Lists of whole numbers (widths of layers) read better without ".0"; the reader takes both for reals.
@@ -243,6 +271,9 @@ const std::vector<double>& Options::reals(std::string_view name) const {
 const std::vector<OptionTable>& Options::tables(std::string_view name) const {
   return typed<std::vector<OptionTable>>(row(name), name, "a list of tables");
 }
+const std::vector<std::string>& Options::texts(std::string_view name) const {
+  return typed<Texts>(row(name), name, "a list of texts");
+}
 bool Options::given(std::string_view name) const { return row(name).given; }
 SourcePlace Options::place(std::string_view name) const { return row(name).place; }
 
@@ -305,6 +336,11 @@ std::string to_toml(const OptionValue& value) {
       std::vector<std::string> texts;
       for (const OptionTable& table : tables) texts.push_back(to_toml(table));
       return fmt::format("[{}]", fmt::join(texts, ", "));
+    }
+    std::string operator()(const Texts& texts) const {
+      Texts quoted;
+      for (const std::string& text : texts) quoted.push_back(toml_text(text));
+      return fmt::format("[{}]", fmt::join(quoted, ", "));
     }
   };
   return std::visit(Writer{}, value);

@@ -5,6 +5,7 @@
 
 #include "ivory/record.hpp"
 #include "src/preview_rules.hpp"
+#include "src/preview_source.hpp"
 
 namespace ivory {
 

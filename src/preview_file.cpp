@@ -2,10 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <filesystem>
-
-#include "ivory/error.hpp"
-#include "src/hdf5_file.hpp"
+#include "src/hdf5_group.hpp"
 #include "src/log_layout.hpp"
 #include "src/preview.hpp"
 
@@ -13,48 +10,6 @@ namespace ivory {
 namespace {
 
 constexpr int preview_format_version = 1;
-
-// A group whose datasets have units, a meaning and dimension scales.
-class Writer {
- public:
-  Writer(Hdf5File& file, std::string group) : file_(file), group_(std::move(group)) { file_.make_group(group_); }
-
-  template <class T>
-  void scale(const std::string& name, const std::string& meaning, const std::vector<T>& values) {
-    file_.write<T>(path(name), {values.size()}, values);
-    describe(name, "1", meaning);
-    file_.make_scale(path(name), name);
-  }
-  void count_scale(const std::string& name, const std::string& meaning, std::size_t count) {
-    std::vector<std::int64_t> numbers(count);
-    for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<std::int64_t>(i);
-    scale(name, meaning, numbers);
-  }
-  template <class T>
-  void data(const std::string& name, const std::vector<std::string>& scales, const std::string& units,
-            const std::string& meaning, const std::vector<T>& values) {
-    std::vector<std::size_t> shape;
-    for (const std::string& scale : scales) shape.push_back(file_.shape(path(scale)).front());
-    file_.write<T>(path(name), shape, values);
-    describe(name, units, meaning);
-    for (std::size_t axis = 0; axis < scales.size(); ++axis) file_.attach_scale(path(name), axis, path(scales[axis]));
-  }
-  void texts(const std::string& name, const std::string& scale, const std::string& meaning,
-             const std::vector<std::string>& values) {
-    file_.write_text(path(name), values);
-    describe(name, "1", meaning);
-    file_.attach_scale(path(name), 0, path(scale));
-  }
-
- private:
-  std::string path(const std::string& name) const { return group_ + "/" + name; }
-  void describe(const std::string& name, const std::string& units, const std::string& meaning) {
-    file_.set_text(path(name), "units", units);
-    file_.set_text(path(name), "long_name", meaning);
-  }
-  Hdf5File& file_;
-  std::string group_;
-};
 
 template <class Rows, class Value>
 std::vector<double> column_of(const Rows& rows, const Value& value) {
@@ -82,7 +37,7 @@ bool all_have_clients(const auto& rows) {
 }
 
 // Metrics of rows that have `test` and `clients`.
-void write_metrics(Writer& group, const auto& rows, const std::string& scale, std::size_t clients) {
+void write_metrics(Hdf5Group& group, const auto& rows, const std::string& scale, std::size_t clients) {
   for (const MetricColumn& column : metric_columns) {
     group.data(column.name, {scale}, column.units, fmt::format("{} on the test set", column.meaning),
                column_of(rows, [&](const auto& row) { return row.test.*column.value; }));
@@ -124,7 +79,7 @@ void write_attributes(Hdf5File& file, const PreviewOutcome& outcome) {
 void write_merged(Hdf5File& file, const PreviewOutcome& outcome) {
   const PreviewSource& source = *outcome.source;
   const std::vector<Preview>& previews = outcome.previews;
-  Writer group(file, "/previews");
+  Hdf5Group group(file, "/previews");
   group.count_scale("preview", "merged model", previews.size());
   group.scale("merged_client", "client of the run that was merged",
               std::vector<std::int64_t>(source.clients.begin(), source.clients.end()));
@@ -155,7 +110,7 @@ void write_merged(Hdf5File& file, const PreviewOutcome& outcome) {
 
 void write_retrained(Hdf5File& file, const PreviewOutcome& outcome) {
   const PreviewSource& source = *outcome.source;
-  Writer group(file, "/retrained");
+  Hdf5Group group(file, "/retrained");
   group.count_scale("run", "weights that models were trained with", outcome.retrained.size());
   group.scale("merged_client", "client of the run that was merged",
               std::vector<std::int64_t>(source.clients.begin(), source.clients.end()));
@@ -168,7 +123,7 @@ void write_retrained(Hdf5File& file, const PreviewOutcome& outcome) {
 }
 
 void write_agreement(Hdf5File& file, const std::vector<RankAgreement>& agreement) {
-  Writer group(file, "/rank_correlation");
+  Hdf5Group group(file, "/rank_correlation");
   group.count_scale("rule_number", "rule", agreement.size());
   std::vector<std::string> rules;
   for (const RankAgreement& one : agreement) rules.push_back(one.rule->name);
@@ -200,16 +155,7 @@ void write_agreement(Hdf5File& file, const std::vector<RankAgreement>& agreement
 }  // namespace
 
 void check_preview_path(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return;
-  try {
-    if (Hdf5File::open(path).has_attribute("/", "preview_format_version")) return;
-  } catch (const InputError&) {
-  }
-  throw InputError(
-      fmt::format("[preview] previews go to a file of their own, got one that is something else, {}, in "
-                  "--out; name another",
-                  path));
+  check_own_file("preview", "previews", path, "preview_format_version");
 }
 
 void write_previews(const std::string& path, const PreviewOutcome& outcome) {

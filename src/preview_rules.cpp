@@ -19,58 +19,58 @@ using Tasks = std::vector<GaussianView<float>>;
 
 double total_of(Weights weights) { return std::accumulate(weights.begin(), weights.end(), 0.0); }
 
-Tasks first_components(const PreviewSource& source) {
+Tasks first_components(const MergeInput& input) {
   Tasks tasks;
-  for (const auto& own : source.tasks) tasks.push_back(own.front().view());
+  for (const auto& own : input.tasks) tasks.push_back(own.front().view());
   return tasks;
 }
 
 // Where the weights leave nothing of the base, any base will do: one is made of zeros and ones.
-LoggedPosterior base_for(const PreviewSource& source, const char* rule, bool counts, bool with_precision) {
+MergedPosterior base_for(const MergeInput& input, const char* rule, bool counts, bool with_precision) {
   const auto refuse = [&](const std::string& lacking) {
     throw InputError(fmt::format(
         "[preview] {} with these weights starts from what the clients were trained from{}, got {}, in {}; run with "
         "log.posterior_every = 1, or choose --round 1, another --base, or weights that sum to 1 (--total 1)",
-        rule, with_precision ? " and its precision" : "", lacking, source.header.file));
+        rule, with_precision ? " and its precision" : "", lacking, input.place));
   };
-  if (!source.base.mean.empty() && (!with_precision || !source.base.precision.empty())) return source.base;
-  if (counts) refuse(source.base.mean.empty() ? source.base_text : source.base_text + ", which has no precision");
-  LoggedPosterior base;
-  base.mean.assign(source.header.parameters, 0.0F);
-  if (with_precision) base.precision.assign(source.header.parameters, 1.0F);
+  if (!input.base.mean.empty() && (!with_precision || !input.base.precision.empty())) return input.base;
+  if (counts) refuse(input.base.mean.empty() ? input.base_text : input.base_text + ", which has no precision");
+  MergedPosterior base;
+  base.mean.assign(input.layout->size(), 0.0F);
+  if (with_precision) base.precision.assign(input.layout->size(), 1.0F);
   return base;
 }
 
 bool sums_to_one(Weights weights) { return std::abs(total_of(weights) - 1.0) < 1e-9; }
 
 // Of a merged precision: the server's, 0.001 s0 (methods.md 16).
-double floor_of(const PreviewSource& source) {
-  return std::isfinite(source.prior_precision) ? 1e-3 * source.prior_precision : 1e-12;
+double floor_of(const MergeInput& input) {
+  return std::isfinite(input.prior_precision) ? 1e-3 * input.prior_precision : 1e-12;
 }
 
-Merged<float> average(const PreviewSource& source, Weights weights, const RuleSettings&) {
-  return merge_average<float>(first_components(source), weights);
+Merged<float> average(const MergeInput& input, Weights weights, const RuleSettings&) {
+  return merge_average<float>(first_components(input), weights);
 }
 
-Merged<float> task_arithmetic(const PreviewSource& source, Weights weights, const RuleSettings& settings) {
+Merged<float> task_arithmetic(const MergeInput& input, Weights weights, const RuleSettings& settings) {
   const bool counts = std::abs(settings.scale * total_of(weights) - 1.0) > 1e-9;
-  const LoggedPosterior base = base_for(source, "task_arithmetic", counts, false);
-  return merge_task_vectors<float>(base.view(), first_components(source), weights, settings.scale);
+  const MergedPosterior base = base_for(input, "task_arithmetic", counts, false);
+  return merge_task_vectors<float>(base.view(), first_components(input), weights, settings.scale);
 }
 
-Merged<float> uncertainty(const PreviewSource& source, Weights weights, const RuleSettings& settings) {
-  const LoggedPosterior base = base_for(source, "uncertainty", !sums_to_one(weights), false);
-  return merge_by_uncertainty<float>({base.mean, {}}, first_components(source), weights, settings.delta, 1e-12);
+Merged<float> uncertainty(const MergeInput& input, Weights weights, const RuleSettings& settings) {
+  const MergedPosterior base = base_for(input, "uncertainty", !sums_to_one(weights), false);
+  return merge_by_uncertainty<float>({base.mean, {}}, first_components(input), weights, settings.delta, 1e-12);
 }
 
-Merged<float> isotropic(const PreviewSource& source, Weights weights, const RuleSettings&) {
-  const LoggedPosterior base = base_for(source, "isotropic", !sums_to_one(weights), false);
-  return merge_task_vectors<float>(base.view(), first_components(source), weights, 1.0);
+Merged<float> isotropic(const MergeInput& input, Weights weights, const RuleSettings&) {
+  const MergedPosterior base = base_for(input, "isotropic", !sums_to_one(weights), false);
+  return merge_task_vectors<float>(base.view(), first_components(input), weights, 1.0);
 }
 
-Merged<float> diagonal(const PreviewSource& source, Weights weights, const RuleSettings&) {
-  const LoggedPosterior base = base_for(source, "diagonal", !sums_to_one(weights), true);
-  return merge_posteriors<float>(base.view(), first_components(source), weights, floor_of(source));
+Merged<float> diagonal(const MergeInput& input, Weights weights, const RuleSettings&) {
+  const MergedPosterior base = base_for(input, "diagonal", !sums_to_one(weights), true);
+  return merge_posteriors<float>(base.view(), first_components(input), weights, floor_of(input));
 }
 
 // Where each layer's slices begin: "0.weight" and "0.bias" are of one layer.
@@ -85,25 +85,25 @@ std::vector<std::size_t> layer_begins(const ParameterLayout& layout) {
   return begins;
 }
 
-Merged<float> mixture(const PreviewSource& source, Weights weights, const RuleSettings& settings) {
-  const LoggedPosterior base = base_for(source, "mixture", !sums_to_one(weights), true);
+Merged<float> mixture(const MergeInput& input, Weights weights, const RuleSettings& settings) {
+  const MergedPosterior base = base_for(input, "mixture", !sums_to_one(weights), true);
   std::vector<Tasks> tasks;
-  for (const auto& own : source.tasks) {
+  for (const auto& own : input.tasks) {
     Tasks& components = tasks.emplace_back();
-    for (const LoggedPosterior& posterior : own) components.push_back(posterior.view());
+    for (const MergedPosterior& posterior : own) components.push_back(posterior.view());
   }
   return merge_mixtures<float>(
       base.view(), tasks, weights,
-      {.kind = settings.responsibilities, .parts = layer_begins(source.network->layout()), .floor = floor_of(source)});
+      {.kind = settings.responsibilities, .parts = layer_begins(*input.layout), .floor = floor_of(input)});
 }
 
-Merged<float> server_step(const char* rule, const PreviewSource& source, Weights weights, const RuleSettings& settings,
+Merged<float> server_step(const char* rule, const MergeInput& input, Weights weights, const RuleSettings& settings,
                           double alpha) {
-  const NaturalStep& taken = source.step;
+  const NaturalStep& taken = input.step;
   const ServerStep step{.rho = settings.rho.value_or(taken.rho),
                         .damping = settings.damping.value_or(taken.damping),
                         .alpha = alpha,
-                        .prior_precision = source.prior_precision,
+                        .prior_precision = input.prior_precision,
                         .rate_taken = taken.rho * taken.damping};
   const bool again = step.rho * step.damping != step.rate_taken;
   if (again && !taken.natural_dual) {
@@ -111,22 +111,22 @@ Merged<float> server_step(const char* rule, const PreviewSource& source, Weights
         fmt::format("[preview] {} takes another rho or damping where the dual step was in natural parameters, got "
                     "Bregman steps, in "
                     "{}; leave --rho and --damping out",
-                    rule, source.header.file));
+                    rule, input.place));
   }
-  const LoggedPosterior base = again ? base_for(source, rule, true, true) : LoggedPosterior{};
+  const MergedPosterior base = again ? base_for(input, rule, true, true) : MergedPosterior{};
   std::vector<ClientWithSite<float>> clients;
-  for (const auto& own : source.tasks) {
+  for (const auto& own : input.tasks) {
     clients.push_back({own.front().view(), own.front().site_mean, own.front().site_precision});
   }
   return merge_by_server_step<float>(base.view(), clients, weights, step);
 }
 
-Merged<float> vb_admm(const PreviewSource& source, Weights weights, const RuleSettings& settings) {
-  return server_step("vb_admm", source, weights, settings, settings.alpha.value_or(source.step.alpha));
+Merged<float> vb_admm(const MergeInput& input, Weights weights, const RuleSettings& settings) {
+  return server_step("vb_admm", input, weights, settings, settings.alpha.value_or(input.step.alpha));
 }
 
-Merged<float> pvi(const PreviewSource& source, Weights weights, const RuleSettings& settings) {
-  return server_step("pvi", source, weights, settings, 1.0);
+Merged<float> pvi(const MergeInput& input, Weights weights, const RuleSettings& settings) {
+  return server_step("pvi", input, weights, settings, 1.0);
 }
 
 }  // namespace
@@ -147,55 +147,73 @@ std::span<const PreviewRule> preview_rules() {
   return rules;
 }
 
-std::string why_not(const PreviewRule& rule, const PreviewSource& source) {
+const PreviewRule* find_preview_rule(std::string_view name) {
+  const auto rules = preview_rules();
+  const auto rule = std::find_if(rules.begin(), rules.end(), [&](const PreviewRule& r) { return r.name == name; });
+  return rule == rules.end() ? nullptr : &*rule;
+}
+
+std::vector<std::string> preview_rule_names() {
+  std::vector<std::string> names;
+  for (const PreviewRule& rule : preview_rules()) names.push_back(rule.name);
+  return names;
+}
+
+std::string why_not(const PreviewRule& rule, const AlgorithmTraits& traits, const NaturalStep& step) {
   if (rule.needs == RuleNeeds::weights) return "";
-  if (source.traits.full_covariance) {
-    return "its posteriors have precision matrices, of which the log has the diagonals";
-  }
-  for (const auto& own : source.tasks) {
-    for (const LoggedPosterior& posterior : own) {
-      if (posterior.precision.empty()) return "its clients send weights without a precision";
+  if (traits.full_covariance) return "its posteriors have precision matrices, of which only diagonals are kept";
+  if (!traits.needs_posterior) return "its clients send weights without a precision";
+  if (rule.needs == RuleNeeds::precision) return "";
+  if (!traits.has_sites()) return "its clients have no sites with a precision";
+  return step.known ? "" : "its server takes another step";
+}
+
+std::string method_text(const std::string& algorithm, const std::string& optimizer) {
+  return fmt::format("algorithm \"{}\" (optimizer \"{}\")", algorithm, optimizer);
+}
+
+std::string why_not(const PreviewRule& rule, const MergeInput& input) {
+  const std::string never = why_not(rule, input.traits, input.step);
+  if (!never.empty() || rule.needs == RuleNeeds::weights) return never;
+  for (const auto& own : input.tasks) {
+    for (const MergedPosterior& posterior : own) {
+      if (posterior.precision.empty()) return "a client's recorded precision is not finite";
       if (rule.needs == RuleNeeds::sites && posterior.site_mean.empty())
-        return "its clients have no sites with a precision";
+        return "a client's recorded site is not finite";
     }
   }
-  if (rule.needs == RuleNeeds::sites && !source.step.known) return "its server takes another step";
   return "";
 }
 
-std::vector<const PreviewRule*> choose_rules(const std::vector<std::string>& names, const PreviewSource& source) {
+std::vector<const PreviewRule*> choose_rules(const std::vector<std::string>& names, const MergeInput& input) {
   std::vector<const PreviewRule*> chosen;
   const bool several =
-      std::any_of(source.tasks.begin(), source.tasks.end(), [](const auto& own) { return own.size() > 1; });
-  std::vector<std::string> known;
+      std::any_of(input.tasks.begin(), input.tasks.end(), [](const auto& own) { return own.size() > 1; });
   for (const PreviewRule& rule : preview_rules()) {
-    known.push_back(rule.name);
-    if (names.empty() && why_not(rule, source).empty() && (rule.name != "mixture" || several)) chosen.push_back(&rule);
+    if (names.empty() && why_not(rule, input).empty() && (rule.name != "mixture" || several)) chosen.push_back(&rule);
   }
   for (const std::string& name : names) {
-    const auto rules = preview_rules();
-    const auto rule = std::find_if(rules.begin(), rules.end(), [&](const PreviewRule& r) { return r.name == name; });
-    if (rule == rules.end()) {
+    const PreviewRule* const rule = find_preview_rule(name);
+    if (rule == nullptr) {
+      const std::vector<std::string> known = preview_rule_names();
       const std::string near = nearest_name(name, known);
       throw InputError(fmt::format("[preview] a rule is one of {}, got \"{}\", in --rule{}", fmt::join(known, ", "),
                                    name, near.empty() ? "; choose one" : fmt::format("; did you mean \"{}\"?", near)));
     }
-    if (const std::string reason = why_not(*rule, source); !reason.empty()) {
+    if (const std::string reason = why_not(*rule, input); !reason.empty()) {
       throw InputError(fmt::format(
-          "[preview] {} needs the precision of every client's posterior{}, got algorithm \"{}\" (optimizer \"{}\"): "
-          "{}, "
-          "in {}; take average, task_arithmetic or isotropic, or run vb_admm or pvi with diagonal covariances",
-          name, rule->needs == RuleNeeds::sites ? " and its site" : "", source.header.algorithm,
-          source.header.optimizer, reason, source.header.file));
+          "[preview] {} needs the precision of every client's posterior{}, got {}: {}, in {}; take average, "
+          "task_arithmetic or isotropic, or run vb_admm or pvi with diagonal covariances",
+          name, rule->needs == RuleNeeds::sites ? " and its site" : "", input.method, reason, input.place));
     }
-    chosen.push_back(&*rule);
+    chosen.push_back(rule);
   }
   return chosen;
 }
 
-Merged<float> merge(const PreviewRule& rule, const PreviewSource& source, std::span<const double> weights,
+Merged<float> merge(const PreviewRule& rule, const MergeInput& input, std::span<const double> weights,
                     const RuleSettings& settings) {
-  return rule.merge(source, weights, settings);
+  return rule.merge(input, weights, settings);
 }
 
 std::vector<std::vector<double>> simplex_grid(std::size_t clients, int steps, double total) {
@@ -226,22 +244,24 @@ std::vector<std::vector<double>> simplex_grid(std::size_t clients, int steps, do
   return all;
 }
 
-std::vector<double> parse_weights(const std::string& text, const PreviewSource& source) {
-  const std::size_t clients = source.clients.size();
-  if (text == "equal") return std::vector<double>(clients, 1.0);
-  std::vector<double> weights;
-  if (text == "examples") {
-    for (const std::uint32_t k : source.clients) {
-      weights.push_back(static_cast<double>(source.partition.train[k].size()));
-    }
-    const double mean = total_of(weights) / static_cast<double>(clients);
-    for (double& weight : weights) weight /= mean;
-    return weights;
-  }
+std::vector<double> named_weights(std::string_view name, const std::vector<double>& examples) {
+  if (name == "equal") return std::vector<double>(examples.size(), 1.0);
+  if (name != "examples" && name != "shares") return {};
+  const double total = total_of(examples);
+  const double unit = name == "shares" ? total : total / static_cast<double>(examples.size());
+  std::vector<double> weights = examples;
+  for (double& weight : weights) weight /= unit;
+  return weights;
+}
+
+std::vector<double> parse_weights(const std::string& text, const std::vector<double>& examples) {
+  const std::size_t clients = examples.size();
+  std::vector<double> weights = named_weights(text, examples);
+  if (!weights.empty()) return weights;
   const auto refuse = [&](const std::string& got) {
     throw InputError(
         fmt::format("[preview] weights are {} numbers of at least 0, one for each merged client and not all 0, "
-                    "\"equal\" or \"examples\", got "
+                    "\"equal\", \"examples\" or \"shares\", got "
                     "{}, in --weights {}; correct them",
                     clients, got, text));
   };

@@ -12,6 +12,7 @@
 #include "src/content_hash.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
+#include "src/preview_rules.hpp"
 #include "src/resume_check.hpp"
 #include "src/run_parts.hpp"
 #include "src/scenario_reader.hpp"
@@ -73,6 +74,9 @@ StartOfRun take_parts(PreviewSource& source) {
   source.step = parts.algorithm->natural_step();
   source.prior_precision = parts.algorithm->prior_precision();
   source.network = std::make_unique<Network<float>>(std::move(parts.network));
+  source.layout = &source.network->layout();
+  source.method = method_text(source.header.algorithm, source.header.optimizer);
+  source.place = file;
   source.data = std::move(parts.data);
   source.partition = std::move(parts.partition);
   return begin;
@@ -99,10 +103,10 @@ std::size_t row_of_round(const LogReader& log, int round) {
 }
 
 // All clients of one row; without a mean for those that were absent or whose update was refused.
-std::vector<LoggedPosterior> read_row(const LogReader& log, std::size_t row) {
+std::vector<MergedPosterior> read_row(const LogReader& log, std::size_t row) {
   const std::size_t size = log.header().parameters;
-  std::vector<LoggedPosterior> clients(log.header().clients);
-  const auto take = [&](const char* name, std::vector<float> LoggedPosterior::*into) {
+  std::vector<MergedPosterior> clients(log.header().clients);
+  const auto take = [&](const char* name, std::vector<float> MergedPosterior::*into) {
     const std::vector<float> all = log.client_vectors(name, row);
     for (std::size_t k = 0; k < clients.size(); ++k) {
       const auto first = all.begin() + static_cast<std::ptrdiff_t>(k * size);
@@ -111,15 +115,15 @@ std::vector<LoggedPosterior> read_row(const LogReader& log, std::size_t row) {
         (clients[k].*into).assign(first, end);
     }
   };
-  take("mean", &LoggedPosterior::mean);
-  take("precision", &LoggedPosterior::precision);
-  take("site_mean", &LoggedPosterior::site_mean);
-  take("site_precision", &LoggedPosterior::site_precision);
+  take("mean", &MergedPosterior::mean);
+  take("precision", &MergedPosterior::precision);
+  take("site_mean", &MergedPosterior::site_mean);
+  take("site_precision", &MergedPosterior::site_precision);
   return clients;
 }
 
 void choose_clients(PreviewSource& source, const std::vector<std::uint32_t>& wanted,
-                    const std::vector<LoggedPosterior>& logged) {
+                    const std::vector<MergedPosterior>& logged) {
   source.clients = wanted;
   if (wanted.empty()) {
     for (std::uint32_t k = 0; k < logged.size(); ++k) {
@@ -162,14 +166,14 @@ void add_components(PreviewSource& source, const LogReader& log, const PreviewQu
                     late, log.site_rounds()[last], last + 1, log.header().file));
   }
   for (std::size_t back = 0; back < late; ++back) {
-    std::vector<LoggedPosterior> logged = read_row(log, last - back);
+    std::vector<MergedPosterior> logged = read_row(log, last - back);
     if (first_log && back == 0) {
       source.round = log.site_rounds()[last];
       choose_clients(source, question.clients, logged);
       source.tasks.resize(source.clients.size());
     }
     for (std::size_t t = 0; t < source.clients.size(); ++t) {
-      LoggedPosterior& own = logged[source.clients[t]];
+      MergedPosterior& own = logged[source.clients[t]];
       if (!own.mean.empty()) source.tasks[t].push_back(std::move(own));  // absent: a component less
     }
   }
@@ -214,6 +218,12 @@ void find_base(PreviewSource& source, const LogReader& log, const std::string& b
 }
 
 }  // namespace
+
+std::vector<double> PreviewSource::merged_examples() const {
+  std::vector<double> examples;
+  for (const std::uint32_t k : clients) examples.push_back(static_cast<double>(partition.train[k].size()));
+  return examples;
+}
 
 const std::vector<std::vector<std::uint32_t>>& PreviewSource::client_examples() const {
   static const std::vector<std::vector<std::uint32_t>> nobody;

@@ -10,17 +10,10 @@
 #include "ivory/algorithm.hpp"
 #include "ivory/dataset.hpp"
 #include "ivory/scenario.hpp"
-#include "server/merging.hpp"
 #include "src/log_reader.hpp"
+#include "src/merge_input.hpp"
 
 namespace ivory {
-
-/// [P] each; what the method does not have is empty.
-struct LoggedPosterior {
-  std::vector<float> mean, precision, site_mean, site_precision;
-
-  GaussianView<float> view() const { return {mean, precision}; }
-};
 
 struct PreviewQuestion {
   std::vector<std::string>
@@ -31,22 +24,18 @@ struct PreviewQuestion {
   std::string base = "before";         // "before", "start" or "prior"
 };
 
-struct PreviewSource {
+/// Its tasks' first components are of the first log's round; its layout is that of `network`.
+struct PreviewSource : MergeInput {
   LogHeader header;  // of the first log
   Scenario scenario;
   DataSplit data;
   Partition partition;
   std::unique_ptr<Network<float>> network;
-  AlgorithmTraits traits;
-  NaturalStep step;            // known: with diagonal covariances
-  double prior_precision = 0;  // s0; NaN: the method has none
   int round = 0;
   std::vector<std::uint32_t> clients;  // that are merged
-  std::vector<std::vector<LoggedPosterior>>
-      tasks;              // per merged client its components; the first is that of the first log's round
-  LoggedPosterior base;   // no mean: it is not in the log
-  std::string base_text;  // what the base is, or why there is none
 
+  /// N_k of the merged clients.
+  std::vector<double> merged_examples() const;
   /// Examples that each client of the run is evaluated on ([evaluation] clients); empty: on none.
   const std::vector<std::vector<std::uint32_t>>& client_examples() const;
 };

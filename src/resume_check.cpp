@@ -64,6 +64,26 @@ void check_log_data(const std::string& tag, const LogHeader& header, std::uint64
   }
 }
 
+void check_repeatable(const std::string& tag, const LogHeader& header, const LogPlan& plan, bool any_device) {
+  check_log_data(tag, header, plan.data_checksum);
+  const auto differ = [&](const std::string& what, const std::string& logged, const std::string& now,
+                          const std::string& advice) {
+    if (logged == now) return;
+    throw InputError(fmt::format("[{}] the {} must be the log's, {}, got {}, in {}; {}", tag, what, logged, now,
+                                 header.file, advice));
+  };
+  const std::string other_version =
+      fmt::format("the log was written by ivory {}, this is {}: use that version", header.ivory_version, IVORY_VERSION);
+  differ("partition (hash)", header.partition_hash, hexadecimal(plan.partition->hash), other_version);
+  if (!header.start_hash.empty()) {
+    differ("start weights (hash)", header.start_hash, hexadecimal(plan.start_hash),
+           "a file of weights that has changed, or another version of ivory, makes others: " + other_version);
+  }
+  if (any_device) return;
+  differ("kind of device", device_kind(header.device), device_kind(plan.device),
+         "on another one the bits may differ: choose the log's (--device), or say --any-device");
+}
+
 void check_resumable(const LogHeader& header, const LogPlan& plan) {
   const auto differ = [&](const std::string& what, const std::string& logged, const std::string& now) {
     if (logged == now) return;

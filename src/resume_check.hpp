@@ -10,6 +10,10 @@ namespace ivory {
 /// Throws InputError that says what differs.
 void check_resumable(const LogHeader& header, const LogPlan& plan);
 
+/// For what makes a log's rounds again without going on in it: throws InputError, beginning with [tag], where the data, the
+/// partition, the start weights or (unless `any_device`) the kind of device are others than the log's.
+void check_repeatable(const std::string& tag, const LogHeader& header, const LogPlan& plan, bool any_device);
+
 /// For what works on a log's data again: throws InputError, beginning with [tag], where they are others than the log's.
 void check_log_data(const std::string& tag, const LogHeader& header, std::uint64_t checksum);
 

@@ -95,6 +95,15 @@ std::vector<float> RoundEvaluator<Real>::laplace_precision() const {
 }
 
 template <class Real>
+Metrics RoundEvaluator<Real>::test_metrics(const std::vector<float>& model) const {
+  std::vector<float> padded = model;
+  padded.resize(state_.stride, 0.0F);
+  Buffer<float> parameters(server_, padded.size());
+  parameters.from_host(padded);
+  return evaluate_test(parameters.data(), static_cast<std::size_t>(scenario_.evaluation.integer("bins"))).metrics;
+}
+
+template <class Real>
 const float* RoundEvaluator<Real>::mean() const {
   if constexpr (std::is_same_v<Real, float>) return state_.mean.data();
   return rounded_mean_.data();

@@ -30,6 +30,8 @@ class RoundEvaluator {
   /// Rows of the training set whose sensitivities and label noise are measured; empty where the scenario does not ask for them.
   const std::vector<std::uint32_t>& sensitivity_rows() const { return sensitivity_rows_; }
   const std::vector<std::uint32_t>& label_noise_rows() const { return label_noise_rows_; }
+  /// Of a merged model on the test set; clamped is left as it is. `model` is [P].
+  Metrics test_metrics(const std::vector<float>& model) const;
   /// [P]; empty where there is no Laplace posterior (yet).
   std::vector<float> laplace_precision() const;
 

@@ -16,12 +16,14 @@
 #include "src/log_reader.hpp"
 #include "src/reserved_file.hpp"
 #include "src/resume_check.hpp"
+#include "src/write_queue.hpp"
 
 namespace ivory {
 namespace {
 
 constexpr const char* smaller_log =
-    "free some space, choose another place (--out), or log less ([log] posterior_every, sites, precision_matrix)";
+    "free some space, choose another place (--out), or log less ([log] posterior_every, layers, storage, sites, "
+    "precision_matrix)";
 
 /// Where a dataset's bytes lie.
 struct Column {
@@ -135,8 +137,13 @@ struct RunLog::Impl {
   ReservedFile file;
   std::map<std::string, Column, std::less<>> columns;
   std::string name;  // the log's own, which the file has from its first round on
+  int appended = 0;  // the last round appended here, which may wait to be written
+  WriteQueue queue;  // all rows go through it
 
-  Impl(ReservedFile file_, std::string name_) : file(std::move(file_)), name(std::move(name_)) {}
+  Impl(ReservedFile file_, std::string name_)
+      : file(std::move(file_)), name(std::move(name_)),
+        queue([this](std::uint64_t offset, const void* data, std::size_t bytes) { file.write(offset, data, bytes); },
+              most_queued_bytes) {}
 
   template <class T>
   T read(std::string_view path, std::size_t row) const {
@@ -144,15 +151,17 @@ struct RunLog::Impl {
     file.read(columns.find(path)->second.offset + row * sizeof(T), &value, sizeof(T));
     return value;
   }
-  // From the file: two runs may go on in one log, and then compute the same.
-  int rounds_complete() const { return static_cast<int>(read<std::int64_t>("/rounds_complete", 0)); }
+  // Also from the file: two runs may go on in one log, and then compute the same.
+  int rounds_complete() const {
+    return std::max(appended, static_cast<int>(read<std::int64_t>("/rounds_complete", 0)));
+  }
 
   /// Writes `values` from value `first` of the dataset on. Datasets have the machine's own types: bytes go as they are.
   template <class T, class Values>
   void write_as(const Column& column, std::uint64_t first, const Values& values) {
     std::vector<T> row(values.size());
     std::transform(values.begin(), values.end(), row.begin(), [](auto value) { return converted<T>(value); });
-    file.write(column.offset + first * sizeof(T), row.data(), row.size() * sizeof(T));
+    queue.write(column.offset + first * sizeof(T), row.data(), row.size() * sizeof(T));
   }
   template <class Values>
   void write(const Column& column, std::uint64_t first, const Values& values) {
@@ -165,6 +174,8 @@ struct RunLog::Impl {
         return write_as<std::int64_t>(column, first, values);
       case Hdf5Type::uint64:
         return write_as<std::uint64_t>(column, first, values);
+      case Hdf5Type::float16:
+        break;  // rows of write_vector alone
       case Hdf5Type::float32:
         return write_as<float>(column, first, values);
       case Hdf5Type::float64:
@@ -189,13 +200,28 @@ struct RunLog::Impl {
     check_length(path, column->second.rows * column->second.row_values, values.size());
     write(column->second, 0, values);
   }
-  /// The same without a copy; the dataset has that type. Rows of /clients are those of one client.
-  template <class Real>
-  void write_vector(std::string_view path, std::size_t row, std::span<const Real> values, std::size_t length) {
+  /// What is kept of a vector [P]. Rows of /clients are those of one client.
+  void write_vector(std::string_view path, std::size_t row, std::span<const float> values) {
     const auto column = columns.find(path);
     if (column == columns.end() || values.empty()) return;
-    check_length(path, length, values.size());
-    file.write(column->second.offset + row * values.size_bytes(), values.data(), values.size_bytes());
+    check_length(path, shape.parameters, values.size());
+    const std::size_t bytes = size_of(shape.storage);
+    std::uint64_t at = column->second.offset + row * size_of(shape.logged) * bytes;
+    for (const ParameterRange& range : shape.logged) {
+      const std::span<const float> part = values.subspan(range.begin, range.size);
+      if (shape.storage == Hdf5Type::float16) {
+        queue.write_half(at, part);
+      } else {
+        queue.write(at, part.data(), part.size_bytes());
+      }
+      at += part.size() * bytes;
+    }
+  }
+  void write_matrix(std::string_view path, std::size_t row, std::span<const double> values) {
+    const auto column = columns.find(path);
+    if (column == columns.end() || values.empty()) return;
+    check_length(path, shape.parameters * shape.parameters, values.size());
+    queue.write(column->second.offset + row * values.size_bytes(), values.data(), values.size_bytes());
   }
 
   void write_metrics(const std::string& before, const std::string& after, std::size_t row, const Metrics& metrics) {
@@ -225,6 +251,16 @@ struct RunLog::Impl {
                     evaluation.ood.*score.score.*column.value);
       }
     }
+  }
+  void write_previews(std::size_t row, const std::vector<PreviewRecord>& previews) {
+    std::vector<Metrics> table;
+    std::vector<double> clamped;
+    for (const PreviewRecord& preview : previews) {
+      table.push_back(preview.test);
+      clamped.push_back(preview.clamped);
+    }
+    write_table("/previews/", "", row, table);
+    write_row("/previews/clamped", row, clamped);
   }
   void write_visits(std::size_t row, const std::vector<ClientRecord>& clients) {
     std::vector<double> status, loss, steps;
@@ -263,6 +299,7 @@ RunLog::RunLog(const std::string& path, const LogPlan& plan) {
     for (const LogDataset& dataset : datasets) {
       if (!dataset.values.empty()) impl_->write(impl_->columns.at(dataset.layout.path), 0, dataset.values);
     }
+    impl_->queue.flush();
     file.rename(path);
   } catch (...) {
     ::unlink(unfinished.c_str());
@@ -306,21 +343,19 @@ void RunLog::write_posterior(int round, std::span<const float> mean, std::span<c
   check_round(wants_posterior(round), round, "a posterior");
   if (round <= rounds_complete()) return;
   const std::size_t row = row_of(impl_->shape.posterior_rounds, round);
-  const std::size_t size = impl_->shape.parameters;
-  impl_->write_vector("/posterior/mean", row, mean, size);
-  impl_->write_vector("/posterior/precision", row, precision, size);
-  impl_->write_vector("/posterior/precision_matrix", row, matrix, size * size);
+  impl_->write_vector("/posterior/mean", row, mean);
+  impl_->write_vector("/posterior/precision", row, precision);
+  impl_->write_matrix("/posterior/precision_matrix", row, matrix);
 }
 
 void RunLog::write_client(int round, const ClientArrays& arrays) {
   check_round(wants_sites(round) && arrays.client < impl_->shape.clients, round, "a client's posterior");
   if (round <= rounds_complete()) return;
   const std::size_t row = row_of(impl_->shape.site_rounds, round) * impl_->shape.clients + arrays.client;
-  const std::size_t size = impl_->shape.parameters;
-  impl_->write_vector("/clients/mean", row, arrays.mean, size);
-  impl_->write_vector("/clients/precision", row, arrays.precision, size);
-  impl_->write_vector("/clients/site_mean", row, arrays.site_mean, size);
-  impl_->write_vector("/clients/site_precision", row, arrays.site_precision, size);
+  impl_->write_vector("/clients/mean", row, arrays.mean);
+  impl_->write_vector("/clients/precision", row, arrays.precision);
+  impl_->write_vector("/clients/site_mean", row, arrays.site_mean);
+  impl_->write_vector("/clients/site_precision", row, arrays.site_precision);
 }
 
 void RunLog::append(const RoundRecord& record) {
@@ -367,6 +402,8 @@ void RunLog::append(const RoundRecord& record) {
   log.write_whole("/sensitivity/loo_nll", record.sensitivity.leave_one_out_nll);
   log.write_whole("/label_noise/noise", record.label_noise_examples.mean);
   log.write_whole("/label_noise/deviation", record.label_noise_examples.deviation);
+  if (wants_posterior(record.round))
+    log.write_previews(row_of(log.shape.posterior_rounds, record.round), record.previews);
   for (std::size_t t = 0; t < record.bayes_curve.size(); ++t)
     log.write_metrics("/curve/", "", t, record.bayes_curve[t]);
   log.write_value("/rounds/train_loss", row, record.train_loss);
@@ -392,8 +429,16 @@ void RunLog::append(const RoundRecord& record) {
     log.write_table("/clients/", "_bayes", at, record.client_metrics_bayes);
   }
   log.write_value("/rounds_complete", 0, record.round);  // last: a reader believes this number
+  log.appended = record.round;
 }
 
-void RunLog::close() { impl_->file.close(); }
+std::uint64_t RunLog::overflows() const { return impl_->queue.overflows(); }
+
+void RunLog::flush() { impl_->queue.flush(); }
+
+void RunLog::close() {
+  flush();
+  impl_->file.close();
+}
 
 }  // namespace ivory

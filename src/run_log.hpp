@@ -12,13 +12,18 @@
 #include "ivory/parameters.hpp"
 #include "ivory/record.hpp"
 #include "ivory/scenario.hpp"
+#include "src/log_selection.hpp"
 
 namespace ivory {
+
+/// Rows that wait for the disk take no more memory than this; a round that writes more waits for it too.
+inline constexpr std::size_t most_queued_bytes = std::size_t{64} << 20;
 
 /// Everything that fixes the shape of the file before round 0.
 struct LogPlan {
   const Scenario* scenario = nullptr;
   const ParameterLayout* layout = nullptr;
+  std::vector<ParameterRange> logged;  // parameters of which rows are kept
   const Partition* partition = nullptr;
   const Dataset* train = nullptr;  // for the client x class counts
   std::string device;
@@ -28,11 +33,12 @@ struct LogPlan {
   bool has_posterior = false;  // the server has a precision, after the last round at least
   bool has_ood = false;        // there is an out-of-distribution set
   bool clients_have_posterior = false;
-  bool has_sites = false;  // clients have (v, V)
+  bool has_site_means = false, has_site_precisions = false;
   DiagnosticsKind diagnostics;
   bool has_matrix = false;  // the server's precision is a matrix, and the log keeps it
   // Rows of the training set whose sensitivities and label noise are measured; empty: not asked for.
   std::vector<std::uint32_t> sensitivity_rows, label_noise_rows;
+  std::vector<std::string> previews;       // rules of [log] previews
   std::size_t outputs = 0, predicted = 0;  // of the network per example
 };
 
@@ -42,6 +48,8 @@ struct ClientArrays {
   std::span<const float> mean, precision, site_mean, site_precision;
 };
 
+/// Rows are written by a thread of its own, in order, beside what goes on here: all functions copy what they are given. Where the
+/// disk cannot keep up they wait for it. Where it fails, what came before stays and the next call throws RunError.
 class RunLog {
  public:
   /// Creates `path` (replacing a log of that name, and nothing but a log), reserves its whole size and writes the
@@ -54,7 +62,7 @@ class RunLog {
   RunLog(RunLog&&) noexcept;
   RunLog& operator=(RunLog&&) noexcept;
 
-  /// Rounds whose rows are whole. A run that goes on computes some of them again; nothing of them is written.
+  /// Rounds whose rows are whole, or will be when what was appended is written. A run that goes on computes some of them again; nothing of them is written.
   int rounds_complete() const;
   /// As logged after a round that is complete.
   std::uint64_t state_hash(int round) const;
@@ -72,7 +80,11 @@ class RunLog {
   /// Writes the row of record.round and then `rounds_complete`. Rounds come in order. Of a round that is complete already it
   /// only compares the state's hash, and throws RunError where it is another one.
   void append(const RoundRecord& record);
-  /// Closes the log; nothing else is left to write. Throws RunError where the system reports a late failure.
+  /// Finite numbers that float16 made infinite, among all that was written until the last flush.
+  std::uint64_t overflows() const;
+  /// Returns when everything is in the file.
+  void flush();
+  /// The same, and closes the log. Throws RunError where the system reports a late failure.
   void close();
 
  private:

@@ -8,6 +8,8 @@
 #include "src/data_splits.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
+#include "src/run_log.hpp"
+#include "src/run_previews.hpp"
 
 namespace ivory {
 namespace {
@@ -73,6 +75,14 @@ auto make_plugin(const Plugin* plugin, const Options& options) {
   }
 }
 
+// At its largest: a round that records the server's Gaussian and all sites.
+std::size_t log_memory(const Scenario& scenario, std::size_t participants, std::size_t parameters,
+                       std::size_t recorded) {
+  const std::size_t vectors = 2 + (scenario.log.text("sites") == "none" ? 0 : 4 * participants);
+  return std::min(most_queued_bytes, vectors * recorded * sizeof(float)) +
+         preview_bytes(scenario, participants, parameters);
+}
+
 }  // namespace
 
 template <class Real>
@@ -80,6 +90,7 @@ RunParts<Real>::RunParts(const Scenario& scenario)
     : data(load_data(scenario)), partition(make_partition(scenario, data.train)),
       examples(trained_on(scenario, partition, data)), clients(with_examples(examples)),
       network(make_network<float>(scenario, data.train)), training_network(make_network<Real>(scenario, data.train)),
+      logged(logged_parameters(scenario, network.layout())),
       optimizer(make_plugin<Real>(find_optimizer(scenario.optimizer_name), scenario.optimizer)),
       algorithm(make_plugin<Real>(find_algorithm(scenario.algorithm_name), scenario.algorithm)),
       traits(algorithm->traits()), all_examples(pooled(examples).front()),
@@ -88,6 +99,7 @@ RunParts<Real>::RunParts(const Scenario& scenario)
       weights_given(scenario.clients.reals("weights")),
       everyone_takes_part(scenario.clients.real("participation") >= 1.0),
       participants(participants_of(scenario.clients.real("participation"), clients.size())),
+      log_bytes(log_memory(scenario, participants, network.layout().size(), size_of(logged))),
       laplace(scenario.evaluation.boolean("laplace") && !traits.gives_posterior && !traits.personal) {}
 
 template <class Real>
@@ -134,6 +146,7 @@ MemoryPlan RunParts<Real>::memory() const {
                             .examples = data.train.size(),
                             .all_examples = data.train.size() + data.test.size() + data.validation.size(),
                             .longest_visit = longest_visit(),
+                            .log = log_bytes,
                             .laplace = laplace,
                             .diagnostics = visit_plan.health});
 }

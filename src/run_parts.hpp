@@ -7,6 +7,7 @@
 #include "clients/trainer.hpp"
 #include "ivory/algorithm.hpp"
 #include "ivory/scenario.hpp"
+#include "src/log_selection.hpp"
 #include "src/memory_plan.hpp"
 
 namespace ivory {
@@ -26,6 +27,7 @@ struct RunParts {
   std::vector<std::uint32_t> clients;  // that train, increasing: all but [clients] without
   Network<float> network;              // that is evaluated
   Network<Real> training_network;      // the same, that is trained
+  std::vector<ParameterRange> logged;  // of the network's parameters
   std::unique_ptr<Optimizer<Real>> optimizer;
   std::unique_ptr<Algorithm<Real>> algorithm;
   AlgorithmTraits traits;
@@ -35,6 +37,7 @@ struct RunParts {
   std::vector<double> weights_given;  // [clients] weights, or empty
   bool everyone_takes_part;
   std::size_t participants;  // of a round
+  std::size_t log_bytes;     // of main memory: rows on their way to the disk, previews
   bool laplace;              // a Laplace posterior is wanted, and there is no other
 
   std::vector<double> client_weights() const;  // [clients] weights; all 1 where the scenario has none

@@ -11,6 +11,7 @@
 #include "src/hdf5_file.hpp"
 #include "src/loss_options.hpp"
 #include "src/option_messages.hpp"
+#include "src/preview_rules.hpp"
 #include "src/scenario_schema.hpp"
 
 namespace ivory {
@@ -268,6 +269,23 @@ void check_matrix(const Scenario& scenario, const AlgorithmTraits& traits, Probl
       algorithm_text(scenario), where(scenario.log.place("precision_matrix"))));
 }
 
+void check_previews(const Scenario& scenario, const Algorithm<double>& algorithm, Problems& problems) {
+  for (const std::string& name : scenario.log.texts("previews")) {
+    const std::string reason = why_not(*find_preview_rule(name), algorithm.traits(), algorithm.natural_step());
+    if (reason.empty()) continue;
+    problems.push_back(fmt::format("[scenario] log.previews cannot have {} with {}: {}{}; leave it out", shown(name),
+                                   method_text(scenario.algorithm_name, scenario.optimizer_name), reason,
+                                   where(scenario.log.place("previews"))));
+  }
+}
+
+void check_storage(const Options& log, Problems& problems) {
+  if (!log.boolean("precision_matrix") || log.texts("layers").empty()) return;
+  problems.push_back(fmt::format(
+      "[scenario] log.precision_matrix records the matrix of all parameters, got log.layers = {}{}; drop one of them",
+      to_toml(log.rows().find("layers")->second.value), where(log.place("layers"))));
+}
+
 void check_curve(const Options& evaluation, Problems& problems) {
   if (!evaluation.boolean("curve") || evaluation.integer("samples") > 0) return;
   problems.push_back(fmt::format("[scenario] evaluation.curve needs evaluation.samples >= 1, got 0{}; drop one of them",
@@ -331,6 +349,7 @@ void check_plugins(const Scenario& scenario, const SourcePlace& algorithm_place,
       attempt([&] { return find_algorithm(scenario.algorithm_name)->make_double(scenario.algorithm); });
   if (algorithm) check_public_pool(scenario, algorithm_place, algorithm->traits(), problems);
   if (algorithm) check_matrix(scenario, algorithm->traits(), problems);
+  if (algorithm) check_previews(scenario, *algorithm, problems);
   if (algorithm) check_probes(scenario, algorithm->traits(), problems);
   check_reference_average(scenario, problems);
   if (optimizer && algorithm) check_pair(scenario, algorithm_place, algorithm->traits(), *optimizer, problems);
@@ -358,6 +377,7 @@ void check_contradictions(const Scenario& scenario, const SourcePlace& algorithm
   check_pool(scenario, algorithm_place, problems);
   check_length_of_text(scenario, problems);
   check_plugins(scenario, algorithm_place, problems);
+  check_storage(scenario.log, problems);
   check_curve(scenario.evaluation, problems);
   check_laplace(scenario.evaluation, problems);
   if (scenario.evaluation.text("clients") == "holdout" && number(scenario.partition, "holdout") == 0) {

@@ -80,9 +80,9 @@ class Sorter {
     } else if (auto value = convert(node)) {
       keys.insert_or_assign(key, GivenOption{std::move(*value), here});
     } else {
-      problems_.push_back(
-          fmt::format("[scenario] {} must be true, false, a number, a text or a list of numbers within 2^53, got {}{}",
-                      full, type_name(node), where(here)));
+      problems_.push_back(fmt::format(
+          "[scenario] {} must be true, false, a number, a text, or a list of numbers within 2^53 or of texts, got {}{}",
+          full, type_name(node), where(here)));
     }
   }
 
@@ -106,6 +106,11 @@ class Sorter {
     if (const auto* text = node.as_string()) return text->get();
     const toml::array* list = node.as_array();
     if (list == nullptr) return std::nullopt;
+    if (!list->empty() && list->is_homogeneous<std::string>()) {
+      std::vector<std::string> texts;
+      for (const toml::node& entry : *list) texts.push_back(entry.as_string()->get());
+      return texts;
+    }
     std::vector<double> values;
     for (const toml::node& entry : *list) {
       const auto* whole = entry.as_integer();

@@ -6,6 +6,7 @@
 #include "src/data_sets.hpp"
 #include "src/models.hpp"
 #include "src/partition.hpp"
+#include "src/preview_rules.hpp"
 #include "src/scenario_given.hpp"
 
 namespace ivory {
@@ -179,6 +180,13 @@ Specs evaluation_keys() {
   };
 }
 
+// Mixtures are made of several seeds or rounds.
+std::vector<std::string> previews_of_one_round() {
+  std::vector<std::string> names = preview_rule_names();
+  std::erase(names, "mixture");
+  return names;
+}
+
 Specs log_keys() {
   return {
       count("posterior_every", 10, 0, most_rounds, "rounds",
@@ -191,6 +199,17 @@ Specs log_keys() {
        .default_value = true,
        .help =
            "residuals, KL and the optimizer's health of every round (methods.md 2.6); training does not depend on it"},
+      {.name = "previews",
+       .default_value = std::vector<std::string>{},
+       .help = "rules that also put each recorded round's clients together; their models are evaluated, not used",
+       .choices = previews_of_one_round()},
+      choice("preview_weights", "equal", {"equal", "examples", "shares"},
+             "weights of the clients in previews: 1, examples over their mean, or examples over their sum"),
+      {.name = "layers",
+       .default_value = std::vector<std::string>{},
+       .help = "layers (\"0\") or slices (\"0.weight\") whose parameters are recorded; []: all"},
+      choice("storage", "float32", {"float32", "float16"},
+             "type of recorded means, precisions and sites; float16 halves the log, keeps 3 digits and ends at 65504"),
       {.name = "precision_matrix",
        .default_value = false,
        .help = "with every record of the server's Gaussian its whole precision matrix [P x P], for full covariances"}};

@@ -135,6 +135,13 @@ class Run:
         return self._log.dataset('curve', names).to_dataframe()
 
     @functools.cached_property
+    def previews(self):
+        """What the rules of `[log] previews` would have made of each recorded round's clients, [round, rule]; None without them."""
+        if not self._log.has('previews'):
+            return None
+        return self._log.dataset('previews', [name for name in self._log.names('previews') if self._log.axes(f'previews/{name}')])
+
+    @functools.cached_property
     def partition(self):
         read = self._log.array
         attributes = self._log.attributes('partition')
@@ -168,21 +175,40 @@ class Run:
                            frame.to_dict('index'), f'/parameters of {self.path}', DAMAGED)
         return frame
 
+    @functools.cached_property
+    def recorded(self):
+        """The slices that the log's vectors have, as `slices` but with offsets in them; all without `[log] layers`."""
+        index = self._log.scale('posterior/parameter')
+        if len(index) == self.header['parameters']:
+            return self.slices
+        first = np.searchsorted(index, self.slices['offset'])
+        there = (first < len(index)) & (index[np.minimum(first, len(index) - 1)] == self.slices['offset'])
+        frame = self.slices[there].assign(offset=first[there])
+        if frame['size'].sum() != len(index):
+            raise LogError('the recorded parameters must be whole slices', f'{len(index)} of them',
+                           f'/posterior/parameter of {self.path}', DAMAGED)
+        return frame
+
     def by_name(self, flat):
-        """Splits [..., P] into name -> [..., shape of the tensor], views where numpy can."""
+        """Splits [..., recorded parameters] into name -> [..., shape of the tensor], views where numpy can."""
         flat = np.asarray(flat)
         return {name: flat[..., s['offset']:s['offset'] + s['size']].reshape(*flat.shape[:-1], *s['shape'])
-                for name, s in self.slices.iterrows()}
+                for name, s in self.recorded.iterrows()}
 
     def posterior(self, round=-1):
-        """The server's Gaussian after a recorded round; -1 is the last of them (`[log] posterior_every`)."""
+        """The server's Gaussian after a recorded round; -1 is the last of them (`[log] posterior_every`).
+
+        float32, whatever the log's type (`[log] storage`); of the recorded layers (`[log] layers`) where these are not all.
+        """
         row, number = self._row('posterior/round', round, '[log] posterior_every says which are recorded')
-        precision = self._log.array('posterior/precision', row) if self.has_posterior else None
-        return Posterior(number, self.by_name(self._log.array('posterior/mean', row)),
-                         None if precision is None else self.by_name(precision))
+        vector = lambda name: self.by_name(self._log.array(f'posterior/{name}', row).astype(np.float32, copy=False))
+        return Posterior(number, vector('mean'), vector('precision') if self.has_posterior else None)
 
     def to_state_dict(self, round=-1, torch=False):
-        """The server's mean for `load_state_dict`: numpy arrays, or tensors with `torch=True` where PyTorch is installed."""
+        """The server's mean for `load_state_dict`: numpy arrays, or tensors with `torch=True` where PyTorch is installed.
+
+        Of a log of some layers it has these alone: `load_state_dict(..., strict=False)`.
+        """
         mean = self.posterior(round).mean
         if not torch:
             return mean

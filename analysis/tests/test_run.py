@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 import ivory_logs
-from ivory_logs import LogError, open_run
+from ivory_logs import LogError, open_run, plots
 
 SETTINGS = ('rounds=4', 'log.sites=every', 'log.posterior_every=2', 'evaluation.clients_every=2', 'evaluation.curve=true',
             'evaluation.every=2', 'partition.holdout=0.2', 'data.label_noise=0.1', 'evaluation.samples=4')
@@ -230,6 +230,43 @@ class Damage(LogTest):
 
     def test_what_was_not_recorded(self):
         self.expect('sites must be recorded.*log.sites=last', self.good, lambda run: run.sites())
+
+
+class PartsAndPreviews(LogTest):
+    """Logs of some layers, in float16, with previews."""
+
+    @classmethod
+    def make(cls):
+        settings = ('rounds=2', 'log.posterior_every=1', 'log.sites=every', 'log.layers=["2", "0.bias"]',
+                    'log.storage="float16"', 'log.previews=["average", "pvi"]')
+        cls.part, = write_logs(cls.folder / 'part', arms='vb-admm', settings=settings)
+        cls.whole, = write_logs(cls.folder / 'whole', arms='vb-admm', settings=settings[:3])
+
+    def test_layers(self):
+        with open_run(self.part) as part, open_run(self.whole) as whole:
+            own, all_layers = part.posterior(), whole.posterior()
+            names = ['0.bias', '2.weight', '2.bias']
+            self.assertEqual(list(own.mean), names)
+            for name in names:
+                for kind in ('mean', 'precision'):
+                    values, expected = getattr(own, kind)[name], getattr(all_layers, kind)[name]
+                    self.assertEqual((values.dtype, values.shape), (np.float32, expected.shape))
+                    np.testing.assert_array_equal(values, expected.astype(np.float16).astype(np.float32))
+            sites = part.by_name(part.sites()['site_mean'].values)
+            whole_sites = whole.by_name(whole.sites()['site_mean'].values)
+            for name in names:
+                np.testing.assert_array_equal(sites[name], whole_sites[name].astype(np.float16))
+            self.assertEqual(len(part.slices), 4)
+            plots.site_precisions(part)
+            plots.posterior_precisions(part)
+
+    def test_previews(self):
+        with open_run(self.part) as part, open_run(self.whole) as whole, h5py.File(self.part) as file:
+            self.assertIsNone(whole.previews)
+            self.assertEqual(part.previews['accuracy'].dims, ('round', 'rule'))
+            self.assertEqual(part.previews['rule'].values.tolist(), ['average', 'pvi'])
+            self.assertEqual(part.previews['nll'].sel(round=2, rule='pvi').item(), file['previews/nll'][1, 1])
+            self.assertTrue(np.isfinite(part.previews['nll']).all())
 
 
 if __name__ == '__main__':

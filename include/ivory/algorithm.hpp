@@ -43,6 +43,10 @@ struct ServerState {
   std::vector<std::uint8_t> visited;  // client has had an accepted update
 };
 
+/// What the server keeps of each client as its site: nothing; a vector v_k alone, which is ADMM's dual variable; or a Gaussian
+/// (v_k, V_k).
+enum class SiteKind : std::uint8_t { none, dual, gaussian };
+
 /// Costs and needs that other parts must know before a run.
 struct AlgorithmTraits {
   bool needs_posterior = false;       // clients must send a precision
@@ -53,6 +57,7 @@ struct AlgorithmTraits {
   bool full_data_curvature = false;             // compatibility (methods.md D9): taken over all clients' examples
   bool uses_public_pool = false;                // predictions on the public pool go both ways
   bool gives_posterior = false;                 // the server has one
+  SiteKind site = SiteKind::none;               // what site_mean and site_precision give
   bool personal = false;                        // each client ends with its own model; there is no common one
   int vectors_down = 1, vectors_up = 1;         // messages per participant, in vectors of P
   int vectors_per_client = 0;                   // kept between rounds, full participation
@@ -76,8 +81,8 @@ struct AlgorithmTraits {
     return vectors_up * P + matrices_up * P * (P + 1) / 2 + (uses_public_pool ? share * classes : 0);
   }
 
-  /// Clients keep a Gaussian site (v, V) each, and the server's posterior is made of them.
-  bool has_sites() const { return needs_posterior && vectors_per_client >= 2; }
+  /// Clients keep a site (v, V) with a diagonal V each, and the server's posterior is made of them and of their own.
+  bool has_sites() const { return needs_posterior && site == SiteKind::gaussian && !full_covariance; }
 
   bool operator==(const AlgorithmTraits&) const = default;
 };

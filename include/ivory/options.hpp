@@ -23,9 +23,9 @@ std::string to_string(const SourcePlace& place);
 
 struct OptionTable;
 
-/// `real` accepts an integer in the file; nothing else converts.
-using OptionValue =
-    std::variant<bool, std::int64_t, double, std::string, std::vector<double>, std::vector<OptionTable>>;
+/// A real accepts an integer in the file, and a list of texts an empty list; nothing else converts.
+using OptionValue = std::variant<bool, std::int64_t, double, std::string, std::vector<double>, std::vector<OptionTable>,
+                                 std::vector<std::string>>;
 
 /// A value as the user wrote it, with its place. Equal values are equal wherever they stand.
 struct GivenOption {
@@ -51,9 +51,9 @@ struct OptionSpec {
   std::string unit = {};  // "examples", "rounds", "1" ...
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
-  bool low_open = false;   // low itself is not allowed
-  bool high_open = false;  // high itself is not allowed
-  std::vector<std::string> choices = {};
+  bool low_open = false;                  // low itself is not allowed
+  bool high_open = false;                 // high itself is not allowed
+  std::vector<std::string> choices = {};  // of a text, or of each text of a list
   bool required = false;
 };
 
@@ -73,6 +73,7 @@ class Options {
   const std::string& text(std::string_view name) const;
   const std::vector<double>& reals(std::string_view name) const;
   const std::vector<OptionTable>& tables(std::string_view name) const;
+  const std::vector<std::string>& texts(std::string_view name) const;
 
   bool has(std::string_view name) const { return rows_.find(name) != rows_.end(); }
   bool given(std::string_view name) const;  // set by the user, not a default

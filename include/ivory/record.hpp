@@ -98,6 +98,12 @@ struct Diagnostics {
   OptimizerHealth optimizer;
 };
 
+/// A model that a rule made of a round's clients ([log] previews).
+struct PreviewRecord {
+  Metrics test;
+  double clamped = no_value;  // entries of its precision that were raised to their floor
+};
+
 struct RoundRecord {
   int round = 0;                     // 1-based: the first finished round is 1
   bool evaluated = false;            // the metrics below are NaN when not
@@ -120,6 +126,7 @@ struct RoundRecord {
   double label_noise_auroc = no_value,
          label_noise_label_auroc = no_value;  // for changed labels: |eps_i|_1, -eps_i,label
   LabelNoise label_noise_examples;            // after the last round alone
+  std::vector<PreviewRecord> previews;        // by rule; empty where none is due
   double train_loss = no_value;               // example-weighted mean over participants
   double seconds = 0, seconds_training = 0, seconds_evaluation = 0;
   double bytes_up = 0, bytes_down = 0;

@@ -24,8 +24,11 @@ struct AddAugmentedMove {
   }
 };
 
-constexpr AlgorithmTraits fedadmm_traits{
-    .vectors_down = 1, .vectors_up = 1, .vectors_per_client = 2, .vectors_per_client_partial = 2};
+constexpr AlgorithmTraits fedadmm_traits{.site = SiteKind::dual,
+                                         .vectors_down = 1,
+                                         .vectors_up = 1,
+                                         .vectors_per_client = 2,
+                                         .vectors_per_client_partial = 2};
 
 template <class Real>
 class FedAdmm final : public Algorithm<Real> {

@@ -43,7 +43,8 @@ struct ServerStep {
   }
 };
 
-constexpr AlgorithmTraits feddyn_traits{.vectors_down = 1,
+constexpr AlgorithmTraits feddyn_traits{.site = SiteKind::dual,
+                                        .vectors_down = 1,
                                         .vectors_up = 1,
                                         .vectors_per_client = 1,
                                         .vectors_per_client_partial = 1,

@@ -17,6 +17,7 @@ namespace {
 AlgorithmTraits traits_of(Curvature curvature, bool full_data = false) {
   AlgorithmTraits traits;
   traits.gives_posterior = true;
+  traits.site = SiteKind::gaussian;
   traits.needs_curvature = curvature;
   traits.full_data_curvature = full_data;
   traits.vectors_down = traits.vectors_up = 2;

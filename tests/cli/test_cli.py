@@ -52,7 +52,7 @@ name = "bayes"
 server = { algorithm = "vb_admm", temperature = 0.1, damping = 0.5 }
 clients.optimizer = { name = "ivon", lr = 0.05, hess_init = 0.1 }
 '''
-VERBS = ('run', 'compare', 'sweep', 'validate', 'plan', 'list', 'inspect', 'preview', 'influence', 'pack', 'verify')
+VERBS = ('run', 'compare', 'sweep', 'validate', 'plan', 'list', 'inspect', 'preview', 'influence', 'replay', 'pack', 'verify')
 ROUND_LINE = re.compile(r'^(\[\d+/\d+\] )?\S+ seed \d+  round +\d+/\d+  accuracy ', re.MULTILINE)
 
 failures = 0

@@ -218,6 +218,69 @@ def test_retrained(ivory, file, bayes):
         exits(what, ivory('validate', file, '--only', 'average', '--set', *words), 2, *expected)
 
 
+def test_during_a_run(ivory, file, bayes):
+    print('-- previews that a run records')
+    rules = ['average', 'task_arithmetic', 'uncertainty', 'isotropic', 'diagonal', 'vb_admm', 'pvi']
+    written = 'bayes:log.previews=[' + ', '.join(f'"{rule}"' for rule in rules) + ']'
+    exits('a run', ivory('run', file, '--quiet', *LOGGED, 'name="live"', written), 0)
+    live = ivory.folder / 'runs/live-bayes-seed4.h5'
+    with h5py.File(live) as log, h5py.File(bayes) as plain:
+        check('training is what it was', numpy.array_equal(log['rounds/state_hash'][:], plain['rounds/state_hash'][:]))
+        check('a row for each recorded round and rule', [r.decode() for r in log['previews/rule'][:]] == rules and
+              log['previews/round'][:].tolist() == [1, 2, 3])
+        for row in range(3):
+            out = f'live{row}.h5'
+            exits(f'the same from the log, round {row + 1}',
+                  ivory('preview', bayes, '--round', row + 1, '--rule', ','.join(rules), '--weights', 'equal', '--out', out), 0)
+            found, _ = read(ivory.folder / out)
+            for i, rule in enumerate(rules):
+                later = found[rule, (1, 1, 1, 1)]
+                check(f'{rule} in round {row + 1}', all(log[f'previews/{name}'][row, i] == later[name]
+                                                        for name in ('accuracy', 'nll', 'ece', 'brier', 'entropy', 'clamped')),
+                      {name: (log[f'previews/{name}'][row, i], value) for name, value in later.items() if f'previews/{name}' in log})
+        evaluated = numpy.isfinite(log['rounds/nll'][:])
+        check('vb_admm is the server', evaluated.sum() == 2 and
+              numpy.array_equal(log['previews/nll'][:, 5][evaluated], log['rounds/nll'][:][evaluated]))
+    exits('by shares', ivory('run', file, '--quiet', *LOGGED, 'name="shares"', 'log.previews=["isotropic"]',
+                             'log.preview_weights="shares"'), 0)
+    exits('the same from the log', ivory('preview', bayes, '--rule', 'isotropic,average', '--weights', 'shares', '--out', 's.h5'), 0)
+    found, _ = read(ivory.folder / 's.h5')
+    rows = {rule: row for (rule, _), row in found.items()}
+    with h5py.File(ivory.folder / 'runs/shares-bayes-seed4.h5') as log:
+        check('by shares as in the log', log['previews/nll'][2, 0] == rows['isotropic']['nll'])
+    check('with shares the product of alike precisions is the average',
+          abs(rows['isotropic']['nll'] - rows['average']['nll']) < 1e-5, rows)
+    for what, words, expected in (
+            ('a rule that there is not', 'log.previews=["averag"]', ['log.previews', '"averag"', 'did you mean "average"']),
+            ('a rule for several seeds', 'log.previews=["mixture"]', ['log.previews', '"mixture"', '"diagonal"']),
+            ('a rule without its precisions', 'average:log.previews=["diagonal"]', ['log.previews', 'without a precision'])):
+        exits(what, ivory('validate', file, *LOGGED, words), 2, *expected)
+
+
+def test_part_of_a_log(ivory, file):
+    print('-- layers and float16')
+    exits('float16', ivory('run', file, '--quiet', *LOGGED, 'name="half"', 'log.storage="float16"'), 0)
+    half = ivory.folder / 'runs/half-bayes-seed4.h5'
+    whole = Log(ivory.folder / 'runs/small-bayes-seed4.h5')
+    with h5py.File(half) as log:
+        check('numpy\'s float16', all(log[name].dtype == numpy.float16 for name in
+                                     ('posterior/mean', 'posterior/precision', 'clients/site_mean', 'clients/precision')))
+        check('rounded as numpy rounds', numpy.array_equal(log['clients/site_mean'][:], whole.v.astype('float16')) and
+              numpy.array_equal(log['posterior/precision'][:], whole.precision.astype('float16')))
+    exits('previews of it', ivory('preview', half, '--rule', 'pvi', '--models', '--out', 'half.h5'), 0)
+    mean = list(read(ivory.folder / 'half.h5')[0].values())[0]['mean']
+    check('are nearly the same', close(mean, merged_by_hand(whole, 2, [1] * 4)['pvi'], 5e-3))
+    exits('layers', ivory('run', file, '--quiet', *LOGGED, 'name="part"', 'log.layers=["0.bias"]'), 0)
+    part = ivory.folder / 'runs/part-bayes-seed4.h5'
+    with h5py.File(part) as log:
+        check('three of fifteen', numpy.array_equal(log['clients/mean'][:], whole.m[:, :, 12:].astype('float32')) and
+              log['clients/parameter'][:].tolist() == [12, 13, 14] == log['posterior/parameter'][:].tolist())
+    exits('are not enough for previews', ivory('preview', part), 2, 'all 15 parameters', 'got 3', 'log.layers = []')
+    exits('a layer that there is not', ivory('validate', file, *LOGGED, 'log.layers=["3"]'), 2, 'log.layers', '"3"', '0.weight')
+    exits('not with matrices', ivory('validate', file, *LOGGED, 'log.layers=["0"]', 'log.precision_matrix=true'), 2,
+          'log.precision_matrix', 'drop one')
+
+
 def test_refusals(ivory, file, bayes, average, data):
     print('-- what is refused')
     for what, words, expected in (
@@ -275,6 +338,8 @@ def main(binary):
         test_rules(ivory, bayes, data)
         test_grid_and_mixtures(ivory, bayes, other)
         test_retrained(ivory, file, bayes)
+        test_during_a_run(ivory, file, bayes)
+        test_part_of_a_log(ivory, file)
         test_refusals(ivory, file, bayes, average, data)
     print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
     return 1 if test_cli.failures else 0

@@ -43,6 +43,8 @@ struct SampleRun {
     set(scenario.log, "posterior_every", std::int64_t{4});
     set(scenario.log, "sites", sites);
     set(scenario.log, "diagnostics", true);
+    set(scenario.log, "layers", std::vector<std::string>{});
+    set(scenario.log, "storage", std::string("float32"));
     layout.add("0.weight", {4, 7});
     layout.add("0.bias", {4});
     train.classes = classes;
@@ -57,7 +59,7 @@ struct SampleRun {
     plan.data_description = "made up";
     plan.classes = classes;
     plan.has_ood = true;
-    plan.has_posterior = plan.clients_have_posterior = plan.has_sites = posterior;
+    plan.has_posterior = plan.clients_have_posterior = plan.has_site_means = plan.has_site_precisions = posterior;
     plan.diagnostics = {.residuals = true, .sites = true, .kl = true};
   }
   SampleRun(const SampleRun&) = delete;
@@ -70,6 +72,7 @@ struct SampleRun {
   const LogPlan& wired() {
     plan.scenario = &scenario;
     plan.layout = &layout;
+    plan.logged = logged_parameters(scenario, layout);
     plan.partition = &partition;
     plan.train = &train;
     return plan;
@@ -190,6 +193,7 @@ inline void write_round(RunLog& log, const SampleRun& run, int round) {
   }
   const bool last = round == run.scenario.rounds;
   log.append(sample_record(round, posterior, round % 2 == 0 || last, last));
+  log.flush();
 }
 
 inline void write_log(const std::string& path, SampleRun& run, int rounds) {

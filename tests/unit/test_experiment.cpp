@@ -6,6 +6,7 @@
 #include <set>
 #include "tests/support/boost_test.hpp"
 
+#include "ivory/registry.hpp"
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
 #include "src/experiment.hpp"
@@ -107,9 +108,11 @@ BOOST_AUTO_TEST_CASE(out_of_distribution_inputs_are_told_from_the_test_set_in_ev
   const Scenario scenario = read_scenario(quickstart, other, only).front();
   const test::TemporaryFolder folder;
   std::vector<RoundRecord> records;
-  run_experiment(scenario, {.threads = 2, .log_file = folder / "a.h5", .on_round = [&](const RoundRecord& record) {
-                              records.push_back(record);
-                            }});
+  RunSettings settings;
+  settings.threads = 2;
+  settings.log_file = folder / "a.h5";
+  settings.on_round = [&](const RoundRecord& record) { records.push_back(record); };
+  run_experiment(scenario, settings);
   BOOST_TEST(std::isnan(records[0].mean.ood.confidence.auroc));  // not evaluated
   BOOST_TEST(std::isfinite(records[1].bayes.ood.entropy.auroc));
 
@@ -243,6 +246,54 @@ BOOST_AUTO_TEST_CASE(validation_holdout_and_elbo_are_reported) {
 }
 
 // Compatibility (methods.md D1): every posterior average draws with N h0/(tau rho) + s0 around the server's mean; nothing else does.
+// Duals have a mean alone, sites a precision too; a method's traits say which, and the log has it.
+BOOST_AUTO_TEST_CASE(every_method_logs_the_sites_it_has) {
+  std::size_t with_dual = 0, with_site = 0;
+  for (const AlgorithmPlugin& plugin : algorithm_plugins()) {
+    const bool ivon = plugin.traits.needs_posterior;
+    Texts overrides = {"rounds=1", "log.sites=last", "clients.epochs=1", "server.algorithm=" + plugin.name};
+    if (!ivon) overrides.emplace_back("clients.optimizer={name=\"sgd\", lr=0.05}");
+    if (plugin.traits.uses_public_pool) overrides.emplace_back("data.public=10");
+    std::vector<Texts> variants = {overrides};
+    if (plugin.name == "vb_admm") {
+      variants.push_back(overrides);
+      variants.back().insert(variants.back().end(),
+                             {"server.posterior=isotropic", "clients.optimizer={name=\"sgd\", lr=0.05}"});
+      variants.push_back(overrides);
+      variants.back().insert(variants.back().end(), {"server.posterior=full", "model.hidden=[]", "clients.count=2",
+                                                     "clients.optimizer={name=\"von\", lr=0.1}"});
+    }
+    for (const Texts& variant : variants) {
+      const std::vector<std::string> only = {ivon ? "vb-admm" : "fedavg"};
+      const Scenario scenario = read_scenario(quickstart, variant, only).front();
+      const test::TemporaryFolder folder;
+      RunSettings settings;
+      settings.threads = 2;
+      settings.log_file = folder / "run.h5";
+      run_experiment(scenario, settings);
+      const LogReader log(settings.log_file);
+      const auto traits = find_algorithm(plugin.name)->make_double(scenario.algorithm)->traits();
+      const auto there = [&](const char* name) {
+        const std::vector<float> values = log.client_vectors(name, 0);
+        const auto finite = static_cast<std::size_t>(
+            std::count_if(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
+        BOOST_TEST((finite == 0 || finite == values.size()), plugin.name << " " << name);
+        return finite > 0;
+      };
+      BOOST_TEST_CONTEXT(variant.back()) {
+        BOOST_TEST(there("mean"), plugin.name);
+        BOOST_TEST(there("precision") == traits.needs_posterior, plugin.name);
+        BOOST_TEST(there("site_mean") == (traits.site != SiteKind::none), plugin.name);
+        BOOST_TEST(there("site_precision") == (traits.site == SiteKind::gaussian), plugin.name);
+      }
+      with_dual += traits.site == SiteKind::dual;
+      with_site += traits.site == SiteKind::gaussian;
+    }
+  }
+  BOOST_TEST(with_dual == 5U);  // isotropic VB-ADMM, FedADMM, FedDyn, FedLap, FedLap-Func
+  BOOST_TEST(with_site == 6U);  // VB-ADMM diagonal and full, PVI, damped PVI, Bregman ADMM, FedLap-Cov
+}
+
 BOOST_AUTO_TEST_CASE(the_references_posterior_average_has_one_precision) {
   const Texts overrides = {"rounds=2",
                            "evaluation={samples=5, elbo_samples=3, every=1, clients_every=1, clients=\"train\"}",

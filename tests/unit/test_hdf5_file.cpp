@@ -141,6 +141,9 @@ BOOST_AUTO_TEST_CASE(written_numbers_read_back) {
   BOOST_TEST((file.read_rows<float>("x", 1, 1).values == std::vector<float>{static_cast<float>(infinite), 0, 6}));
   BOOST_TEST((file.read_rows<double>("x", 1, 1).shape == Shape{1, 3}));
   BOOST_TEST(file.read_rows<double>("x", 2, 0).values.empty());
+  BOOST_TEST((file.read_part<double>("x", {0, 1}, {2, 1}).values == std::vector<double>{-2, 0}));
+  BOOST_TEST((file.read_part<float>("x", {1, 2}, {1, 1}).values == std::vector<float>{6}));
+  BOOST_TEST((file.read_part<double>("x", {0, 1}, {2, 1}).shape == Shape{2, 1}));
   BOOST_TEST((file.shape("nothing") == Shape{0, 4}));
   BOOST_TEST(read<double>(file, "nothing").empty());
   BOOST_TEST((file.read_text("names") == Names{"first", "", "dritte Ä"}));
@@ -209,6 +212,8 @@ BOOST_AUTO_TEST_CASE(what_is_not_there_is_named) {
   BOOST_TEST(contains(message([&] { file.read_text("booleans"); }), "got numbers"));
   BOOST_TEST(contains(message([&] { file.read<float>("huge"); }), "[1099511627776, 1048576]"));
   BOOST_TEST(contains(message([&] { file.read_rows<float>("big_endian", 2, 2); }), "shape [3, 2]"));
+  BOOST_TEST(contains(message([&] { file.read_part<float>("big_endian", {2, 1}, {1, 2}); }), "[1, 2] from [2, 1]"));
+  BOOST_TEST(contains(message([&] { file.read_part<float>("big_endian", {2}, {1}); }), "shape [3, 2]"));
   BOOST_TEST(contains(message([&] { file.read_rows<float>("big_endian", 1, std::numeric_limits<std::size_t>::max()); }),
                       "[3, 2]"));
   BOOST_TEST(contains(message([&] { file.real("/", "pear"); }), "\"pear\""));

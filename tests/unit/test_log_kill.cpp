@@ -16,8 +16,8 @@ namespace {
 using namespace ivory;
 using namespace ivory::test;
 
-/// Runs `body` in a child that stops at every system call, and calls `look` at each stop. False when watching is not
-/// allowed.
+/// Runs `body` in a child that stops at every system call of each of its threads, and calls `look` at each stop. False when
+/// watching is not allowed.
 template <class Body, class Look>
 bool watched(const Body& body, const Look& look) {
   std::fflush(nullptr);
@@ -35,11 +35,14 @@ bool watched(const Body& body, const Look& look) {
   }
   int status = 0;
   if (child < 0 || waitpid(child, &status, 0) != child || !WIFSTOPPED(status)) return false;
-  ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_EXITKILL);
-  while (ptrace(PTRACE_SYSCALL, child, nullptr, nullptr) == 0 && waitpid(child, &status, 0) == child) {
-    if (WIFEXITED(status)) return WEXITSTATUS(status) == 0;
-    if (WIFSIGNALED(status)) return false;
-    look();
+  ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE);
+  pid_t stopped = child;
+  while (ptrace(PTRACE_SYSCALL, stopped, nullptr, nullptr) == 0 || stopped != child) {
+    stopped = waitpid(-1, &status, __WALL);
+    if (stopped < 0) return false;
+    if (stopped == child && WIFEXITED(status)) return WEXITSTATUS(status) == 0;
+    if (stopped == child && WIFSIGNALED(status)) return false;
+    if (WIFSTOPPED(status)) look();
   }
   return false;
 }

@@ -15,6 +15,7 @@ namespace {
 
 using namespace ivory;
 using Reals = std::vector<double>;
+using Texts = std::vector<std::string>;
 
 const SourcePlace table_place{"a.toml", 3, 1};
 
@@ -29,6 +30,8 @@ std::vector<OptionSpec> specs() {
       {.name = "file", .default_value = std::string("x.h5")},
       {.name = "shape", .default_value = std::string("cosine"), .choices = {"constant", "cosine", "step"}},
       {.name = "widths", .default_value = Reals{3, 4}, .low = 1},
+      {.name = "layers", .default_value = Texts{"a"}},
+      {.name = "rules", .default_value = Texts{}, .choices = {"average", "diagonal"}},
   };
 }
 
@@ -66,6 +69,25 @@ BOOST_AUTO_TEST_CASE(defaults_fill_every_key) {
     BOOST_TEST(options.place(spec.name).line == 0U);
   }
   BOOST_TEST(to_string(options.place("lr")) == "the default of clients.lr");
+}
+
+BOOST_AUTO_TEST_CASE(lists_of_texts) {
+  BOOST_TEST(resolve("layers", Texts{"0", "2.bias"}).texts("layers") == (Texts{"0", "2.bias"}),
+             boost::test_tools::per_element());
+  BOOST_TEST(resolve("layers", Reals{}).texts("layers").empty());  // [] has no type of its own
+  BOOST_TEST(refusal("layers", Reals{1}) == "[scenario] clients.layers must be a list of texts, got [1]" + of_place);
+  BOOST_TEST(refusal("layers", std::string("0")) ==
+             "[scenario] clients.layers must be a list of texts, got \"0\"" + of_place + "; write [\"0\"]");
+  BOOST_TEST(
+      refusal("rules", Texts{"average", "diaglnal"}) ==
+      "[scenario] clients.rules must be a list of texts, each \"average\" or \"diagonal\", got \"diaglnal\" (entry "
+      "2 of [\"average\", \"diaglnal\"])" +
+          of_place + "; did you mean \"diagonal\"?");
+  BOOST_TEST(refusal("widths", Texts{"3"}) ==
+             "[scenario] clients.widths must be a list of finite numbers, each >= 1, got [\"3\"]" + of_place +
+                 "; lists stand in [ ]");
+  BOOST_TEST(to_toml(OptionValue(Texts{"a\"", "b"})) == R"(["a\"", "b"])");
+  BOOST_TEST(to_toml(OptionValue(Texts{})) == "[]");
 }
 
 BOOST_AUTO_TEST_CASE(given_values_are_kept_with_their_place) {
@@ -153,8 +175,10 @@ BOOST_AUTO_TEST_CASE(choices_and_unknown_keys_name_the_nearest) {
              "[scenario] clients.shape must be \"constant\", \"cosine\" or \"step\", got \"hexagon\"" + of_place);
   BOOST_TEST(refusal("bacth", whole(32)) ==
              "[scenario] unknown key clients.bacth = 32" + of_place + "; did you mean \"batch\"?");
-  BOOST_TEST(refusal("zzzzzz", true) == "[scenario] unknown key clients.zzzzzz = true" + of_place +
-                                            "; known are lr, share, batch, offset, free, debias, file, shape, widths");
+  BOOST_TEST(refusal("zzzzzz", true) ==
+             "[scenario] unknown key clients.zzzzzz = true" + of_place +
+                 "; known are lr, share, batch, offset, free, debias, file, shape, widths, layers, "
+                 "rules");
 }
 
 BOOST_AUTO_TEST_CASE(required_keys_must_be_given) {
@@ -177,7 +201,7 @@ BOOST_AUTO_TEST_CASE(all_mistakes_of_a_table_are_reported) {
   BOOST_TEST(
       message([&] { resolve_options(specs(), given, "", table_place); }) ==
       "[scenario] unknown key larning = 0.5, at a.toml:2:2; known are lr, share, batch, offset, free, debias, file, "
-      "shape, widths\n"
+      "shape, widths, layers, rules\n"
       "[scenario] lr must be a finite number > 0, got -1.0, in --set clients.lr\n"
       "[scenario] batch must be an integer in [1, 1024] (examples), got 0, at a.toml:1:1");
 }

@@ -157,6 +157,9 @@ OptionValue other_value(const OptionSpec& spec) {
       if (spec.name == "hidden") return std::vector<double>{3, 2};  // whole numbers only
       return std::vector<double>{low + (high - low) / 3, low + (high - low) / 7};
     }
+    OptionValue operator()(const std::vector<std::string>&) const {
+      return spec.choices.empty() ? std::vector<std::string>{"é\"\n", ""} : spec.choices;
+    }
     OptionValue operator()(const std::vector<OptionTable>&) const {  // layers with every key
       const auto text = [](const std::string& value) { return GivenOption{value, {}}; };
       return std::vector<OptionTable>{
