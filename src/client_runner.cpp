@@ -213,7 +213,6 @@ std::vector<double> ClientRunner<Real>::train(Worker& worker, ServerState<Real>&
     if (made == nullptr) return nullptr;
     return (handed_over.empty() ? made : handed_over.data()) + at;
   };
-  result.health = trainer.health(visits.size());
   result.updates.clear();
   for (std::size_t b = 0; b < count; ++b) {
     const std::uint32_t client = visits[b].task.client;
@@ -243,6 +242,7 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
     visits.push_back(visit_of(worker, state, client, algorithm_.local_terms(state, client)));
   }
   train(worker, state, visits, result, nullptr);
+  result.health = worker.trainer->health(clients.size());
   for (std::size_t b = 0; b < clients.size(); ++b) {
     const ClientUpdate<Real>& update = result.updates[b];
     if (update.refused) continue;

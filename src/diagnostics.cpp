@@ -64,7 +64,7 @@ double relative(double gap, double size) { return gap == 0.0 ? 0.0 : std::sqrt(g
 DiagnosticsKind diagnostics_kind(const AlgorithmTraits& traits) {
   const bool diagonal = traits.gives_posterior && !traits.full_covariance;
   return {.residuals = !traits.personal,
-          .sites = diagonal && traits.vectors_per_client >= 2,
+          .sites = diagonal && traits.site == SiteKind::gaussian,
           .kl = diagonal && traits.needs_posterior};
 }
 

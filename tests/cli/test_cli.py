@@ -273,15 +273,6 @@ def test_failures(ivory, file):
     check('refused clients: the run goes on, and one warning has the log\'s count', refused > 0 and rounds == 3 and
           diverging.stderr.count('ivory: warning') == 1 and f'{refused:.0f} client visit' in diverging.stderr,
           said(diverging))
-    ill = ('run', file, '--only', 'bayes', '--set', 'clients.optimizer.clip_radius=1e-9', '--out')
-    told, quiet, json_lines = ivory(*ill, 'ill'), ivory(*ill, 'quiet', '--quiet'), ivory(*ill, 'rows', '--json')
-    check('a known failure is told once, and in short at the end', told.returncode == 0 and
-          told.stderr.count('IVON\'s step are clipped; raise clip_radius') == 1 and
-          'in short: steps clipped (round 1, 3 of 3)' in told.stderr and 'clipped' not in told.stdout, said(told))
-    check('with --quiet and --json once, at the end', all(
-        done.returncode == 0 and done.stderr.count('ivory: warning') == 1 and '(shows in 3 of 3 rounds)' in done.stderr
-        for done in (quiet, json_lines)) and len([json.loads(line) for line in json_lines.stdout.splitlines()]) == 3,
-          said(quiet) + said(json_lines))
     exits('no update was ever usable', ivory('run', file, '--out', 'diverging', '--only', 'average', '--quiet', '--set',
                                              'clients.optimizer.lr=1e38', '--set', 'clients.epochs=20'), 1)
 
