@@ -111,6 +111,15 @@ class Judge {
   Predictor predictor_;
 };
 
+// float16 ends at 65504, and what is left of a precision without a site may be nothing but infinite.
+void need_finite(std::span<const float> values, const char* what, int round, const LogHeader& header) {
+  if (std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) return;
+  throw InputError(
+      fmt::format("[influence] the recorded {} of round {} must be finite, got one that is not, in {}; where "
+                  "log.storage is \"float16\" run again with \"float32\"",
+                  what, round, header.file));
+}
+
 void add_predictions(InfluenceReport& report, const LogReader& log, const Judge& judge, std::span<const float> mean,
                      std::span<const float> precision) {
   const std::vector<int> rounds = log.site_rounds(), visits = last_visits(log, report.round);
@@ -126,6 +135,8 @@ void add_predictions(InfluenceReport& report, const LogReader& log, const Judge&
     client.test_accuracy = test.accuracy;
     client.predicted = {.score = without.score, .test_nll = test.nll, .own_nll = judge.own_nll(rest, client.client)};
   };
+  need_finite(mean, "means of the server", report.round, log.header());
+  need_finite(precision, "precisions of the server", report.round, log.header());
   for (const std::uint32_t k : judge.parts().clients) {
     ClientInfluence& client = report.clients.emplace_back();
     client.client = k;
@@ -140,6 +151,8 @@ void add_predictions(InfluenceReport& report, const LogReader& log, const Judge&
     for (ClientInfluence& client : report.clients) {
       if (!of_row(client)) continue;
       const std::size_t at = client.client * size;
+      need_finite(std::span(v).subspan(at, size), "site means", rounds[row], log.header());
+      need_finite(std::span(V).subspan(at, size), "site precisions", rounds[row], log.header());
       leave(client, std::span(v).subspan(at, size), std::span(V).subspan(at, size));
     }
   }
@@ -245,6 +258,7 @@ InfluenceReport client_influence(const std::string& file, std::span<const std::s
   InfluenceReport report{.log = file,
                          .round = log.site_rounds().back(),
                          .regression = judge.parts().data.train.outputs > 0,
+                         .rounded = scenario.log.text("storage") == "float16",
                          .everybody = {},
                          .own_nll = {},
                          .clients = {}};

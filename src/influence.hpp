@@ -49,6 +49,7 @@ struct InfluenceReport {
   std::string log;
   int round = 0;            // after which the sites were logged
   bool regression = false;  // no accuracies
+  bool rounded = false;     // the log is in float16
   Without everybody;        // the server as it is; `own_nll` means nothing
   double test_accuracy = no_value;
   std::vector<double> own_nll;           // [K] at the server's mean

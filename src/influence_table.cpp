@@ -94,6 +94,9 @@ std::string influence_table(const InfluenceReport& report) {
         "from "
         "the product of the sites, and the predictions are rough\n";
   }
+  if (report.rounded) {
+    text += "\nthe log is in float16, three digits: small influences may be rounding (log.storage = \"float32\")\n";
+  }
   if (unknown) {
     text +=
         "\n-: the site after this client's last visit is not in the log; log.sites = \"every\" with "

@@ -2,6 +2,7 @@
 #define BOOST_TEST_MODULE vb_admm_full
 #include "tests/support/boost_test.hpp"
 
+#include "ivory/full_gaussian.hpp"
 #include "tests/support/compare.hpp"
 #include "tests/support/full_quadratic.hpp"
 #include "tests/support/plugins.hpp"
@@ -257,23 +258,47 @@ BOOST_AUTO_TEST_CASE(absent_clients_count_with_what_they_sent_last) {
   };
   const double alpha = 1.0 / (1.0 + 4 * 0.5);
   std::vector<Dense> last(4, Dense::diagonal(n, 2.0)), sites(4, Dense::diagonal(n, 0.0));
+  std::vector<Vector> last_eta(4, Vector(n, 0.0)), site_means(4, Vector(n, 0.0));  // natural means
   std::vector<bool> seen(4, false);
   for (const std::vector<bool>& present : {std::vector<bool>{true, false, true, false}, {false, true, true, false}}) {
     const double* const before = federation.state.precision.data();
     const Dense server{n, Vector(before, before + n * n)};
+    const Vector server_eta = server.times(federation.mean());
     federation.round(train, present);
     Dense expected = Dense::diagonal(n, alpha * 2.0);
+    Vector eta(n, 0.0);
     for (std::uint32_t k = 0; k < 4; ++k) {
       if (present[k]) {
         last[k].a = federation.sent[k].precision;
         Dense step = last[k];
         sites[k].add(step.add(server, -1.0), 0.5);
+        last_eta[k] = last[k].times(Vector(federation.sent[k].mean.begin(), federation.sent[k].mean.begin() + n));
+        for (std::size_t i = 0; i < n; ++i) site_means[k][i] += 0.5 * (last_eta[k][i] - server_eta[i]);
         seen[k] = true;
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        eta[i] += (1 - alpha) / 4 * (seen[k] ? last_eta[k] : server_eta)[i] + alpha * site_means[k][i];
       }
       expected.add(seen[k] ? last[k] : server, (1 - alpha) / 4).add(sites[k], alpha);
     }
     const double* const after = federation.state.precision.data();
     BOOST_TEST(largest_difference(Vector(after, after + n * n), expected.a) < rounding);
+    BOOST_TEST(largest_difference(expected.times(federation.mean()), eta) < 1e-9);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(eigenvalues_below_the_floor_are_raised_though_the_matrix_is_positive) {
+  const auto device = make_cpu_device();
+  for (const double smallest : {1e-12, 5e-4, 2e-3}) {
+    Dense precision = Dense::diagonal(2, 1.0);  // eigenvalues 2 - smallest and smallest, in a rotated basis
+    precision(0, 1) = precision(1, 0) = 1.0 - smallest;
+    Vector factor(4);
+    const bool raised = raise_to_positive(*device, 2, precision.a.data(), factor.data(), 1e-3);
+    BOOST_TEST(raised == (smallest < 1e-3));
+    const double now = precision(0, 0) - std::fabs(precision(0, 1));
+    BOOST_TEST(now >= 1e-3);
+    if (!raised) BOOST_TEST(precision(0, 0) == 1.0);
+    BOOST_TEST(factor[0] * factor[0] == precision(0, 0), boost::test_tools::tolerance(1e-14));
   }
 }
 

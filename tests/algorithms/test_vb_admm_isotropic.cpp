@@ -91,9 +91,9 @@ BOOST_AUTO_TEST_CASE(the_fixed_point_is_the_regularised_minimum) {
   }
 }
 
-// One client with everything, alpha = 1: m := argmin L/tau + rho s0/2 |theta - m|^2 with the dual on top; at d = 1 the fixed point
-// is reached by proximal steps.
-BOOST_AUTO_TEST_CASE(one_client_takes_proximal_steps) {
+// One client with everything and alpha = 1: the server is prior times site after every round, and rounds end in the minimum of
+// prior and loss.
+BOOST_AUTO_TEST_CASE(one_client_ends_in_the_minimum_of_its_loss_and_the_prior) {
   const auto device = make_cpu_device();
   QuadraticClients problem = four_clients(1.0, 2.0);
   problem.examples.resize(1), problem.H.resize(1), problem.c.resize(1);
@@ -104,6 +104,11 @@ BOOST_AUTO_TEST_CASE(one_client_takes_proximal_steps) {
     // alpha = 1: the server is prior times site, m = v / s0.
     for (std::size_t i = 0; i < 3; ++i)
       BOOST_TEST(std::fabs(federation.mean()[i] - federation.site_mean(0)[i] / problem.prior_precision) < 1e-12);
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double gradient = problem.prior_precision * federation.mean()[i] +
+                            problem.H[0][i] * (federation.mean()[i] - problem.c[0][i]) / problem.temperature;
+    BOOST_TEST(std::fabs(gradient) < 1e-9);
   }
 }
 

@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(a_refused_update_under_full_participation_leaves_site_and_c
 }
 
 BOOST_AUTO_TEST_CASE(the_fixed_point_of_partial_participation_is_the_exact_posterior) {
-  // T5 with two of four clients in each round, all pairs in turn.
+  // T5 with one or two of four clients in each round, all pairs in turn.
   const auto device = make_cpu_device();
   const QuadraticClients problem = four_clients(0.5);
   for (const double damping : {1.0, 0.5}) {

@@ -28,6 +28,12 @@ inline void skipped(const std::string& what, const std::string& why) {
   BOOST_TEST_MESSAGE("SKIPPED: " << what << ": " << why);
 }
 
+/// False, for what is compared group by group and counted.
+inline bool not_compared(const std::string& what, const std::string& why) {
+  skipped(what, why);
+  return false;
+}
+
 /// The file, or nothing (said visibly) where another folder lacks it. Our own folder has every file.
 inline std::optional<Hdf5File> open_reference(const std::string& name) {
   const std::string path = reference_folder() + "/" + name;

@@ -14,14 +14,14 @@ namespace {
 constexpr std::size_t momentum_slot = 0, hessian_slot = 1;
 
 template <class Real>
-void run(const Hdf5File& file, const std::string& group, bool with_terms) {
+bool run(const Hdf5File& file, const std::string& group, bool with_terms) {
   const auto eps = file.read<Real>(group + "/eps");  // [steps, mc, P]
   const std::size_t steps = eps.shape[0], samples = eps.shape[1], size = eps.shape[2];
   const double lambda = file.real(group, "ess"), hess_init = file.real(group, "hess_init");
   const bool gradsq = file.text(group, "hess_approx") == "gradsq";
   const double clip = file.real(group, "clip_radius");
   if (with_terms && file.has_attribute(group, "local_wd") && file.real(group, "local_wd") != 0.0)
-    return skipped(group, "extra local weight decay does not exist in Ivory");
+    return not_compared(group, "extra local weight decay does not exist in Ivory");
 
   OptionValues options{{"lr", file.real(group, "lr")},
                        {"beta1", file.real(group, "beta1")},
@@ -102,26 +102,25 @@ void run(const Hdf5File& file, const std::string& group, bool with_terms) {
   check_against(hessian, file, group + "/hess");
   check_against(momentum, file, group + "/momentum");
   check_against(precision, file, group + "/precision");
+  return true;
 }
 
-void run_file(const std::string& name, bool with_terms) {
+void run_file(const std::string& name, bool with_terms, std::size_t least) {
   const auto file = open_reference(name);
   if (!file) return;
   std::size_t count = 0;
   for (const std::string& group : configurations(*file)) {
     BOOST_TEST_CONTEXT(name << " " << group) {
-      if (file->text(group, "dtype") == "float32")
-        run<float>(*file, group, with_terms);
-      else
-        run<double>(*file, group, with_terms);
+      const bool single = file->text(group, "dtype") == "float32";
+      count += single ? run<float>(*file, group, with_terms) : run<double>(*file, group, with_terms);
     }
-    ++count;
   }
-  BOOST_TEST(count > 0U);
+  fmt::print("{}: {} groups compared\n", name, count);
+  BOOST_TEST(count >= least);
   BOOST_TEST_MESSAGE(name << ": " << count << " configurations");
 }
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(plain_ivon) { run_file("ivon_steps.h5", false); }
-BOOST_AUTO_TEST_CASE(ivon_with_prior_and_dual) { run_file("ivon_admm_steps.h5", true); }
+BOOST_AUTO_TEST_CASE(plain_ivon) { run_file("ivon_steps.h5", false, 13); }
+BOOST_AUTO_TEST_CASE(ivon_with_prior_and_dual) { run_file("ivon_admm_steps.h5", true, 10); }

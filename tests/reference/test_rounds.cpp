@@ -52,7 +52,7 @@ Vector negated(Vector x) {
 }
 
 // The reference's driver: everything of the client's optimizer but the Hessian lives over all rounds. Through the trainer.
-void run_driver(const Hdf5File& file, const std::string& group) {
+bool run_driver(const Hdf5File& file, const std::string& group) {
   const Clients clients(file);
   const auto eps = file.read<double>(group + "/eps");  // [rounds, K, steps, mc, P]
   const std::size_t rounds = eps.shape[0], steps = eps.shape[2], samples = eps.shape[3], size = eps.shape[4];
@@ -128,6 +128,7 @@ void run_driver(const Hdf5File& file, const std::string& group) {
   check_against(site_precision, file, group + "/dual_prec");
   check_against(server, file, group + "/server");
   check_against(server_precision, file, group + "/server_prec");
+  return true;
 }
 
 // theta is [d, C] in the file and [C, d] in the network.
@@ -139,7 +140,7 @@ Vector transposed(const double* x, std::size_t rows, std::size_t columns) {
 }
 
 // The toy code: a fresh optimizer in every round, h = 0 and the server's mean from the first round on, own rates inside a round.
-void run_toy(const Hdf5File& file, const std::string& group) {
+bool run_toy(const Hdf5File& file, const std::string& group) {
   const Clients clients(file);
   const std::size_t d = clients.data.features, classes = static_cast<std::size_t>(clients.data.classes),
                     size = d * classes;
@@ -148,7 +149,7 @@ void run_toy(const Hdf5File& file, const std::string& group) {
   const auto rates = file.read<double>("lr_schedule").values;
   const auto prior = file.read<double>("s_prior").values;
   if (*std::min_element(prior.begin(), prior.end()) != *std::max_element(prior.begin(), prior.end()))
-    return skipped(group, "a prior precision that differs between coordinates does not exist in Ivory");
+    return not_compared(group, "a prior precision that differs between coordinates does not exist in Ivory");
   OptionValues options = server_options(file, group, prior[0]);
   if (flag(file, group, "bregman")) options["bregman"] = options["bregman_ref_sign"] = true;
   const auto algorithm = make_algorithm<double>("vb_admm", options);
@@ -214,21 +215,22 @@ void run_toy(const Hdf5File& file, const std::string& group) {
   check_against(V, file, group + "/V");
   check_against(server_m, file, group + "/server_m");
   check_against(server_s, file, group + "/server_s");
+  return true;
 }
 
 template <class Run>
-void run_file(const std::string& name, const Run& run) {
+void run_file(const std::string& name, const Run& run, std::size_t least) {
   const auto file = open_reference(name);
   if (!file) return;
   std::size_t count = 0;
   for (const std::string& group : configurations(*file)) {
-    BOOST_TEST_CONTEXT(name << " " << group) run(*file, group);
-    ++count;
+    BOOST_TEST_CONTEXT(name << " " << group) count += run(*file, group) ? 1U : 0U;
   }
-  BOOST_TEST(count > 0U);
+  fmt::print("{}: {} groups compared\n", name, count);
+  BOOST_TEST(count >= least);
 }
 
 }  // namespace
 
-BOOST_AUTO_TEST_CASE(the_experiment_driver) { run_file("fedivon_rounds.h5", run_driver); }
-BOOST_AUTO_TEST_CASE(the_toy_code) { run_file("bayes_admm_diag.h5", run_toy); }
+BOOST_AUTO_TEST_CASE(the_experiment_driver) { run_file("fedivon_rounds.h5", run_driver, 3); }
+BOOST_AUTO_TEST_CASE(the_toy_code) { run_file("bayes_admm_diag.h5", run_toy, 4); }
