@@ -190,6 +190,10 @@ def test_refusals(ivory, file):
         exits(f'a log without {name}', ivory('influence', f'{name}/linear-seed3.h5'), 2, *words, 'linear-seed3.h5')
         check(f'  (it ran: {name})', made.returncode == 0, said(made))
     exits('no log', ivory('influence', file), 2, 'small.toml')
+    ivory('run', file, '--set', 'log.storage=float16', '--out', 'half')
+    exits('a log in float16', ivory('influence', 'half/linear-seed3.h5'), 0, 'float16', 'rounding')
+    ivory('run', file, '--set', 'log.storage=float16', 'server.prior_precision=1e5', '--out', 'large')
+    exits('beyond float16', ivory('influence', 'large/linear-seed3.h5'), 2, 'precisions of the server', 'finite', 'float32')
     partly = ivory('run', file, '--set', 'clients.participation=0.4', 'log.sites=every', 'rounds=5', 'log.posterior_every=2',
                    '--out', 'partly')
     done = ivory('influence', 'partly/linear-seed3.h5', '--csv', 'p.csv')
