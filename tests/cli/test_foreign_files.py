@@ -69,7 +69,7 @@ LOG = 'small-seed4.h5'
 ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', OMP_WAIT_POLICY='passive')
 
 ivory = pathlib.Path(sys.argv[1]).resolve()
-shim = sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] else None
+shim = str(pathlib.Path(sys.argv[2]).resolve()) if len(sys.argv) > 2 and sys.argv[2] else None
 count = int(sys.argv[3]) if len(sys.argv) > 3 else 40
 seed = sys.argv[4] if len(sys.argv) > 4 else 'of the suite'
 failures = []

@@ -95,7 +95,7 @@ SYMBOLS = {'R': 'rounds', 'K': 'clients', 'C': 'classes', 'M': 'bins', 'P': 'par
 NUMPY_TYPES = {'integer': 'int64', 'unsigned integer': 'uint64', 'real': 'float64'}
 HDF5_OWN = {'CLASS', 'NAME', 'DIMENSION_LIST', 'REFERENCE_LIST', '_FillValue'}
 
-ivory, source = sys.argv[1], pathlib.Path(sys.argv[2])
+ivory, source = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
 failures = []
 
 

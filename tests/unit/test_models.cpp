@@ -212,10 +212,10 @@ BOOST_AUTO_TEST_CASE(mistakes_in_a_list_have_their_place) {
   BOOST_TEST(refused("p = 0.25", "p = 0.25, name = \"block1\"") ==
              "[scenario] model.layers[6].name must be a name that no earlier layer has, got \"block1\", at "
              "dir/a.toml:17:34");
-  BOOST_TEST(
-      refused("p = 0.25", "p = 1979-05-27") ==
-      "[scenario] model.layers[6].p must be true, false, a number, a text or a list of numbers within 2^53, got a "
-      "date, at dir/a.toml:17:24");
+  BOOST_TEST(refused("p = 0.25", "p = 1979-05-27") ==
+             "[scenario] model.layers[6].p must be true, false, a number, a text, or a list of numbers within 2^53 or "
+             "of texts, got a "
+             "date, at dir/a.toml:17:24");
   BOOST_TEST(contains(refused(", name = \"block1\"", ""), "give that layer a key name = \"...\""));
   // All mistakes at once.
   BOOST_TEST(lines(refusal(with_model(replaced("groups = 2", "groups = 0", replaced("p = 0.25", "p = 2", list))))) ==
