@@ -1,5 +1,6 @@
 """A headless Chromium, driven over its debugging pipe: sizes, errors and pictures of a page without further packages."""
 import base64
+import fcntl
 import json
 import os
 import select
@@ -29,10 +30,14 @@ class Browser:
         # The sandbox needs a user that is not root.
         flags = FLAGS + (('--no-sandbox',) if os.geteuid() == 0 else ())
         command = [program, *flags, f'--user-data-dir={self._folder.name}', 'about:blank']
-        # The browser reads from its file 3 and writes to 4; sh puts the pipes there.
-        self._process = subprocess.Popen(
-            ['/bin/sh', '-c', f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', 'sh', *command], pass_fds=(theirs_in, theirs_out),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # The browser reads from its file 3 and writes to 4, whatever numbers the pipes have here.
+        def place():
+            ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (theirs_in, theirs_out)]
+            for number, end in enumerate(ends, 3):
+                os.dup2(end, number)
+
+        self._process = subprocess.Popen(command, preexec_fn=place, pass_fds=(3, 4), stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
         os.close(theirs_in)
         os.close(theirs_out)
         self._out, self._in, self._rest, self._number, self._session, self.events = ours_out, ours_in, b'', 0, None, []
