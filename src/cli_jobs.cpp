@@ -9,6 +9,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -127,6 +128,19 @@ class Failures {
  private:
   std::mutex mutex_;
   std::vector<std::pair<std::string, std::string>> said_;
+};
+
+/// Texts that are said once, whichever run has them first.
+class SaidOnce {
+ public:
+  bool is_new(const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    return said_.insert(text).second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> said_;
 };
 
 /// What became of a job; without a summary it was stopped or never began.
@@ -255,6 +269,9 @@ class Runner {
     };
     settings.should_stop = [] { return interrupted() != 0; };
     settings.on_note = [&](const std::string& text) { progress.note(fmt::format("{}  {}", job_name(job), text)); };
+    settings.on_warning = [&](const std::string& text) {
+      if (warnings_.is_new(text)) progress.warn(text);
+    };
     settings.resume = job.resume || (reuse_ && is_interrupted(job));
     const int rounds = run_or_begin_anew(job, settings);
     progress.finish();
@@ -283,6 +300,7 @@ class Runner {
   ProgressView view_;
   const DeviceChoice& devices_;
   Failures failures_;
+  mutable SaidOnce warnings_;
 };
 
 }  // namespace

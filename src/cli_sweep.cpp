@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,6 +58,7 @@ void check_baseline_of_sweep(const std::string& baseline, const std::vector<Swee
 int sweep(const Flags& flags) {
   const Selection selection = parse_selection(flags.select);
   const std::vector<SweepArm> arms = settings_of_arms(flags);
+  check_selection(arms, selection);
   check_validation(arms);
   check_baseline_of_sweep(flags.batch.baseline, arms);
   std::vector<Scenario> scenarios;
@@ -82,15 +84,18 @@ int sweep(const Flags& flags) {
     return report.exit_code;
   }
   const std::vector<SweptArm> swept = select_settings(arms, report.runs, selection);
+  const bool all_selected =
+      std::all_of(swept.begin(), swept.end(), [](const SweptArm& arm) { return arm.selected.has_value(); });
+  const int exit_code = report.exit_code == 0 && !all_selected ? 1 : report.exit_code;
   const std::vector<LogSummary> selected = selected_runs(swept);
   const std::string baseline = selected_title(swept, flags.batch.baseline);
   const std::vector<std::string> logs = report.logs();
   if (!flags.batch.csv.empty() && !logs.empty()) {
     write_csv(flags.batch.csv, comparison_csv(selected, baseline) + settings_csv(swept));
   }
-  if (flags.run.json) return report.exit_code;
+  if (flags.run.json) return exit_code;
   fmt::print("{}{}", talks ? "\n" : "", budget);
-  for (const std::string& warning : comparison_warnings(report.runs, group_by_arm(report.runs))) {
+  for (const std::string& warning : comparison_warnings(report.runs)) {
     fmt::print("warning: {}\n", warning);
   }
   fmt::print("\n{}\nthe test set, selected settings only\n\n{}", settings_table(swept, selection),
@@ -101,7 +106,7 @@ int sweep(const Flags& flags) {
       if (run.failure.empty()) fmt::print("  {}\n", quoted_for_shell(run.file));
     }
   }
-  return report.exit_code;
+  return exit_code;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@
 #include "src/loss_options.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
+#include "src/run_parts.hpp"
+#include "src/scenario_checks.hpp"
 
 namespace ivory {
 namespace {
@@ -118,6 +121,41 @@ std::size_t build(const Scenario& arm, const DataSplit& data) {
   return network.layout().size();
 }
 
+/// What a run asks of its clients beyond the partition, which arms share.
+void check_clients(const Scenario& arm, const Partition& partition, const Dataset& train) {
+  if (const std::string problem = weights_problem(arm.clients, partition.clients()); !problem.empty()) {
+    throw InputError(problem);
+  }
+  (void)shared_pool(arm, train, trained_examples(arm, partition));
+}
+
+/// "0, 3 to 9"
+std::string ranges(const std::vector<std::size_t>& numbers) {
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < numbers.size();) {
+    std::size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
+    parts.push_back(last == i ? fmt::format("{}", numbers[i]) : fmt::format("{} to {}", numbers[i], numbers[last]));
+    i = last + 1;
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+/// Names the classes that no training example has; empty where all have some.
+std::string empty_classes(const Dataset& train) {
+  if (train.outputs > 0) return "";
+  std::vector<std::size_t> examples(static_cast<std::size_t>(train.classes), 0), empty;
+  for (const std::int32_t label : train.true_labels()) ++examples[static_cast<std::size_t>(label)];
+  for (std::size_t c = 0; c < examples.size(); ++c) {
+    if (examples[c] == 0) empty.push_back(c);
+  }
+  if (empty.empty()) return "";
+  return fmt::format(
+      "[data] {} of {} classes have no training examples: {}; the network has an output for each of them; number the "
+      "labels from 0 without gaps if they are none",
+      empty.size(), train.classes, ranges(empty));
+}
+
 std::string clients_text(const Scenario& arm, const Partition* partition) {
   if (partition != nullptr) return fmt::format("{}", partition->clients());
   const auto count = arm.clients.integer("count");
@@ -153,11 +191,16 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
   return out;
 }
 
+void warn(const std::string& text) {
+  if (!text.empty()) fmt::print(stderr, "ivory: warning: {}\n", text);
+}
+
 int validate(const Flags& flags) {
   const std::vector<Scenario> arms = flags.scenario.read();
   Checker checker;
   std::vector<std::vector<std::string>> rows = {
       {"arm", "algorithm", "optimizer", "clients", "model", "parameters", "rounds", "seed"}};
+  std::set<std::string> warnings;
   for (const Scenario& arm : arms) {
     // For the contradictions between options that they refuse. Every plug-in exists in double, von in double alone.
     (void)find_optimizer(arm.optimizer_name)->make_double(arm.optimizer);
@@ -165,11 +208,13 @@ int validate(const Flags& flags) {
     const LoadedData& data = checker.data(arm);
     if (!data.split && flags.partition) throw InputError(data.missing);
     const Partition* partition = data.split ? &checker.partition(arm, data) : nullptr;
-    if (partition != nullptr) (void)left_out_clients(arm, *partition);
+    if (partition != nullptr) check_clients(arm, *partition, data.split->train);
+    if (partition != nullptr) warnings.insert(holdout_warning(arm, *partition));
     rows.push_back({arm_name(arm), arm.algorithm_name, arm.optimizer_name, clients_text(arm, partition),
                     model_text(arm, data), data.split ? fmt::format("{}", build(arm, *data.split)) : "?",
                     fmt::format("{}", arm.rounds), fmt::format("{}", arm.seed)});
   }
+  for (const std::string& text : warnings) warn(text);
   fmt::print("ok: {}\n\n{}", flags.scenario.file, aligned(rows));
   for (const auto& data : checker.all_data()) {
     if (!data->split) {
@@ -177,6 +222,7 @@ int validate(const Flags& flags) {
       continue;
     }
     fmt::print("\ndata: {}\n", data->split->description);
+    warn(empty_classes(data->split->train));
     const std::size_t validation = data->split->validation.size();
     if (validation > 0) fmt::print("validation split: {}\n", show_count(static_cast<double>(validation), "example"));
     const std::size_t shared = data->split->public_pool.size();

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <set>
 #include <sstream>
 
 #include "src/log_reader.hpp"
@@ -35,28 +38,55 @@ MetricSummary summarise(const std::vector<double>& column, const std::vector<std
   return summary;
 }
 
-/// Mean of a metric over the worst tenth of the clients, in the last round that evaluated them.
+/// Mean of a metric over the worst tenth of the clients, in the last round that evaluated them. A client without a value in any
+/// round has no examples of its own; one that had a value and lost it has diverged, and the tenth has no value either.
 double worst_clients(const LogReader& log, const std::string& suffix, double Metrics::*metric, bool more_is_better) {
-  for (std::size_t row = log.client_evaluation_rounds().size(); row-- > 0;) {
-    std::vector<double> values;
-    for (const Metrics& client : log.client_metrics(row, suffix)) {
-      if (!std::isnan(client.*metric)) values.push_back(client.*metric);
+  const std::size_t rows = log.client_evaluation_rounds().size();
+  if (rows == 0) return no_value;
+  std::vector<double> values;
+  for (const Metrics& client : log.client_metrics(rows - 1, suffix)) values.push_back(client.*metric);
+  const auto lost = [](double value) { return std::isnan(value); };
+  if (std::any_of(values.begin(), values.end(), lost)) {
+    for (std::size_t row = 0; row + 1 < rows; ++row) {
+      const std::vector<Metrics> before = log.client_metrics(row, suffix);
+      for (std::size_t k = 0; k < before.size(); ++k) {
+        if (!lost(before[k].*metric) && lost(values[k])) return no_value;
+      }
     }
-    if (values.empty()) continue;
-    std::sort(values.begin(), values.end());
-    if (!more_is_better) std::reverse(values.begin(), values.end());
-    const std::size_t worst = std::max<std::size_t>(1, values.size() / 10);
-    return std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
-           static_cast<double>(worst);
+    std::erase_if(values, lost);
   }
-  return no_value;
+  if (values.empty()) return no_value;
+  std::sort(values.begin(), values.end());
+  if (!more_is_better) std::reverse(values.begin(), values.end());
+  const std::size_t worst = std::max<std::size_t>(1, values.size() / 10);
+  return std::accumulate(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(worst), 0.0) /
+         static_cast<double>(worst);
 }
 
-/// Rounds in which a column has a value.
-std::vector<std::size_t> evaluated_rounds(const std::vector<double>& column) {
+/// A column of the log, empty where the log lacks it.
+std::vector<double> column_of(const LogReader& log, const std::string& path) {
+  return log.has_column(path) ? log.column(path) : std::vector<double>();
+}
+
+/// Rounds that were evaluated, by the log's own schedule: a round whose metrics are NaN, since the model diverged, is one of
+/// them. A posterior average begins with its first value: a Laplace posterior is there after the last round only.
+std::vector<std::size_t> evaluated_rounds(const LogReader& log, const std::string& prefix, const std::string& suffix) {
+  const std::vector<double> accuracy = column_of(log, prefix + "accuracy" + suffix),
+                            rmse = column_of(log, prefix + "rmse" + suffix),
+                            nll = column_of(log, prefix + "nll" + suffix);
+  const auto has_value = [&](std::size_t round) {
+    const std::vector<double>* const columns[] = {&accuracy, &rmse, &nll};
+    return std::any_of(std::begin(columns), std::end(columns), [round](const std::vector<double>* column) {
+      return round < column->size() && !std::isnan((*column)[round]);
+    });
+  };
+  const double every = log.scenario_number("evaluation", "every");  // NaN in a log without it
+  const auto rounds = static_cast<std::size_t>(log.header().rounds);
   std::vector<std::size_t> evaluated;
-  for (std::size_t r = 0; r < column.size(); ++r) {
-    if (!std::isnan(column[r])) evaluated.push_back(r);
+  for (std::size_t r = 0; r < nll.size(); ++r) {
+    const bool due = every >= 1 && ((r + 1) % static_cast<std::size_t>(every) == 0 || r + 1 == rounds);
+    const bool begun = suffix.empty() || !evaluated.empty();
+    if (has_value(r) || (due && begun)) evaluated.push_back(r);
   }
   return evaluated;
 }
@@ -64,15 +94,10 @@ std::vector<std::size_t> evaluated_rounds(const std::vector<double>& column) {
 /// The metrics of the columns PREFIXaccuracySUFFIX and so on; without values where the log lacks them.
 QualitySummary metrics_of(const LogReader& log, const std::string& prefix, const std::string& suffix) {
   QualitySummary quality;
-  const auto column = [&](const char* name) {
-    const std::string path = prefix + name + suffix;
-    return log.has_column(path) ? log.column(path) : std::vector<double>();
-  };
-  std::vector<std::size_t> evaluated = evaluated_rounds(column("accuracy"));
-  if (evaluated.empty()) evaluated = evaluated_rounds(column("rmse"));
+  const std::vector<std::size_t> evaluated = evaluated_rounds(log, prefix, suffix);
   for (const MetricRow& row : all_metrics) {
     const bool more_is_better = row.metric == &QualitySummary::accuracy;
-    const std::vector<double> values = column(row.name);
+    const std::vector<double> values = column_of(log, prefix + row.name + suffix);
     if (!values.empty()) quality.*row.metric = summarise(values, evaluated, more_is_better);
   }
   return quality;
@@ -82,7 +107,7 @@ QualitySummary quality_of(const LogReader& log, const std::string& suffix, const
                           double target) {
   QualitySummary quality = metrics_of(log, "", suffix);
   const std::vector<double> accuracy = log.column("accuracy" + suffix);
-  const std::vector<std::size_t> evaluated = evaluated_rounds(accuracy);
+  const std::vector<std::size_t> evaluated = evaluated_rounds(log, "", suffix);
   quality.worst_clients = worst_clients(log, suffix, &Metrics::accuracy, true);
   quality.worst_clients_rmse = worst_clients(log, suffix, &Metrics::rmse, false);
   if (!evaluated.empty()) quality.ood = log.detection(evaluated.back(), suffix);
@@ -110,6 +135,19 @@ std::string differing(std::span<const LogSummary> logs, const Value& value) {
   const std::string more = parts.size() > most ? fmt::format(" and {} more", parts.size() - most) : "";
   parts.resize(std::min(most, parts.size()));
   return fmt::format("{}{}", fmt::join(parts, ", "), more);
+}
+
+/// With all logs of a seed that an arm has more than once.
+std::vector<ArmGroup> all_by_arm(std::span<const LogSummary> logs) {
+  const bool with_name = distinct_names(logs) > 1;
+  std::vector<ArmGroup> groups;
+  for (const LogSummary& log : logs) {
+    const std::string title = log.arm.empty() ? log.name : with_name ? log.name + " / " + log.arm : log.arm;
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const ArmGroup& g) { return g.title == title; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {title, {}});
+    group->logs.push_back(&log);
+  }
+  return groups;
 }
 
 /// Settings that logs of one arm need not share.
@@ -145,17 +183,24 @@ std::string show(const Spread& spread, double factor, int decimals) {
   return text;
 }
 
+std::string show_seeds(const ArmGroup& arm) {
+  const auto lost = static_cast<std::size_t>(std::count_if(arm.logs.begin(), arm.logs.end(), failed));
+  const std::size_t all = arm.logs.size();
+  return lost == 0 ? std::to_string(all) : fmt::format("{}/{}", all - lost, all);
+}
+
 bool has_average(const ArmGroup& arm) {
   return std::any_of(arm.logs.begin(), arm.logs.end(), [](const LogSummary* log) {
-    return !std::isnan(log->bayes.accuracy.final) || !std::isnan(log->bayes.rmse.final);
+    return !std::isnan(log->bayes.accuracy.best) || !std::isnan(log->bayes.rmse.best);
   });
 }
 
 Shown::Shown(const std::vector<ArmGroup>& arms) {
   for (const ArmGroup& arm : arms) {
     for (const LogSummary* log : arm.logs) {
-      if (!std::isnan(log->mean.rmse.final)) regression = true;
-      if (!std::isnan(log->mean.accuracy.final)) classification = true;
+      // Of any round: at its end a run may have diverged.
+      if (!std::isnan(log->mean.rmse.best)) regression = true;
+      if (!std::isnan(log->mean.accuracy.best)) classification = true;
     }
   }
   classification = classification || !regression;
@@ -240,13 +285,10 @@ std::vector<LogSummary> read_summaries(std::span<const std::string> paths) {
 }
 
 std::vector<ArmGroup> group_by_arm(std::span<const LogSummary> logs) {
-  const bool with_name = distinct_names(logs) > 1;
-  std::vector<ArmGroup> groups;
-  for (const LogSummary& log : logs) {
-    const std::string title = log.arm.empty() ? log.name : with_name ? log.name + " / " + log.arm : log.arm;
-    auto group = std::find_if(groups.begin(), groups.end(), [&](const ArmGroup& g) { return g.title == title; });
-    if (group == groups.end()) group = groups.insert(groups.end(), {title, {}});
-    group->logs.push_back(&log);
+  std::vector<ArmGroup> groups = all_by_arm(logs);
+  for (ArmGroup& group : groups) {
+    std::set<std::uint64_t> seeds;
+    std::erase_if(group.logs, [&](const LogSummary* log) { return !seeds.insert(log->seed).second; });
   }
   return groups;
 }
@@ -259,11 +301,10 @@ std::string common_name(std::span<const LogSummary> logs) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::vector<std::string> comparison_warnings(std::span<const LogSummary> all, const std::vector<ArmGroup>& groups) {
+std::vector<std::string> comparison_warnings(std::span<const LogSummary> all) {
   std::vector<LogSummary> logs;  // a failed run has nothing to compare
   std::copy_if(all.begin(), all.end(), std::back_inserter(logs), [](const LogSummary& log) { return !failed(&log); });
-  std::vector<ArmGroup> arms = groups;
-  for (ArmGroup& arm : arms) std::erase_if(arm.logs, failed);
+  const std::vector<ArmGroup> arms = all_by_arm(logs);
   std::vector<std::string> warnings;
   const auto warn = [&](const char* what, const std::string& found) {
     if (!found.empty()) warnings.push_back(fmt::format("the logs have different {}: {}", what, found));
@@ -288,8 +329,8 @@ std::vector<std::string> comparison_warnings(std::span<const LogSummary> all, co
     for (const LogSummary* log : arm.logs) {
       const auto [first, is_new] = seeds.emplace(log->seed, log->file);
       if (is_new) continue;
-      warnings.push_back(
-          fmt::format("{} has seed {} twice: {} and {}", arm.title, log->seed, first->second, log->file));
+      warnings.push_back(fmt::format("{} has seed {} twice: {} and {}; only the first one counts", arm.title, log->seed,
+                                     first->second, log->file));
     }
   }
   return warnings;

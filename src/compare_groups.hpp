@@ -61,6 +61,9 @@ struct ArmGroup {
 inline bool unfinished(const LogSummary* log) { return log->rounds_complete < log->rounds; }
 inline bool failed(const LogSummary* log) { return !log->failure.empty(); }
 
+/// "3", or "1/3" where two of three runs failed.
+std::string show_seeds(const ArmGroup& arm);
+
 /// What the logs are about, and the metrics of that. Without any evaluated round they count as classification.
 struct Shown {
   explicit Shown(const std::vector<ArmGroup>& arms);
@@ -71,14 +74,14 @@ struct Shown {
 /// Does some log of the arm have a posterior average?
 bool has_average(const ArmGroup& arm);
 
-/// Groups in order of their first log. The scenario's name is part of the title where the logs have several.
+/// Groups in order of their first log; of logs with the same arm and seed the first one is taken. The scenario's name is part of the title where the logs have several.
 std::vector<ArmGroup> group_by_arm(std::span<const LogSummary> logs);
 
 /// The scenario's name, or all of them.
 std::string common_name(std::span<const LogSummary> logs);
 
 /// What makes the arms hard to compare, one line each.
-std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs, const std::vector<ArmGroup>& arms);
+std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs);
 
 /// "avg: 1 of 3 runs failed" with seeds and reasons, a line per arm and reason; nothing where none did.
 std::string failure_notes(const std::vector<ArmGroup>& arms);

@@ -93,13 +93,6 @@ std::string show_rounds(ArmGroup arm) {
   return fmt::format("{}/{}", shortest->rounds_complete, shortest->rounds);
 }
 
-/// "3", or "1/3" where two of three runs failed.
-std::string show_seeds(const ArmGroup& arm) {
-  const auto good = std::count_if(arm.logs.begin(), arm.logs.end(), [](const LogSummary* log) { return !failed(log); });
-  return static_cast<std::size_t>(good) == arm.logs.size() ? std::to_string(good)
-                                                           : fmt::format("{}/{}", good, arm.logs.size());
-}
-
 std::string course_block(const std::vector<ArmGroup>& arms, std::span<const LogSummary> logs, const Shown& shown) {
   const ByteUnit unit = unit_for(arms);
   TextTable table(2);
@@ -147,7 +140,7 @@ std::string comparison_table(std::span<const LogSummary> logs, const std::string
   const std::vector<ArmGroup> arms = group_by_arm(logs);
   const ArmGroup& reference = baseline_of(arms, baseline);
   std::string text;
-  for (const std::string& warning : comparison_warnings(logs, arms)) text += "warning: " + warning + '\n';
+  for (const std::string& warning : comparison_warnings(logs)) text += "warning: " + warning + '\n';
   if (!text.empty()) text += '\n';
   const bool several = std::any_of(arms.begin(), arms.end(), [](const ArmGroup& arm) { return arm.logs.size() > 1; });
   const Shown shown(arms);

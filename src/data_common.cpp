@@ -21,12 +21,22 @@ std::uint64_t data_seed(const Scenario& scenario) {
   return own != 0 ? own : scenario.seed;
 }
 
-std::int32_t checked_label(std::int64_t label, const std::string& file, std::size_t row, const std::string& position) {
+std::int32_t checked_label(std::int64_t label, const std::string& place) {
   if (label < 0 || label >= max_classes) {
-    throw InputError(fmt::format("[data] a label is a class number from 0 to {}, got {}, {} example {} ({})",
-                                 max_classes - 1, label, file, row, position));
+    throw InputError(
+        fmt::format("[data] a label is a class number from 0 to {}, got {}, {}", max_classes - 1, label, place));
   }
   return static_cast<std::int32_t>(label);
+}
+
+std::int32_t checked_label(std::int64_t label, const std::string& file, std::size_t row, const std::string& position) {
+  if (label >= 0 && label < max_classes) return static_cast<std::int32_t>(label);  // no text for every example
+  return checked_label(label, fmt::format("{} example {} ({})", file, row, position));
+}
+
+std::string label_beyond(std::int64_t label, std::int64_t classes, const std::string& place) {
+  return fmt::format("[data] labels must be below classes = {}, got {}, {}; leave classes out to take it from the data",
+                     classes, label, place);
 }
 
 void set_classes(DataSplit& data, std::int64_t given, const std::string& train_file, const std::string& test_file) {
@@ -35,17 +45,15 @@ void set_classes(DataSplit& data, std::int64_t given, const std::string& train_f
     for (std::size_t i = 0; i < part->size(); ++i) {
       largest = std::max(largest, part->labels[i]);
       if (given > 0 && part->labels[i] >= given) {
-        throw InputError(
-            fmt::format("[data] labels must be below classes = {}, got {}, {} example {}; leave classes out to "
-                        "take it from the data",
-                        given, part->labels[i], part == &data.train ? train_file : test_file, i));
+        throw InputError(label_beyond(part->labels[i], given,
+                                      fmt::format("{} example {}", part == &data.train ? train_file : test_file, i)));
       }
     }
   }
   data.train.classes = data.test.classes = given > 0 ? static_cast<int>(given) : largest + 1;
 }
 
-void check_finite(const Dataset& data, const std::string& what) {
+std::size_t first_not_finite(const Dataset& data) {
   constexpr std::size_t block = 4096;
   for (std::size_t begin = 0; begin < data.x.size(); begin += block) {
     const std::size_t end = std::min(begin + block, data.x.size());
@@ -55,12 +63,17 @@ void check_finite(const Dataset& data, const std::string& what) {
     for (std::size_t i = begin; i < end; ++i) sum += data.x[i] - data.x[i];
     if (sum == 0.0F) continue;
     for (std::size_t i = begin; i < end; ++i) {
-      if (!std::isfinite(data.x[i])) {
-        throw InputError(fmt::format("[data] inputs must be finite numbers, got {}, {} row {} column {}", data.x[i],
-                                     what, i / data.features, i % data.features));
-      }
+      if (!std::isfinite(data.x[i])) return i;
     }
   }
+  return data.x.size();
+}
+
+void check_finite(const Dataset& data, const std::string& what) {
+  const std::size_t bad = first_not_finite(data);
+  if (bad == data.x.size()) return;
+  throw InputError(fmt::format("[data] inputs must be finite numbers, got {}, {} row {} column {}", data.x[bad], what,
+                               bad / data.features, bad % data.features));
 }
 
 void check_memory(double values, const std::string& what) {

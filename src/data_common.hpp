@@ -37,12 +37,20 @@ std::string written_at(const Options& options, std::string_view key);
 /// [data] seed, or the scenario's where that is 0.
 std::uint64_t data_seed(const Scenario& scenario);
 
-/// Throws InputError unless 0 <= label < max_classes. `position` completes the message ("byte 17").
+/// Throws InputError unless 0 <= label < max_classes; `place` ends the message.
+std::int32_t checked_label(std::int64_t label, const std::string& place);
+/// The same for an example (from 0) of a file; `position` completes the message ("byte 17").
 std::int32_t checked_label(std::int64_t label, const std::string& file, std::size_t row, const std::string& position);
+
+/// What is said of a label that the number of classes given does not allow; `place` is its file and example or line.
+std::string label_beyond(std::int64_t label, std::int64_t classes, const std::string& place);
 
 /// Sets the number of classes of train and test: `given`, or 1 + the largest label where that is 0. Throws InputError
 /// for a label that `given` does not allow. The file names are for messages.
 void set_classes(DataSplit& data, std::int64_t given, const std::string& train_file, const std::string& test_file);
+
+/// Place in x of the first NaN or infinity; x.size() where there is none.
+std::size_t first_not_finite(const Dataset& data);
 
 /// Throws InputError naming row and column of the first NaN or infinity.
 void check_finite(const Dataset& data, const std::string& what);

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <fmt/format.h>
@@ -14,26 +16,28 @@
 #include "src/data_common.hpp"
 #include "src/data_files.hpp"
 #include "src/option_messages.hpp"
+#include "src/trimmed.hpp"
 
 namespace ivory {
 namespace {
 
 using Cells = std::vector<std::string>;
 
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t"), last = text.find_last_not_of(" \t");
-  return first == std::string_view::npos ? std::string_view() : text.substr(first, last - first + 1);
-}
-
-/// The whole text as a number; nothing where it is none.
+/// The whole text as a number; nothing where it is none. What is too small for a real number is 0.
 template <class T>
 std::optional<T> number_in(std::string_view text) {
   text = trimmed(text);
   if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);  // from_chars knows no plus
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
+  if (end != text.data() + text.size() || text.empty()) return std::nullopt;
+  if constexpr (std::is_floating_point_v<T>) {
+    // from_chars says "out of range" for both ends of it.
+    if (error == std::errc::result_out_of_range && std::abs(std::strtod(std::string(text).c_str(), nullptr)) < 1) {
+      return T{0};
+    }
+  }
+  return error == std::errc() ? std::optional<T>(value) : std::nullopt;
 }
 
 char separator_of(const Options& options) {
@@ -146,14 +150,15 @@ float real_cell(const std::string& cell, std::size_t column, const Columns& colu
   const auto value = number_in<double>(cell);
   const auto single = static_cast<float>(value.value_or(0));
   if (value && std::isfinite(single)) return single;
-  throw InputError(
-      fmt::format("[data] inputs and targets must be finite numbers, got {}, {} line {} {}; leave_out names "
-                  "columns that are no inputs",
-                  shown(OptionValue(cell)), file.path(), file.line(), columns.name(column)));
+  throw InputError(fmt::format(
+      "[data] inputs and targets must be finite numbers{}, got {}, {} line {} {}; {}",
+      value && std::isfinite(*value) ? " of at most 3.4e38" : "", shown(OptionValue(cell)), file.path(), file.line(),
+      columns.name(column),
+      value && std::isfinite(*value) ? "give the column another unit" : "leave_out names columns that are no inputs"));
 }
 
-std::int32_t label_cell(const std::string& cell, std::size_t column, std::size_t row, const Columns& columns,
-                        const CsvFile& file) {
+std::int32_t label_cell(const std::string& cell, std::size_t column, const Columns& columns, const CsvFile& file,
+                        std::int64_t classes) {
   const auto value = number_in<std::int64_t>(cell);
   if (!value) {
     throw InputError(
@@ -161,7 +166,9 @@ std::int32_t label_cell(const std::string& cell, std::size_t column, std::size_t
                     "the columns of a regression",
                     shown(OptionValue(cell)), file.path(), file.line(), columns.name(column)));
   }
-  return checked_label(*value, file.path(), row, fmt::format("line {} {}", file.line(), columns.name(column)));
+  const std::string place = fmt::format("{} line {} {}", file.path(), file.line(), columns.name(column));
+  if (classes > 0 && *value >= classes) throw InputError(label_beyond(*value, classes, place));
+  return checked_label(*value, place);
 }
 
 std::string client_cell(const std::string& cell, std::size_t column, const Columns& columns, const CsvFile& file) {
@@ -192,6 +199,7 @@ Dataset read_examples(const std::string& path, const Options& options, std::opti
   }
   if (header) more = file.next(cells);
 
+  const std::int64_t classes = options.integer("classes");
   Dataset data;
   data.features = columns->inputs.size();
   data.outputs = columns->targets.size();
@@ -203,8 +211,8 @@ Dataset read_examples(const std::string& path, const Options& options, std::opti
     check_growth(data.x, data.features, path);
     for (const std::size_t c : columns->inputs) data.x.push_back(real_cell(cells[c], c, *columns, file));
     for (const std::size_t c : columns->targets) data.targets.push_back(real_cell(cells[c], c, *columns, file));
-    data.labels.push_back(
-        columns->label ? label_cell(cells[*columns->label], *columns->label, data.labels.size(), *columns, file) : 0);
+    data.labels.push_back(columns->label ? label_cell(cells[*columns->label], *columns->label, *columns, file, classes)
+                                         : 0);
     if (columns->client) {
       data.client.push_back(clients(client_cell(cells[*columns->client], *columns->client, *columns, file)));
     }
@@ -274,9 +282,11 @@ DataSplit load_csv(const Scenario& scenario) {
   if (has_test) refuse_test_fraction(options, "test_file");
   const std::string train_path = find_data_file(scenario, "file").string();
   const std::string test_path = has_test ? find_data_file(scenario, "test_file").string() : std::string();
-  if (train_path == test_path) {
-    throw InputError(fmt::format("[data] training and test set must differ, got {} for both{}", train_path,
-                                 written_at(options, "test_file")));
+  if (has_test && is_same_file(train_path, test_path)) {
+    throw InputError(
+        fmt::format("[data] training and test set must differ, got one file for both, {} and {}{}; drop test_file to "
+                    "put test_fraction of the examples aside",
+                    train_path, test_path, written_at(options, "test_file")));
   }
   DataSplit data;
   std::optional<Columns> columns;

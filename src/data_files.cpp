@@ -59,6 +59,11 @@ void add_once(std::vector<std::string>& lines, std::string line) {
 
 }  // namespace
 
+bool is_same_file(const fs::path& a, const fs::path& b) {
+  std::error_code error;  // of a path that is not there: no file, so not the same one
+  return fs::equivalent(a, b, error);
+}
+
 std::vector<fs::path> search_places(const Scenario& scenario, const fs::path& path) {
   if (path.is_absolute()) return {fs::path()};
   std::vector<fs::path> places = {fs::path(scenario.file).parent_path()};

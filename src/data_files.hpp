@@ -18,6 +18,9 @@ std::vector<std::filesystem::path> search_places(const Scenario& scenario, const
 /// in.
 std::filesystem::path find_data_file(const Scenario& scenario, std::string_view key);
 
+/// Whether both paths lead to one file, however they are spelled: links count.
+bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b);
+
 /// What a folder has of the files wanted, and the names of those it lacks.
 struct FolderContents {
   std::vector<std::filesystem::path> files;

@@ -17,11 +17,23 @@ namespace {
 
 constexpr std::size_t values_at_a_time = std::size_t{1} << 22;
 
+/// "a/b" for "/a//b/": one spelling for each group, empty for the root.
+std::string plain_group(const std::string& text) {
+  std::string plain;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('/', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    if (!part.empty() && part != ".") plain += (plain.empty() ? "" : "/") + part;
+    begin = end + 1;
+  }
+  return plain;
+}
+
 std::string shape_text(const std::vector<std::size_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 /// The data set's path in the file; throws unless it is there.
 std::string dataset_in(const Hdf5File& file, const std::string& group, const std::string& name) {
-  const std::string path = group.empty() || group == "/" ? name : group + "/" + name;
+  const std::string path = group.empty() ? name : group + "/" + name;
   if (file.has_dataset(path)) return path;
   const std::string folder = group.empty() ? "/" : group;
   if (!file.has_group(folder)) {
@@ -84,7 +96,7 @@ Dataset read_examples(const Hdf5File& file, const std::string& group) {
   }
   check_finite(data, file.path() + " " + x);
 
-  const std::string client = group.empty() || group == "/" ? "client" : group + "/client";
+  const std::string client = group.empty() ? "client" : group + "/client";
   if (file.has_dataset(client)) {
     const std::vector<std::int64_t> clients = read_column(file, client, shape[0]);
     data.client.reserve(shape[0]);
@@ -140,16 +152,18 @@ const Kind& hdf5_kind() {
 
 DataSplit load_hdf5(const Scenario& scenario) {
   const Options& options = scenario.data;
-  const std::string& train_group = options.text("train_group");
-  const std::string& test_group = options.text("test_group");
+  const std::string train_group = plain_group(options.text("train_group"));
+  const std::string test_group = plain_group(options.text("test_group"));
   const bool own_file = !options.text("test_file").empty();
-  const bool has_test = own_file || !test_group.empty();
+  const bool has_test = own_file || !options.text("test_group").empty();  // "/" is the root
   if (has_test) refuse_test_fraction(options, own_file ? "test_file" : "test_group");
   const std::string train_path = find_data_file(scenario, "file").string();
   const std::string test_path = own_file ? find_data_file(scenario, "test_file").string() : train_path;
-  if (has_test && train_path == test_path && train_group == test_group) {
-    throw InputError(fmt::format("[data] training and test set must differ, got {} for both{}", train_path,
-                                 written_at(options, own_file ? "test_file" : "test_group")));
+  if (has_test && train_group == test_group && is_same_file(train_path, test_path)) {
+    throw InputError(
+        fmt::format("[data] training and test set must differ, got the group /{} of one file for both, {} and {}{}; "
+                    "name another test_group, or drop it to put test_fraction of the examples aside",
+                    train_group, train_path, test_path, written_at(options, own_file ? "test_file" : "test_group")));
   }
   DataSplit data;
   data.train = read_examples(Hdf5File::open(train_path), train_group);

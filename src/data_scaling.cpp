@@ -7,6 +7,7 @@
 
 #include "ivory/error.hpp"
 #include "src/data_common.hpp"
+#include "src/option_messages.hpp"
 
 namespace ivory {
 namespace {
@@ -96,7 +97,12 @@ void Scaling::apply(Dataset& data, const char* what) const {
       }
     }
   }
-  check_finite(data, what);
+  const std::size_t bad = first_not_finite(data);
+  if (bad == data.x.size()) return;
+  throw InputError(fmt::format(
+      "[data] inputs must be finite numbers of at most 3.4e38, got {}, {} row {} column {}, after {}{}{}; inputs are "
+      "divided by these, so give larger numbers",
+      data.x[bad], what, bad / features, bad % features, divide_by, spread.empty() ? "" : " and ", spread));
 }
 
 Scaling make_scaling(const Options& options, const Dataset& train, double train_divisor) {
@@ -114,8 +120,14 @@ Scaling make_scaling(const Options& options, const Dataset& train, double train_
                       normalise, written_at(options, key)));
     }
   }
-  if (normalise == "standard") measure(scaling, train, train_divisor);
+  scaling.divide_by = fmt::format("divide_by = {}{}", scaling.divisor, written_at(options, "divide_by"));
+  if (normalise == "standard") {
+    measure(scaling, train, train_divisor);
+    scaling.spread =
+        fmt::format("normalise = \"standard\" (std of the training set){}", written_at(options, "normalise"));
+  }
   if (normalise == "fixed") {
+    scaling.spread = fmt::format("std = {}{}", shown(OptionValue(options.reals("std"))), written_at(options, "std"));
     scaling.mean = per_feature(options, "mean", train.features);
     scaling.std = per_feature(options, "std", train.features);
   }

@@ -14,8 +14,9 @@ const std::vector<OptionSpec>& scaling_options();
 struct Scaling {
   double divisor = 1;
   std::vector<double> mean, std;  // [features], or empty
+  std::string divide_by, spread;  // the settings, and where they are written, for messages
 
-  /// Throws InputError, naming `what`, where a scaled input is not finite.
+  /// Throws InputError, naming `what` and the setting, where a scaled input is not finite.
   void apply(Dataset& data, const char* what) const;
 };
 

@@ -1,5 +1,6 @@
 #include "src/data_sets.hpp"
 
+#include <algorithm>
 #include <new>
 #include <stdexcept>
 #include <string_view>
@@ -92,6 +93,17 @@ Dataset load_ood(const Scenario& scenario, const Dataset& train, std::string& de
   }
 }
 
+/// Of two sets of one source the shorter one is the beginning of the longer.
+void refuse_test_inputs(const DataSplit& data, const Options& ood) {
+  const std::size_t rows = std::min(data.ood.size(), data.test.size());
+  const auto values = static_cast<std::ptrdiff_t>(rows * data.test.features);
+  if (!std::equal(data.ood.x.begin(), data.ood.x.begin() + values, data.test.x.begin())) return;
+  throw InputError(fmt::format(
+      "[evaluation.ood] out-of-distribution inputs must not be those of the test set, got the same values in the "
+      "first {} examples of both{}; name other data, or give generated data another seed",
+      rows, written_at(ood, "kind")));
+}
+
 void scale(DataSplit& data, const Options& options) {
   const Scaling scaling = make_scaling(options, data.train, options.real("divide_by"));
   scaling.apply(data.train, "scaled training set");
@@ -151,12 +163,7 @@ DataSplit load(const Scenario& scenario) {
   std::string ood_text;
   if (!scenario.ood.rows().empty()) data.ood = load_ood(scenario, data.train, ood_text);
   scale(data, options);
-  if (data.ood.size() > 0 && data.ood.x == data.test.x) {
-    throw InputError(fmt::format(
-        "[evaluation.ood] out-of-distribution inputs must not be those of the test set, got the same values{}; name "
-        "other data, or give generated data another seed",
-        written_at(scenario.ood, "kind")));
-  }
+  if (data.ood.size() > 0) refuse_test_inputs(data, scenario.ood);
 
   // A stray label makes many classes; the evaluation keeps two matrices of doubles.
   const auto classes = static_cast<double>(data.train.classes);

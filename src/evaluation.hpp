@@ -16,7 +16,8 @@ namespace ivory {
 
 /// All metrics of predicted probabilities [n x classes]. `log_likelihood` [n] (may be null) is log p(label) where it is known
 /// more exactly than from the probability; otherwise the NLL takes log max(p, 1e-12). Calibration bins are right-closed and of
-/// equal width; a confidence of 0 goes to the first. With n = 0 every metric is NaN.
+/// equal width; a confidence of 0 goes to the first. With n = 0 every metric is NaN, and
+/// so it is where an example's probability is NaN: that is no prediction, and counts in neither the confusion nor the bins.
 template <class Real>
 Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* labels, std::size_t n,
                                   std::size_t classes, std::size_t bins, const double* log_likelihood = nullptr);

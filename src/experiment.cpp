@@ -6,6 +6,7 @@
 #include "src/checkpoint.hpp"
 #include "src/data_sets.hpp"
 #include "src/model.hpp"
+#include "src/partition.hpp"
 #include "src/run.hpp"
 #include "src/state_hash.hpp"
 
@@ -23,6 +24,10 @@ std::string resume_note(std::uint64_t from, int logged) {
 template <class Real>
 int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   Run<Real> run(scenario, settings);
+  if (const std::string warning = holdout_warning(scenario, run.parts().partition);
+      !warning.empty() && settings.on_warning) {
+    settings.on_warning(warning);
+  }
   if (settings.before_log) settings.before_log();
   const auto note = [&](const std::string& text) {
     if (settings.on_note) settings.on_note(text);

@@ -22,7 +22,8 @@ struct RunSettings {
   std::function<void()> before_log = {};             // called when all is ready to run, before the log is made
   std::function<void(const RoundRecord&)> on_round;  // called after each finished round, with the log already written
   std::function<bool()> should_stop;                 // asked between rounds; may be empty
-  std::function<void(const std::string&)> on_note = {};  // what the user should know, and cannot see elsewhere
+  std::function<void(const std::string&)> on_note = {};     // what the user should know, and cannot see elsewhere
+  std::function<void(const std::string&)> on_warning = {};  // of the scenario, so that runs of a list may share it
 };
 
 /// Runs one arm with one seed and writes its log; returns the rounds finished, fewer than the scenario's where it was told

@@ -17,7 +17,8 @@ struct Totals {
   Metrics metrics(double ece) const {
     if (n == 0) return {};
     Metrics out;
-    out.accuracy = correct / n, out.nll = nll / n, out.ece = ece, out.brier = brier / n, out.entropy = entropy / n;
+    out.accuracy = correct / n, out.nll = nll / n, out.ece = std::isnan(correct) ? no_value : ece,
+    out.brier = brier / n, out.entropy = entropy / n;
     return out;
   }
 };
@@ -46,17 +47,26 @@ struct Row {
   Totals totals;
   std::size_t predicted = 0;
   double confidence = 0;
+
+  bool is_prediction() const { return !std::isnan(confidence); }
 };
 
 template <class Real>
 Row score(const Real* p, std::size_t classes, std::size_t label, const double* log_likelihood) {
   Row row;
   double brier = 0;
+  bool is_number = true;
   for (std::size_t c = 0; c < classes; ++c) {
     const auto q = static_cast<double>(p[c]);
     if (p[c] > p[row.predicted]) row.predicted = c;
+    if (std::isnan(q)) is_number = false;
     const double difference = q - (c == label ? 1.0 : 0.0);
     brier += difference * difference;
+  }
+  if (!is_number) {  // no prediction: its set has no number either
+    row.confidence = no_value;
+    row.totals = {1.0, no_value, no_value, no_value, no_value};
+    return row;
   }
   row.confidence = static_cast<double>(p[row.predicted]);
   const double ll = log_likelihood != nullptr ? *log_likelihood
@@ -80,6 +90,7 @@ CalibrationBins empty_bins(std::size_t bins) {
 }
 
 void put(CalibrationBins& bins, const Row& row) {
+  if (!row.is_prediction()) return;
   const std::size_t bin = bin_of(row.confidence, bins.count.size());
   bins.count[bin] += 1;
   bins.confidence[bin] += row.confidence;
@@ -123,7 +134,7 @@ Evaluation evaluate_probabilities(const Real* probability, const std::int32_t* l
     by_class[label].add(row.totals);
     put(result.bins, row);
     put(class_bins[label], row);
-    result.confusion[label * classes + row.predicted] += 1;
+    if (row.is_prediction()) result.confusion[label * classes + row.predicted] += 1;
   }
   Totals all;
   for (std::size_t c = 0; c < classes; ++c) {

@@ -52,6 +52,10 @@ void hold_out(Partition& partition, double fraction, std::uint64_t seed) {
   }
 }
 
+std::size_t clients_without(const IndexLists& lists) {
+  return static_cast<std::size_t>(std::count_if(lists.begin(), lists.end(), [](const auto& l) { return l.empty(); }));
+}
+
 /// Sorts the lists, counts overlap and rest, and makes sure of what every kind promises.
 void finish(Partition& partition, std::size_t examples, bool may_repeat) {
   std::vector<std::uint32_t> holder(examples, nobody);
@@ -263,10 +267,35 @@ std::vector<std::uint32_t> left_out_clients(const Scenario& scenario, const Part
   return clients;
 }
 
-const std::vector<std::vector<std::uint32_t>>& evaluated_examples(const Scenario& scenario,
-                                                                  const Partition& partition) {
+std::string holdout_warning(const Scenario& scenario, const Partition& partition) {
+  if (partition.holdout.empty()) return "";
+  const std::size_t without = clients_without(partition.holdout), all = partition.clients();
+  if (without == 0) return "";
+  const bool instead = without == all && scenario.evaluation.text("clients") == "auto";
+  return fmt::format(
+      "[partition] {} of {} clients have no held-out examples, since holdout = {} of what they have rounds to none{}; "
+      "{}, or raise it",
+      without, all, scenario.partition.real("holdout"), written_at(scenario.partition, "holdout"),
+      instead ? "they are evaluated on what they train on" : "they have no metrics of their own");
+}
+
+ClientExamples::ClientExamples(const Scenario& scenario, const Partition& partition, const Dataset& train)
+    : train_(train) {
   const std::string& choice = scenario.evaluation.text("clients");
-  return choice == "holdout" || (choice == "auto" && !partition.holdout.empty()) ? partition.holdout : partition.train;
+  const bool some_held_out = !partition.holdout.empty() && clients_without(partition.holdout) < partition.clients();
+  const bool held_out = choice == "holdout" || (choice == "auto" && some_held_out);
+  rows_ = held_out ? partition.holdout : partition.train;
+  if (!held_out || train.clean_labels.empty()) return;
+  std::vector<std::uint32_t> all;
+  for (auto& rows : rows_) {
+    for (std::uint32_t& row : rows) {
+      all.push_back(row);
+      row = static_cast<std::uint32_t>(all.size() - 1);
+    }
+  }
+  own_ = subset(train, all);
+  own_.labels = std::move(own_.clean_labels);
+  own_.clean_labels.clear();
 }
 
 }  // namespace ivory

@@ -10,6 +10,7 @@
 #include "ivory/error.hpp"
 #include "src/evaluation.hpp"
 #include "src/log_layout.hpp"
+#include "src/partition.hpp"
 #include "src/rank_correlation.hpp"
 #include "src/scenario_reader.hpp"
 #include "src/text_table.hpp"
@@ -70,7 +71,7 @@ std::vector<Preview> make_previews(const PreviewSource& source, const std::vecto
                                    int threads, bool keep_models) {
   const Predictor predictor(*source.network, threads > 0 ? threads : omp_get_max_threads());
   const auto bins = static_cast<std::size_t>(source.scenario.evaluation.integer("bins"));
-  const auto& examples = source.client_examples();
+  const ClientExamples clients(source.scenario, source.partition, source.data.train);
   std::vector<Preview> previews;
   for (const PreviewRule* rule : rules) {
     for (const std::vector<double>& w : weights) {
@@ -83,11 +84,13 @@ std::vector<Preview> make_previews(const PreviewSource& source, const std::vecto
         preview.precision = std::move(merged.precision);
       }
       merged.mean.resize(source.network->layout().stride(), 0.0F);
-      const Dataset &test = source.data.test, &train = source.data.train;
+      const Dataset& test = source.data.test;
       preview.test = evaluate(predictor.predict(merged.mean.data(), test), test, bins).metrics;
-      if (examples.empty()) continue;
-      const Predictions predictions = predictor.predict(merged.mean.data(), train);
-      for (const auto& own : examples) preview.clients.push_back(metrics_of_rows(predictions, train, own, bins));
+      if (!source.evaluates_clients()) continue;
+      const Predictions predictions = predictor.predict(merged.mean.data(), clients.data());
+      for (const auto& own : clients.rows()) {
+        preview.clients.push_back(metrics_of_rows(predictions, clients.data(), own, bins));
+      }
     }
   }
   return previews;
@@ -117,7 +120,7 @@ std::vector<Retrained> read_retrained(const std::vector<std::string>& logs, cons
     auto known = std::find_if(all.begin(), all.end(), [&](const Retrained& r) { return r.weights == own; });
     const std::size_t row = log.client_evaluation_rounds().size();
     std::vector<Metrics> clients;
-    if (row > 0 && !source.client_examples().empty()) clients = log.client_metrics(row - 1);
+    if (row > 0 && source.evaluates_clients()) clients = log.client_metrics(row - 1);
     if (known == all.end()) {
       all.push_back({.weights = own, .logs = {path}, .test = last_metrics(log), .clients = std::move(clients)});
       continue;

@@ -233,11 +233,6 @@ std::vector<double> PreviewSource::merged_examples() const {
   return examples;
 }
 
-const std::vector<std::vector<std::uint32_t>>& PreviewSource::client_examples() const {
-  static const std::vector<std::vector<std::uint32_t>> nobody;
-  return scenario.evaluation.text("clients") == "none" ? nobody : evaluated_examples(scenario, partition);
-}
-
 PreviewSource load_preview_source(const PreviewQuestion& question) {
   PreviewSource source;
   const LogReader first(question.logs.front());

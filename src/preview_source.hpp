@@ -36,8 +36,8 @@ struct PreviewSource : MergeInput {
 
   /// N_k of the merged clients.
   std::vector<double> merged_examples() const;
-  /// Examples that each client of the run is evaluated on ([evaluation] clients); empty: on none.
-  const std::vector<std::vector<std::uint32_t>>& client_examples() const;
+  /// Whether the run's clients are evaluated on examples of their own ([evaluation] clients).
+  bool evaluates_clients() const { return scenario.evaluation.text("clients") != "none"; }
 };
 
 /// Throws InputError where a log lacks what was asked for, where logs are of different runs, and where the data are not those of

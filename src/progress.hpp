@@ -52,11 +52,12 @@ class Progress {
   void abandon();
   /// A line of its own beside the progress ("reused ..."); not shown by `quiet` and `json`.
   void note(const std::string& text);
+  /// A line on stderr that names the run.
+  void warn(const std::string& text);
 
  private:
   std::string quality_text(const Metrics& mean, const Metrics& bayes) const;
   std::string main_metric(const Metrics& metrics) const;
-  void warn(const std::string& text);
   void redraw(const std::string& text);
   void close_line();
   double eta() const;  // seconds

@@ -51,12 +51,14 @@ template <class Real>
 RoundEvaluator<Real>::RoundEvaluator(const Scenario& scenario, const RunParts<Real>& parts,
                                      const ServerState<Real>& state, Device& server, int threads)
     : scenario_(scenario), parts_(parts), state_(state), server_(server), threads_(threads),
+      client_examples_(scenario, parts.partition, parts.data.train),
       predictor_(server.shares_host_memory() ? Predictor(parts.network, threads)
                                              : Predictor(parts.network, server, threads)) {
   fix_average_precision();
   for (const Dataset* data : {&parts.data.train, &parts.data.test, &parts.data.validation, &parts.data.ood}) {
     if (data->size() > 0) predictor_.keep(*data);
   }
+  if (const Dataset& own = client_examples_.data(); &own != &parts_.data.train) predictor_.keep(own);
   make_probes();
 }
 
@@ -206,17 +208,17 @@ Evaluation RoundEvaluator<Real>::evaluate_test(const float* parameters, std::siz
 template <class Real>
 void RoundEvaluator<Real>::evaluate_clients(RoundRecord& record, std::size_t bins, const PosteriorView& q) const {
   const float* const weights = mean();
+  const Dataset& data = client_examples_.data();
   const auto table = [&](const Predictions& predictions) {
     std::vector<Metrics> rows;
-    for (const auto& own : evaluated_examples(scenario_, parts_.partition))
-      rows.push_back(metrics_of_rows(predictions, parts_.data.train, own, bins));
+    for (const auto& own : client_examples_.rows()) rows.push_back(metrics_of_rows(predictions, data, own, bins));
     return rows;
   };
-  record.client_metrics = table(predictor_.predict(weights, parts_.data.train));
+  record.client_metrics = table(predictor_.predict(weights, data));
   const auto samples = static_cast<int>(scenario_.evaluation.integer("samples"));
   if (q.mean == nullptr || samples == 0) return;
   record.client_metrics_bayes =
-      table(predictor_.average_predictions(averaged(q), parts_.data.train, samples, scenario_.seed, state_.round));
+      table(predictor_.average_predictions(averaged(q), data, samples, scenario_.seed, state_.round));
 }
 
 template <class Real>
@@ -324,7 +326,7 @@ void RoundEvaluator<Real>::evaluate_personal(RoundRecord& record, std::size_t bi
     }
     if (clients_due) {
       record.client_metrics.push_back(
-          evaluation_on(subset(parts_.data.train, evaluated_examples(scenario_, parts_.partition)[k])).metrics);
+          evaluation_on(subset(client_examples_.data(), client_examples_.rows()[k])).metrics);
     }
   }
   for (std::optional<Evaluation>* total : {&test, &validation}) {

@@ -7,6 +7,7 @@
 #include "ivory/algorithm.hpp"
 #include "ivory/record.hpp"
 #include "src/evaluation.hpp"
+#include "src/partition.hpp"
 #include "src/run_parts.hpp"
 #include "src/sensitivity.hpp"
 
@@ -55,6 +56,7 @@ class RoundEvaluator {
   const ServerState<Real>& state_;
   Device& server_;
   int threads_;
+  ClientExamples client_examples_;
   Predictor predictor_;
   std::vector<std::uint32_t> sensitivity_rows_, label_noise_rows_;
   std::unique_ptr<Network<double>> sensitivity_network_;  // null without sensitivity_rows_

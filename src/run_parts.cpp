@@ -25,14 +25,10 @@ Examples pooled(const Examples& clients) {
   return {std::move(all)};
 }
 
-// What the clients that stay train on; the others have none, and keep their places. On request, some of it becomes the public pool
-// as well.
+// And the public pool, where the clients make it.
 Examples trained_on(const Scenario& scenario, const Partition& partition, DataSplit& data) {
-  Examples examples = partition.train;
-  for (const std::uint32_t client : left_out_clients(scenario, partition)) examples[client].clear();
-  if (scenario.clients.boolean("pool")) examples = pooled(examples);
-  if (scenario.algorithm.has("share_inputs") && scenario.algorithm.integer("share_inputs") > 0)
-    data.public_pool = shared_inputs(data.train, examples, scenario);
+  Examples examples = trained_examples(scenario, partition);
+  if (Dataset pool = shared_pool(scenario, data.train, examples); pool.size() > 0) data.public_pool = std::move(pool);
   return examples;
 }
 
@@ -85,6 +81,17 @@ std::size_t log_memory(const Scenario& scenario, std::size_t participants, std::
 }
 
 }  // namespace
+
+Examples trained_examples(const Scenario& scenario, const Partition& partition) {
+  Examples examples = partition.train;
+  for (const std::uint32_t client : left_out_clients(scenario, partition)) examples[client].clear();
+  return scenario.clients.boolean("pool") ? pooled(examples) : examples;
+}
+
+Dataset shared_pool(const Scenario& scenario, const Dataset& train, const Examples& examples) {
+  const bool shared = scenario.algorithm.has("share_inputs") && scenario.algorithm.integer("share_inputs") > 0;
+  return shared ? shared_inputs(train, examples, scenario) : Dataset();
+}
 
 template <class Real>
 RunParts<Real>::RunParts(const Scenario& scenario)

@@ -12,6 +12,15 @@
 
 namespace ivory {
 
+/// What the clients that stay train on; the others have none, and keep their places. One client with all of it where the clients
+/// are pooled.
+std::vector<std::vector<std::uint32_t>> trained_examples(const Scenario& scenario, const Partition& partition);
+
+/// The public pool that clients make of their own inputs ([server] share_inputs); no examples where they share none. Throws
+/// InputError where a client has too few.
+Dataset shared_pool(const Scenario& scenario, const Dataset& train,
+                    const std::vector<std::vector<std::uint32_t>>& examples);
+
 /// In float, or in double for full covariances.
 template <class Real>
 struct RunParts {

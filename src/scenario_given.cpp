@@ -11,6 +11,7 @@
 #include "ivory/error.hpp"
 #include "src/option_messages.hpp"
 #include "src/scenario_schema.hpp"
+#include "src/trimmed.hpp"
 
 namespace ivory {
 namespace {
@@ -184,11 +185,6 @@ toml::table parse_file(const std::string& text, const std::string& file) {
   }
 }
 
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t"), last = text.find_last_not_of(" \t");
-  return first == std::string::npos ? std::string() : text.substr(first, last - first + 1);
-}
-
 bool is_dotted_key(const std::string& text) {
   const std::string letters = std::string(name_letters) + ".";
   return !text.empty() && text.find_first_not_of(letters) == std::string::npos && text.front() != '.' &&
@@ -281,16 +277,16 @@ bool is_run_label(std::string_view name) {
 GivenOverride read_override(const std::string& assignment, const std::string& option, Problems& problems) {
   const auto equals = assignment.find('=');
   const auto colon = assignment.substr(0, equals).find(':');
-  const std::string arm = colon == std::string::npos ? "" : trimmed(assignment.substr(0, colon));
+  const std::string arm(colon == std::string::npos ? "" : trimmed(assignment.substr(0, colon)));
   const auto start = colon == std::string::npos ? 0 : colon + 1;
-  const std::string key = equals == std::string::npos ? "" : trimmed(assignment.substr(start, equals - start));
+  const std::string key(equals == std::string::npos ? "" : trimmed(assignment.substr(start, equals - start)));
   if (!is_dotted_key(key) || (colon != std::string::npos && !is_arm_name(arm))) {
     throw InputError(
         fmt::format("[scenario] {} must be key=value with a dotted key, got {}; write for example "
                     "{} clients.batch=32, or ARM:clients.batch=32 for one arm",
                     option, shown(assignment), option));
   }
-  const std::string value = trimmed(assignment.substr(equals + 1));
+  const std::string value(trimmed(assignment.substr(equals + 1)));
   const SourcePlace place{fmt::format("{} {}{}{}", option, arm, arm.empty() ? "" : ":", key), 0, 0};
   const auto table = parsed(key + " = " + (is_toml_value(value) ? value : to_toml(OptionValue(value))));
   if (!table)

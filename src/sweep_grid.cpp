@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <set>
@@ -13,16 +14,12 @@
 #include "src/compare_groups.hpp"
 #include "src/option_messages.hpp"
 #include "src/scenario_reader.hpp"
+#include "src/trimmed.hpp"
 
 namespace ivory {
 namespace {
 
 constexpr std::size_t longest_value = 24, longest_label = 160;  // labels are parts of file names
-
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t"), last = text.find_last_not_of(" \t");
-  return first == std::string::npos ? std::string() : text.substr(first, last - first + 1);
-}
 
 /// The parts of "1,2,[3,4],\"a,b\"".
 std::vector<std::string> split_values(const std::string& text) {
@@ -44,7 +41,7 @@ std::vector<std::string> split_values(const std::string& text) {
     }
     values.back() += c;
   }
-  for (std::string& value : values) value = trimmed(value);
+  for (std::string& value : values) value = std::string(trimmed(value));
   return values;
 }
 
@@ -209,24 +206,52 @@ class Expansion {
 
 }  // namespace
 
+namespace {
+
+struct FixedKey {
+  std::string_view key;  // with a dot at its end: everything below it
+  std::string_view why, instead;
+};
+constexpr FixedKey fixed_keys[] = {
+    {"name", "is the run's own", "leave it out"},
+    {"arm", "is the run's own", "leave it out"},
+    {"seed", "is the run's own", "--seed and --seeds choose the seeds"},
+    {"data.seed", "changes the examples that the settings are compared on", "set it for all of them with --set"},
+    {"data.validation", "changes the examples that the settings are compared on", "set it for all of them with --set"},
+    {"partition.seed", "changes the clients that the settings are compared on", "set it for all of them with --set"},
+    {"evaluation.", "changes how the settings are measured", "set it for all of them with --set"},
+    {"log.", "changes what is written, not what is computed", "set it for all of them with --set"},
+};
+// A setting of the posterior itself.
+constexpr std::string_view sweepable[] = {"evaluation.laplace_prior_precision"};
+
+/// Settings that differ in it cannot be compared.
+void refuse_fixed_key(const std::string& key, const std::string& text) {
+  if (std::find(std::begin(sweepable), std::end(sweepable), key) != std::end(sweepable)) return;
+  for (const FixedKey& fixed : fixed_keys) {
+    const bool whole_table = fixed.key.ends_with('.');
+    if (whole_table ? !(key + ".").starts_with(fixed.key) : key != fixed.key) continue;
+    throw InputError(fmt::format("[sweep] a grid changes settings that can be compared, got --grid {}: {} {}; {}", text,
+                                 key, fixed.why, fixed.instead));
+  }
+}
+
+}  // namespace
+
 GridAxis parse_grid(const std::string& text) {
   const std::size_t equals = text.find('=');
-  const std::string left = trimmed(text.substr(0, equals));
+  const std::string left(trimmed(std::string_view(text).substr(0, equals)));
   const std::size_t colon = left.find(':');
   GridAxis axis;
-  if (colon != std::string::npos) axis.arm = trimmed(left.substr(0, colon));
-  axis.key = trimmed(left.substr(colon == std::string::npos ? 0 : colon + 1));
+  if (colon != std::string::npos) axis.arm = trimmed(std::string_view(left).substr(0, colon));
+  axis.key = trimmed(std::string_view(left).substr(colon == std::string::npos ? 0 : colon + 1));
   if (equals == std::string::npos || axis.key.empty() || (colon != std::string::npos && axis.arm.empty())) {
     throw InputError(
         fmt::format("[sweep] --grid must be KEY=V1,V2,... or ARM:KEY=V1,V2,..., got {}; write for example --grid "
                     "clients.batch=16,64",
                     shown(text)));
   }
-  for (const char* own : {"name", "arm", "seed"}) {
-    if (axis.key != own) continue;
-    throw InputError(fmt::format("[sweep] a grid changes settings, not the run's {}, got --grid {}; {}", own, text,
-                                 axis.key == "seed" ? "--seed and --seeds choose the seeds" : "leave it out"));
-  }
+  refuse_fixed_key(axis.key, text);
   axis.values = split_values(text.substr(equals + 1));
   std::set<std::string> seen;
   for (const std::string& value : axis.values) {

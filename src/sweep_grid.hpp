@@ -19,7 +19,8 @@ struct GridAxis {
 };
 
 /// Reads "[ARM:]KEY=V1,V2,...". Commas within quotes, [ ] and { } belong to a value. Throws InputError for a text without a
-/// key or values, an empty value, a value that is there twice, and the keys name, arm and seed.
+/// key or values, an empty value, a value that is there twice, and keys whose values cannot be compared: name, arm and seed, data.seed,
+/// data.validation, partition.seed, all of [evaluation] but laplace_prior_precision, and [log].
 GridAxis parse_grid(const std::string& text);
 /// All of them; throws InputError where two are for the same key and arm.
 std::vector<GridAxis> parse_grids(std::span<const std::string> texts);

@@ -42,8 +42,26 @@ MetricSummary QualitySummary::*metric_of(const std::vector<ArmGroup>& settings, 
   return Shown(settings).regression ? &QualitySummary::rmse : &QualitySummary::accuracy;
 }
 
+/// Whether the posterior average selects: where it was asked for, and there is one.
+bool average_selects(const std::vector<ArmGroup>& settings, const Selection& selection) {
+  return selection.average && has_value(settings, on_validation[1]);
+}
+
+/// " of the posterior average", " of the mean model (no arm has a posterior average)", or which arms have which.
+std::string selecting_models(const std::vector<SweptArm>& arms, const Selection& selection) {
+  if (!selection.average) return "";
+  std::vector<std::string> without;
+  for (const SweptArm& arm : arms) {
+    if (!average_selects(arm.settings, selection)) without.push_back(arm.name);
+  }
+  if (without.empty()) return " of the posterior average";
+  if (without.size() == arms.size()) return " of the mean model, since no run has a posterior average";
+  return fmt::format(" of the posterior average, of the mean model for {} (no posterior average)",
+                     fmt::join(without, ", "));
+}
+
 std::optional<std::size_t> best_of(const std::vector<ArmGroup>& settings, const Selection& selection) {
-  const bool average = selection.average && has_value(settings, on_validation[1]);
+  const bool average = average_selects(settings, selection);
   const auto metric = metric_of(settings, selection);
   const double sign = metric == &QualitySummary::accuracy ? 1 : -1;
   std::optional<std::size_t> best;
@@ -56,13 +74,6 @@ std::optional<std::size_t> best_of(const std::vector<ArmGroup>& settings, const 
     best_score = score;
   }
   return best;
-}
-
-/// "3", or "1/3" where two of three runs failed.
-std::string show_seeds(const ArmGroup& setting) {
-  const auto lost = static_cast<std::size_t>(std::count_if(setting.logs.begin(), setting.logs.end(), failed));
-  const std::size_t all = setting.logs.size();
-  return lost == 0 ? std::to_string(all) : fmt::format("{}/{}", all - lost, all);
 }
 
 }  // namespace
@@ -84,6 +95,23 @@ Selection parse_selection(const std::string& text) {
       "[sweep] --select must be accuracy, rmse or nll, or one of them with _bayes for the posterior average, all "
       "on the validation set, got {}; the test set never selects",
       shown(text)));
+}
+
+void check_selection(const std::vector<SweepArm>& arms, const Selection& selection) {
+  if (selection.metric == nullptr) return;
+  const auto row = std::find_if(std::begin(all_metrics), std::end(all_metrics),
+                                [&](const MetricRow& metric) { return metric.metric == selection.metric; });
+  for (const SweepArm& arm : arms) {
+    for (const SweepSetting& setting : arm.settings) {
+      const std::string& loss = setting.scenario.model.text("loss");
+      const bool regression = loss == "gaussian";
+      if (regression ? row->regression : row->classification) continue;
+      throw InputError(fmt::format(
+          "[sweep] --select must be a metric that every setting has, got {} with model.loss = \"{}\" ({}) for {}; "
+          "take {} or nll",
+          row->name, loss, regression ? "regression" : "classification", arm.name, regression ? "rmse" : "accuracy"));
+    }
+  }
 }
 
 void check_validation(const std::vector<SweepArm>& arms) {
@@ -185,7 +213,7 @@ std::string settings_table(const std::vector<SweptArm>& arms, const Selection& s
   std::string text = fmt::format(
       "the validation set, mean over the last three evaluated rounds ±standard deviation over seeds; selected by "
       "{}{}\n\n",
-      by->name, selection.average ? " of the posterior average" : "");
+      by->name, selecting_models(arms, selection));
   text += table.text();
   const std::string notes = failure_notes(all);
   return notes.empty() ? text : text + '\n' + notes;

@@ -21,6 +21,9 @@ struct Selection {
 /// InputError for everything else.
 Selection parse_selection(const std::string& text);
 
+/// Throws InputError where a setting has no such metric: a classification has no rmse, a regression no accuracy.
+void check_selection(const std::vector<SweepArm>& arms, const Selection& selection);
+
 /// Throws InputError where a scenario puts no validation set aside.
 void check_validation(const std::vector<SweepArm>& arms);
 

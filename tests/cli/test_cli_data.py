@@ -69,6 +69,73 @@ def test_csv(ivory, file):
     exits('a cell that is no number', ivory('validate', file), 2, 'own.csv line 2 column 2 ("width")')
 
 
+CLIENTS = '''
+name = "held"
+rounds = 2
+[data]
+kind = "blobs"
+classes = 2
+features = 3
+train = 200
+test = 60
+[partition]
+kind = "iid"
+[model]
+hidden = [4]
+[clients]
+count = 4
+optimizer = { name = "sgd", lr = 0.2 }
+[server]
+algorithm = "fedavg"
+[[compare]]
+name = "one"
+[[compare]]
+name = "two"
+clients.epochs = 2
+'''
+
+
+def test_checks(ivory, file):
+    print('-- validate refuses what run refuses')
+    rows = [f'{i % 7 - 3},{"abcd"[i % 4]},{i % 3}' for i in range(60)]
+    (ivory.folder / 'own.csv').write_text('\n'.join(['width,place,class', *rows]) + '\n')
+    wrong = ('--set', 'data.public=0', 'clean:clients.weights=[1,2,3]', 'evaluation.ood.features=1')
+    for verb in ('validate', 'run'):
+        done = ivory(verb, file, *wrong)
+        check(f'{verb}: weights of the second arm for three of four natural clients', done.returncode == 2 and
+              'clients.weights' in done.stderr, said(done))
+    shares = ('--set', 'data.public=0', 'evaluation.ood.features=1', 'server.algorithm=fedlap_func', 'server.share_inputs=13')
+    for verb in ('validate', 'run'):
+        exits(f'{verb}: shared inputs that clients do not have', ivory(verb, file, *shares), 2,
+              'share_inputs must be at most the examples of every client, got 13')
+    rows = [f'{i % 5},{i % 4},{1 + 2 * (i % 3)}' for i in range(60)]
+    (ivory.folder / 'gaps.csv').write_text('\n'.join(['width,height,class', *rows]) + '\n')
+    gaps = ivory('validate', file, '--only', 'noisy', '--set', 'data.file=gaps.csv', 'data.client=""', 'data.public=0',
+                 'partition.kind=iid', 'clients.count=4')
+    check('classes without examples are named', gaps.returncode == 0 and
+          'ivory: warning: [data] 3 of 6 classes have no training examples: 0, 2, 4;' in gaps.stderr, said(gaps))
+
+
+def test_holdouts(ivory, file):
+    print('-- holdouts')
+    for verb in (('validate',), ('run', '--quiet')):
+        done = ivory(verb[0], file, *verb[1:], '--set', 'partition.holdout=0.001')
+        check(f'{verb[0]} says once how many clients hold nothing out', done.returncode == 0 and
+              done.stderr.count('4 of 4 clients have no held-out examples') == 1 and
+              done.stderr.count('warning') == 1, said(done))
+    with h5py.File(ivory.folder / 'runs/held-one-seed1.h5') as log:
+        check('their metrics are those of what they train on', (log['clients/accuracy'][-1] >= 0).all(), log['clients/accuracy'][:])
+    own = {}
+    for clients in ('holdout', 'train'):
+        done = ivory('run', file, '--quiet', '--only', 'one', '--set', 'partition.holdout=0.2', 'data.label_noise=0.99',
+                     'rounds=10', f'evaluation.clients={clients}', '--out', clients)
+        check(f'run with label noise, clients = {clients}', done.returncode == 0 and done.stderr == '', said(done))
+        with h5py.File(ivory.folder / clients / 'held-one-seed1.h5') as log:
+            own[clients], test = log['clients/accuracy'][-1].mean(), log['rounds/accuracy'][-1]
+    check('held-out examples are test data, with their true labels', own['holdout'] < 0.2 and test < 0.2 and
+          own['train'] > 0.8, (own, test))
+
+
 def test_list(ivory):
     print('-- list')
     exits('list datasets', ivory('list', 'datasets'), 0, 'cifar10', 'cifar100', 'leaf', 'csv', 'label_noise', 'public')
@@ -82,6 +149,10 @@ def main(binary):
         file = pathlib.Path(folder) / 'own.toml'
         file.write_text(SCENARIO)
         test_csv(ivory, file)
+        test_checks(ivory, file)
+        held = pathlib.Path(folder) / 'held.toml'
+        held.write_text(CLIENTS)
+        test_holdouts(ivory, held)
         test_list(ivory)
     print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
     return 1 if test_cli.failures else 0

@@ -49,6 +49,10 @@ def test_baseline(ivory, file):
     print('-- differences and failed runs')
     done = ivory('compare', file, '--seeds', 2, '--set', 'rounds=2', '--out', 'base')
     exits('compare of two seeds', done, 0, 'difference to average', '95 % interval')
+    logs = sorted((ivory.folder / 'base').glob('*.h5'))
+    once, twice = ivory('compare', '--from', *logs), ivory('compare', '--from', *logs, logs[0], logs[0])
+    check('a log given twice is warned of and counts once', 'only the first one counts' in twice.stdout and
+          'warning' not in once.stdout and twice.stdout.endswith(once.stdout), said(twice))
     one = ivory('compare', file, '--seeds', 1, '--set', 'rounds=2', '--out', 'base')
     check('one seed has no differences', one.returncode == 0 and 'difference to' not in one.stdout, said(one))
     logs = sorted((ivory.folder / 'base').glob('*.h5'))
@@ -147,6 +151,13 @@ def test_sweep(ivory, file):
           re.search(r'^bayes +mean model +\d', lost.stdout, re.MULTILINE), said(lost))
 
 
+    none = ivory('sweep', *settings, '--only', 'average', '--set', 'clients.steps=1', 'clients.batch=1', '--grid',
+                 'clients.optimizer.lr=5e19,7e19', '--out', 'nan', '--quiet')  # finite weights whose outputs overflow
+    check('runs that end, but predict no numbers: nothing is selected, exit 1', none.returncode == 1 and
+          'failed; seed 4, 5: [sweep] no setting of the arm has a value' in none.stdout and '[run]' not in none.stdout,
+          said(none))
+
+
 def test_mistakes(ivory, file):
     print('-- mistakes')
     good = (file, '--set', 'data.validation=0.2', '--grid')
@@ -159,6 +170,13 @@ def test_mistakes(ivory, file):
     exits('seeds in a grid', ivory('sweep', *good, 'seed=1,2'), 2, '--seeds')
     exits('selecting on the test set', ivory('sweep', *good, 'clients.batch=8', '--select', 'test/accuracy'), 2,
           'the test set never selects')
+    exits('selecting by what a classification lacks', ivory('sweep', *good, 'clients.batch=8', '--select', 'rmse'), 2,
+          'got rmse with model.loss = "softmax" (classification)', 'take accuracy or nll')
+    regression = ('--set', 'data.kind=linear', 'model.loss=gaussian', 'partition.kind=iid')
+    exits('selecting by what a regression lacks', ivory('sweep', *good, 'clients.batch=8', '--select', 'accuracy',
+                                                        *regression), 2, 'take rmse or nll')
+    exits('a grid over what settings are compared on', ivory('sweep', *good, 'data.validation=0.1,0.2'), 2,
+          'data.validation changes the examples', '--set')
     exits('a baseline that is no arm', ivory('sweep', *good, 'clients.batch=8', '--baseline', 'bays'), 2, 'bayes')
     exits('too many settings', ivory('sweep', *good, *(f'{key}={",".join(map(str, range(1, 102)))}' for key in
                                                         ('clients.batch', 'clients.epochs'))), 2, 'at most 10000')

@@ -25,6 +25,7 @@ struct Course {
   std::string name = "sample";
   std::int64_t bins = 15;
   int participants = 2;
+  std::int64_t every = 1;   // [evaluation] every
   bool regression = false;  // the accuracies are RMSEs, and there are no metrics of classes
 };
 
@@ -39,6 +40,7 @@ inline std::string write_course(const TemporaryFolder& folder, const Course& cou
   run.partition = {};
   run.partition.train.assign(std::max<std::size_t>(1, course.clients.size()), {0});
   SampleRun::set(run.scenario.evaluation, "target_accuracy", course.target);
+  SampleRun::set(run.scenario.evaluation, "every", course.every);
   SampleRun::set(run.scenario.evaluation, "clients_every", std::int64_t{100});
   SampleRun::set(run.scenario.evaluation, "bins", course.bins);
   const std::string path = folder / (course.name + course.arm + std::to_string(course.seed) + ".h5");
@@ -50,7 +52,9 @@ inline std::string write_course(const TemporaryFolder& folder, const Course& cou
     // ECE and Brier fall with the rounds: 0.2, 0.1, 1/15 ... and 1, 1/2, 1/3 ...
     record.mean.metrics = {course.accuracy[r], course.nll.empty() ? 1.0 : course.nll[r], 0.2 / record.round,
                            1.0 / record.round, 0.5};
-    if (!course.accuracy_bayes.empty()) record.bayes.metrics = {course.accuracy_bayes[r], 0.25, 0.01, 0.125, 0.5};
+    if (!course.accuracy_bayes.empty() && !std::isnan(course.accuracy_bayes[r])) {
+      record.bayes.metrics = {course.accuracy_bayes[r], 0.25, 0.01, 0.125, 0.5};
+    }
     if (!course.validation.empty()) record.validation = {.accuracy = course.validation[r]};
     if (!course.validation_nll.empty()) record.validation.nll = course.validation_nll[r];
     if (!course.validation_bayes.empty())

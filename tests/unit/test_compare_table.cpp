@@ -22,18 +22,20 @@ const double never = no_value;
 Course first_seed() {
   return {.arm = "avg",
           .seed = 1,
-          .accuracy = {.5, .8, never, .7, .6},
+          .accuracy = {never, .8, never, .7, .6},
           .nll = {2, 1, 9, 1.5, never},
           .accuracy_bayes = {},
-          .clients = {}};
+          .clients = {},
+          .every = 2};
 }
 Course second_seed() {
   return {.arm = "avg",
           .seed = 2,
-          .accuracy = {.4, .6, never, .7, .74},
+          .accuracy = {never, .6, never, .7, .74},
           .nll = {2, 1.5, 9, 1.2, 1.1},
           .accuracy_bayes = {},
-          .clients = {}};
+          .clients = {},
+          .every = 2};
 }
 
 }  // namespace
@@ -41,7 +43,7 @@ Course second_seed() {
 BOOST_AUTO_TEST_CASE(a_log_is_summarised) {
   TemporaryFolder folder;
   Course course = first_seed();
-  course.accuracy_bayes = {.5, .7, never, .74, .76};
+  course.accuracy_bayes = {never, .7, never, .74, .76};
   // 21 clients with a value: the worst two are 0.1 and 0.3.
   course.clients.assign(19, 0.9);
   course.clients.insert(course.clients.begin() + 5, {0.3, never, 0.1});
@@ -88,7 +90,8 @@ BOOST_AUTO_TEST_CASE(what_never_happened_is_missing) {
   BOOST_TEST(std::isnan(log.bayes.nll.last));
   BOOST_TEST(log.mean.worst_clients == 0.25);  // of two clients the worst tenth is one
 
-  course.accuracy.resize(2);
+  course.accuracy = {.4, .6};
+  course.every = 1;
   course.seed = 3;
   const LogSummary cut = read_summary(write_course(folder, course));
   BOOST_TEST(cut.rounds_complete == 2);
@@ -148,7 +151,7 @@ BOOST_AUTO_TEST_CASE(arms_stand_below_each_other) {
   TemporaryFolder folder;
   Course other = second_seed();
   other.arm = "vb";
-  other.accuracy_bayes = {.5, .6, never, .8, .9};
+  other.accuracy_bayes = {never, .6, never, .8, .9};
   other.clients = {0.5, 0.75};
   const std::vector<std::string> paths = {write_course(folder, other), write_course(folder, first_seed())};
   const std::string table = comparison_table(read_summaries(paths));
@@ -181,10 +184,10 @@ BOOST_AUTO_TEST_CASE(arms_stand_below_each_other) {
 BOOST_AUTO_TEST_CASE(detection_of_out_of_distribution_inputs_is_shown_where_there_is_some) {
   TemporaryFolder folder;
   Course one = first_seed(), two = second_seed(), other = first_seed();
-  one.auroc = {.1, .2, never, .9, .8};
-  two.auroc = {.1, .2, never, .9, .7};
-  two.accuracy_bayes = {.5, .6, never, .8, .9};
-  two.auroc_bayes = {.1, .2, never, .9, .95};
+  one.auroc = {never, .2, never, .9, .8};
+  two.auroc = {never, .2, never, .9, .7};
+  two.accuracy_bayes = {never, .6, never, .8, .9};
+  two.auroc_bayes = {never, .2, never, .9, .95};
   other.arm = "without";
   const std::vector<std::string> paths = {write_course(folder, one), write_course(folder, two),
                                           write_course(folder, other)};
@@ -221,11 +224,11 @@ BOOST_AUTO_TEST_CASE(regression_has_columns_of_its_own) {
   TemporaryFolder folder;
   Course course = second_seed();
   course.regression = true;
-  course.accuracy_bayes = {.5, .6, never, .8, .4};
+  course.accuracy_bayes = {never, .6, never, .8, .4};
   course.clients = {0.5, 0.75};
   const std::string path = write_course(folder, course);
   const LogSummary log = read_summary(path);
-  BOOST_TEST(log.mean.rmse.best == 0.4);  // the smallest
+  BOOST_TEST(log.mean.rmse.best == 0.6);  // the smallest
   BOOST_TEST(log.mean.rmse.final == 0.74);
   BOOST_TEST(log.mean.worst_clients_rmse == 0.75);
   BOOST_TEST(std::isnan(log.mean.worst_clients));
@@ -242,13 +245,13 @@ BOOST_AUTO_TEST_CASE(regression_has_columns_of_its_own) {
       "\n"
       "                        best over rounds   worst clients\n"
       "arm  model                RMSE  NLL [nat]           RMSE  time [s]  rounds run  seeds\n"
-      "avg  mean model         0.4000     1.1000         0.7500      10.0           5      1\n"
+      "avg  mean model         0.6000     1.1000         0.7500      10.0           5      1\n"
       "     posterior average  0.4000     0.2500              -\n"
       "\n"
       "avg: 3 client updates were refused (not finite)\n";
   BOOST_TEST(table == expected);
   const std::string csv = comparison_csv(read_summaries(std::vector<std::string>{path}));
-  BOOST_TEST(contains(csv, "mean,rmse,best,unit of the targets,0.4,"), csv);
+  BOOST_TEST(contains(csv, "mean,rmse,best,unit of the targets,0.6,"), csv);
   BOOST_TEST(contains(csv, "mean,rmse,worst_tenth_of_clients,unit of the targets,0.75,"), csv);
   BOOST_TEST(!contains(csv, "accuracy"));
   // Beside a classification both kinds of columns stand.
@@ -308,8 +311,49 @@ BOOST_AUTO_TEST_CASE(logs_that_do_not_belong_together_are_warned_of) {
   BOOST_TEST(contains(settings, "warning: avg puts runs of different settings together: evaluation.bins = "), settings);
   BOOST_TEST(!contains(table_with(second_seed()), "different settings"));
   const std::string twice = comparison_table(read_summaries(std::vector<std::string>{first, first}));
-  BOOST_TEST(contains(twice, "warning: avg has seed 1 twice"), twice);
+  BOOST_TEST(
+      contains(twice, "warning: avg has seed 1 twice: " + first + " and " + first + "; only the first one counts"),
+      twice);
+  BOOST_TEST(contains(twice, "sample: one seed"), twice);
   BOOST_CHECK_THROW(read_summaries(std::vector<std::string>{first, folder / "missing.h5"}), InputError);
+}
+
+BOOST_AUTO_TEST_CASE(a_seed_counts_once) {
+  TemporaryFolder folder;
+  const std::string one = write_course(folder, first_seed()), two = write_course(folder, second_seed());
+  const std::string csv = comparison_csv(read_summaries(std::vector<std::string>{one, two}));
+  const std::string final = csv_line(csv, "mean,accuracy,final,1");
+  BOOST_TEST(contains(final, ",0.0989949"), final);
+  BOOST_TEST(contains(final, ",2,1:0.6;2:0.74"), final);
+  BOOST_TEST(comparison_csv(read_summaries(std::vector<std::string>{one, two, one, two, two})) == csv);
+}
+
+BOOST_AUTO_TEST_CASE(a_round_that_is_no_number_is_not_replaced_by_the_last_good_one) {
+  TemporaryFolder folder;
+  Course diverged = first_seed();
+  diverged.accuracy.back() = diverged.nll.back() = never;
+  diverged.accuracy_bayes = {never, .7, never, .8, never};
+  const LogSummary log = read_summary(write_course(folder, diverged));
+  for (const QualitySummary* quality : {&log.mean, &log.bayes}) {
+    BOOST_TEST(std::isnan(quality->accuracy.final));
+    BOOST_TEST(std::isnan(quality->accuracy.last));
+    BOOST_TEST(quality->accuracy.best == 0.8);
+  }
+  const std::string table = comparison_table(std::vector<LogSummary>{log});
+  BOOST_TEST(contains(table, "accuracy [%]"), table);
+  diverged.regression = true;
+  diverged.seed = 2;
+  const LogSummary regression = read_summary(write_course(folder, diverged));
+  BOOST_TEST(std::isnan(regression.mean.rmse.final));
+  BOOST_TEST(regression.mean.rmse.best == 0.7);
+  const std::string errors = comparison_table(std::vector<LogSummary>{regression});
+  BOOST_TEST((contains(errors, "RMSE") && !contains(errors, "accuracy [%]")), errors);
+  // A posterior that comes with the last round alone has no earlier rounds.
+  Course late = second_seed();
+  late.accuracy_bayes = {never, never, never, never, .9};
+  late.seed = 3;
+  const LogSummary laplace = read_summary(write_course(folder, late));
+  BOOST_TEST(laplace.bayes.accuracy.last == 0.9);
 }
 
 BOOST_AUTO_TEST_CASE(names_survive_the_csv) {

@@ -213,11 +213,16 @@ BOOST_AUTO_TEST_CASE(division_and_fixed_normalisation_follow_their_formula) {
       contains(fixed({{"normalise", kind}, {"mean", std::vector<double>{0}}, {"std", std::vector<double>{0}}}), "std"));
   BOOST_TEST(contains(fixed({{"divide_by", 0.0}}), "divide_by"));
   // 16 / 1e-30 / 1e-30 exceeds float.
-  BOOST_TEST(contains(fixed({{"normalise", kind},
-                             {"divide_by", 1e-30},
-                             {"mean", std::vector<double>{0}},
-                             {"std", std::vector<double>{1e-30}}}),
-                      "scaled training set row 0 column 2"));
+  BOOST_TEST(
+      contains(fixed({{"normalise", kind},
+                      {"divide_by", 1e-30},
+                      {"mean", std::vector<double>{0}},
+                      {"std", std::vector<double>{1e-30}}}),
+               "scaled training set row 0 column 2, after divide_by = 1e-30, at test.toml:7:3 and std = [1e-30], at "
+               "test.toml:7:3; inputs are divided by these, so give larger numbers"));
+  const std::string tiny = fixed({{"divide_by", 1e-39}});
+  BOOST_TEST(contains(tiny, "got inf, scaled training set row 0 column 2, after divide_by = 1e-39, at test.toml:7:3; "),
+             tiny);
 }
 
 BOOST_AUTO_TEST_CASE(standard_normalisation_uses_the_training_examples_that_remain) {

@@ -175,6 +175,15 @@ BOOST_AUTO_TEST_CASE(test_sets_come_from_a_file_or_a_fraction) {
   };
   expect(error({{"test_file", test}, {"test_fraction", 0.5}}), {"test_fraction", "drop one of them"});
   expect(error({{"test_file", train}}), {"must differ"});
+  const auto dot =
+      (std::filesystem::path(train).parent_path() / "." / std::filesystem::path(train).filename()).string();
+  const std::string link = files / "link.csv", hard = files / "hard.csv";
+  std::filesystem::create_symlink(train, link);
+  std::filesystem::create_hard_link(train, hard);
+  for (const std::string& other : {dot, link, hard}) {
+    expect(error({{"test_file", other}}),
+           {"must differ, got one file for both, " + train + " and " + other, "at test.toml:7:3", "drop test_file"});
+  }
   expect(error({{"test_file", files.put("x,z\n7,0\n", "c.csv")}}), {"same columns", "column 1", "c.csv"});
   expect(error({{"test_file", files.put("x,y,z\n7,0,1\n", "c.csv")}}), {"same columns, got 2 and 3", "column 2"});
   expect(error({{"test_file", files / "none.csv"}}), {"none.csv"});
@@ -208,11 +217,15 @@ BOOST_AUTO_TEST_CASE(bad_cells_and_rows_are_refused_with_line_and_column) {
     const std::string row = std::string("\"") + cell + "\",0\n";
     bad("x,y\n" + row, {"finite numbers", "line 2 column 0"});
   }
+  bad("x,y\n1e39,0\n", {"finite numbers of at most 3.4e38, got \"1e39\"", "another unit"});
+  for (const char* cell : {"1e-400", "-1e-400", "1e-50", "+0.0e9"}) {
+    BOOST_TEST(files.load(std::string("x,y\n") + cell + ",0\n2,1\n", label).train.x[0] == 0.0F, cell);
+  }
   bad("x,y\n1,1.0\n", {"class number", "got \"1.0\"", "line 2 column 1 (\"y\")"});
   bad("x,y\n1,cat\n", {"class number", "\"cat\""});
   bad("x,y\n1,\n", {"class number", "\"\""});
   bad("x,y\n1,99999999999999999999\n", {"class number"});
-  bad("x,y\n1,0\n2,-1\n", {"got -1", "example 1", "line 3"});
+  bad("x,y\n1,0\n2,-1\n", {"got -1, ", "a.csv line 3 column 1 (\"y\")"});
   bad("x,y\n1,65536\n", {"65536", "line 2"});
   bad("y\n1\n", {"column of inputs, got none"});
   bad("x;y\n1;0\n", {"label must be the name", "\"y\""});
@@ -231,7 +244,7 @@ BOOST_AUTO_TEST_CASE(bad_cells_and_rows_are_refused_with_line_and_column) {
   wrong({{"label", std::string("y")}}, {"got \"ann\"", "leave_out names"});
   wrong({{"label", std::string("y")}, {"client", std::string("who")}}, {"name its client", "line 3 column 3"});
   wrong({{"label", std::string("y")}, {"leave_out", std::string("who")}, {"classes", std::int64_t{1}}},
-        {"below classes = 1, got 1"});
+        {"below classes = 1, got 1, ", "a.csv line 3 column 2 (\"y\"); leave classes out"});
   expect(load_error("csv", {{"file", std::string("none.csv")}, {"label", std::string("y")}}), {"nowhere/none.csv"});
 }
 

@@ -68,6 +68,18 @@ BOOST_AUTO_TEST_CASE(hdf5_test_sets_come_from_a_file_a_group_or_a_fraction) {
   BOOST_TEST(
       contains(load_error("hdf5", {{"file", one}, {"test_file", two}, {"test_fraction", 0.1}}), "drop one of them"));
   BOOST_TEST(contains(load_error("hdf5", {{"file", one}, {"test_file", one}}), "must differ"));
+  std::filesystem::create_symlink(both, files / "link.h5");
+  const std::string one_group[][2] = {{"train", "/train"}, {"/train/", "train"}, {"train", "//train/."}};
+  for (const auto& [train, test] : one_group) {
+    const Values groups = {{"file", both}, {"train_group", train}, {"test_group", test}};
+    BOOST_TEST(contains(load_error("hdf5", groups), "must differ, got the group /train of one file for both, "));
+    Values linked = groups;
+    linked["test_file"] = files / "link.h5";
+    BOOST_TEST(contains(load_error("hdf5", linked), "must differ"));
+  }
+  for (const char* root : {"/", "//", "."}) {
+    BOOST_TEST(contains(load_error("hdf5", {{"file", one}, {"test_group", std::string(root)}}), "must differ"));
+  }
   BOOST_TEST(contains(load_error("hdf5", {{"file", both}, {"train_group", std::string("trian")}}), "test, train"));
   BOOST_TEST(contains(load_error("hdf5", {{"file", both}}), "no x"));
 }

@@ -92,4 +92,10 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_is_refused_in_the_tables_name) {
   BOOST_TEST(normalise.starts_with("[evaluation.ood] normalise = \"fixed\" needs mean and std"), normalise);
   const std::string same = ood_error("idx", {{"directory", std::string("digits")}});
   BOOST_TEST(same.starts_with("[evaluation.ood] out-of-distribution inputs must not be those of the test set"), same);
+  for (const std::int64_t most : {1, 7, 100000}) {  // a part is as bad as the whole
+    const std::string part = ood_error("idx", {{"directory", std::string("digits")}, {"limit_test", most}});
+    BOOST_TEST(contains(part, "must not be those of the test set, got the same values in the first"), part);
+    Scenario shorter = with_ood("idx", {{"directory", std::string("digits")}}, {{"limit_test", most}});
+    BOOST_TEST(contains(input_error([&] { load_data(shorter); }), "must not be those of the test set"));
+  }
 }

@@ -74,6 +74,30 @@ BOOST_AUTO_TEST_CASE(metrics_by_hand) {
   BOOST_TEST(e.classes.rows[2].accuracy == 1.0);
 }
 
+BOOST_AUTO_TEST_CASE(no_number_is_no_prediction) {
+  // The middle example, of class 1, has no prediction; with class 0 as its most probable one it would be half right.
+  for (const std::size_t place : {0U, 1U}) {
+    Vector p{0.75, 0.25, 0.5, 0.5, 0.75, 0.25};
+    p[2 + place] = std::nan("");
+    for (const std::int32_t label : {0, 1}) {
+      const std::vector<std::int32_t> labels{1 - label, label, 1 - label};
+      const Vector likelihood{-1, -2, -3};
+      const Evaluation e = evaluate_probabilities(p.data(), labels.data(), 3, 2, 4, likelihood.data());
+      for (const double value :
+           {e.metrics.accuracy, e.metrics.nll, e.metrics.ece, e.metrics.brier, e.metrics.entropy}) {
+        BOOST_TEST(std::isnan(value));
+      }
+      const auto own = static_cast<std::size_t>(label);
+      BOOST_TEST(std::isnan(e.classes.rows[own].accuracy));
+      BOOST_TEST(std::isnan(e.classes.rows[own].ece));
+      BOOST_TEST(e.classes.rows[1 - own].accuracy == (label == 1 ? 1.0 : 0.0));
+      BOOST_TEST(e.classes.rows[1 - own].nll == 2.0);
+      BOOST_TEST(std::accumulate(e.confusion.begin(), e.confusion.end(), 0.0) == 2.0);
+      BOOST_TEST(e.bins.count == (Vector{0, 0, 2, 0}), boost::test_tools::per_element());
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_uniform_prediction) {
   for (const std::size_t classes : {2U, 5U, 10U}) {
     const Vector p(classes * 4, 1.0 / static_cast<double>(classes));

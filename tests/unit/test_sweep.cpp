@@ -2,6 +2,8 @@
 #define BOOST_TEST_MODULE sweep
 #include "tests/support/boost_test.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <fstream>
 #include <set>
@@ -90,7 +92,18 @@ BOOST_AUTO_TEST_CASE(mistakes_in_grids) {
   }
   BOOST_TEST(contains(refused([] { parse_grid("lr=1,2,1"); }), "the values of a grid must differ, got 1 twice"));
   BOOST_TEST(contains(refused([] { parse_grid("seed=1,2"); }), "--seed and --seeds choose the seeds"));
-  BOOST_TEST(contains(refused([] { parse_grid("a:name=x,y"); }), "not the run's name"));
+  BOOST_TEST(contains(refused([] { parse_grid("a:name=x,y"); }), "name is the run's own; leave it out"));
+  for (const char* key : {"data.seed", "data.validation", "partition.seed", "evaluation.samples", "evaluation.ood.kind",
+                          "log.sites", "log", "evaluation"}) {
+    const std::string message = refused([&] { parse_grid(fmt::format("vb-admm:{}=1,2", key)); });
+    BOOST_TEST(
+        starts(message, fmt::format("[sweep] a grid changes settings that can be compared, got --grid vb-admm:{}=1,2: "
+                                    "{} changes ",
+                                    key, key)));
+    BOOST_TEST(contains(message, "; set it for all of them with --set"));
+  }
+  BOOST_TEST(parse_grid("evaluation.laplace_prior_precision=1,10").values.size() == 2U);
+  BOOST_TEST(parse_grid("data.divide_by=1,16").values.size() == 2U);
   const Texts twice = {"lr=1", "a:lr=2", "lr=3"};
   BOOST_TEST(contains(refused([&] { parse_grids(twice); }), "a key has one grid, got lr twice"));
   BOOST_TEST(parse_grids(Texts{"lr=1", "a:lr=2"}).size() == 2U);
@@ -141,8 +154,10 @@ BOOST_AUTO_TEST_CASE(a_scenario_without_arms_has_one) {
 }
 
 BOOST_AUTO_TEST_CASE(two_keys_of_one_word_are_called_in_full) {
-  const auto arms = expand({"data.seed=1,2", "partition.seed=3"}, base);
-  BOOST_TEST(labels(arms[0]) == (Texts{"data.seed=1,partition.seed=3", "data.seed=2,partition.seed=3"}),
+  const std::string adam = replaced("algorithm = \"vb_admm\"\nrho = 2\n", "algorithm = \"fedadam\"\n");
+  const auto arms = expand({"server.beta2=0.5,0.75", "clients.optimizer.beta2=0.9"}, adam);
+  BOOST_TEST(labels(arms[0]) == (Texts{"server.beta2=0.5,clients.optimizer.beta2=0.9",
+                                       "server.beta2=0.75,clients.optimizer.beta2=0.9"}),
              boost::test_tools::per_element());
 }
 
@@ -265,13 +280,56 @@ BOOST_AUTO_TEST_CASE(what_selects_is_chosen) {
       1U);
 }
 
+BOOST_AUTO_TEST_CASE(what_selected_is_said) {
+  const TemporaryFolder folder;
+  Course with = course("a,lr=1", 1, 0.5, 0.75);
+  with.accuracy_bayes = {.5, .5, .5, .5};
+  with.validation_bayes.assign(4, 0.625);
+  const std::vector<std::string> paths = {write_course(folder, with),
+                                          write_course(folder, course("b,lr=1", 1, 0.5, 0.5))};
+  const std::vector<LogSummary> runs = read_summaries(paths);
+  SweepArm b = arm_with({"lr=1"});
+  b.name = "b";
+  b.settings[0].scenario.arm = "b,lr=1";
+  const auto said = [&](const std::vector<SweepArm>& arms, const char* by) {
+    const std::string table = settings_table(select_settings(arms, runs, parse_selection(by)), parse_selection(by));
+    const std::size_t at = table.find("selected by");
+    return table.substr(at, table.find('\n') - at);
+  };
+  const SweepArm a = arm_with({"lr=1"});
+  BOOST_TEST(said({a}, "nll_bayes") == "selected by nll of the posterior average");
+  BOOST_TEST(said({b}, "nll_bayes") == "selected by nll of the mean model, since no run has a posterior average");
+  BOOST_TEST(said({a, b}, "nll_bayes") ==
+             "selected by nll of the posterior average, of the mean model for b (no posterior average)");
+  BOOST_TEST(said({a, b}, "nll") == "selected by nll");
+}
+
+BOOST_AUTO_TEST_CASE(every_setting_must_have_what_selects) {
+  const auto message = [](const char* loss, const char* by) {
+    std::vector<SweepArm> arms = {arm_with({"lr=1", "lr=2"})};
+    for (SweepSetting& setting : arms[0].settings) {
+      setting.scenario.model.set("loss", {std::string("softmax"), {}, false});
+    }
+    arms[0].settings[1].scenario.model.set("loss", {std::string(loss), {}, true});
+    return refused([&] { check_selection(arms, parse_selection(by)); });
+  };
+  for (const char* by : {"", "nll", "nll_bayes"}) BOOST_TEST(message("gaussian", by) == "");
+  for (const char* by : {"accuracy", "accuracy_bayes"}) {
+    BOOST_TEST(message("binary", by) == "");
+    BOOST_TEST(
+        contains(message("gaussian", by), "got accuracy with model.loss = \"gaussian\" (regression) for a; take rmse"));
+  }
+  BOOST_TEST(contains(message("binary", "rmse"),
+                      "got rmse with model.loss = \"softmax\" (classification) for a; take accuracy"));
+}
+
 BOOST_AUTO_TEST_CASE(a_regression_is_selected_by_its_rmse) {
   std::vector<LogSummary> runs(2);
   for (std::size_t i = 0; i < 2; ++i) {
     runs[i].name = "r";
     runs[i].arm = i == 0 ? "a,lr=1" : "a,lr=2";
     runs[i].seed = 1;
-    runs[i].mean.rmse.final = 1.0 - 0.5 * static_cast<double>(i);
+    runs[i].mean.rmse.best = runs[i].mean.rmse.final = 1.0 - 0.5 * static_cast<double>(i);
     runs[i].validation.rmse.last = 0.25 + 0.5 * static_cast<double>(i);
     runs[i].validation.nll.last = 2.0 - static_cast<double>(i);
   }
