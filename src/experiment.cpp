@@ -23,7 +23,7 @@ std::string resume_note(std::uint64_t from, int logged) {
 template <class Real>
 int run_rounds(const Scenario& scenario, const RunSettings& settings) {
   Run<Real> run(scenario, settings);
-  if (settings.before_log) settings.before_log();
+  if (settings.before_log && !settings.resume) settings.before_log();
   const auto note = [&](const std::string& text) {
     if (settings.on_note) settings.on_note(text);
   };
