@@ -360,6 +360,7 @@ def main(binary):
         test_retrained(ivory, file, bayes)
         test_during_a_run(ivory, file, bayes)
         test_part_of_a_log(ivory, file)
+        test_patterns(ivory, file)
         test_refusals(ivory, file, bayes, average, data)
     print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
     return 1 if test_cli.failures else 0
