@@ -152,7 +152,12 @@ CheckpointReader::CheckpointReader(const std::string& path) : file_(std::make_un
 std::uint64_t CheckpointReader::most_arrays() const { return file_->size / sizeof(ArrayHead); }
 
 void CheckpointReader::fail(const std::string& what) const {
-  throw RunError(fmt::format("[resume] a checkpoint must be whole, got one of which {}, in {}", what, file_->path));
+  std::string both = file_->path;  // LOG.checkpoint-a, LOG.checkpoint-b
+  if (both.ends_with("-a") || both.ends_with("-b")) both = both.substr(0, both.size() - 2) + "-a and -b";
+  throw RunError(fmt::format(
+      "[resume] a checkpoint must be whole, got one of which {}, in {}; remove {}, then the rounds of the log are "
+      "computed again, or {}",
+      what, file_->path, both, begin_anew));
 }
 
 void CheckpointReader::read(void* to, std::size_t bytes) {
@@ -209,13 +214,23 @@ std::optional<FoundCheckpoint> Checkpoints::newest(std::uint64_t rounds, const s
           "{}; "
           "{}",
           build != build_hash() ? std::string("another build of ivory") : fmt::format("{} after {}", device, wrote),
-          path(which), "go on with those, or begin anew (without --resume)"));
+          path(which), fmt::format("go on with those, or {}", begin_anew)));
     }
     if (round > rounds || (best && round <= best->round)) continue;
     best.emplace(FoundCheckpoint{std::move(*reader), round});
     turn_ = 1 - which;  // the next one replaces the other
   }
   return best;
+}
+
+void Checkpoints::move_to(const std::string& other) const {
+  const Checkpoints others(other);
+  for (int which = 0; which < 2; ++which) {
+    ::unlink((path(which) + unfinished_suffix).c_str());
+    if (std::rename(path(which).c_str(), others.path(which).c_str()) == 0 || errno == ENOENT) continue;
+    throw RunError(fmt::format("[log] a checkpoint must go with its log, got \"{}\", in {} -> {}; rename it by hand",
+                               system_reason(errno), path(which), others.path(which)));
+  }
 }
 
 void Checkpoints::remove() const {

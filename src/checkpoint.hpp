@@ -11,6 +11,9 @@
 
 namespace ivory {
 
+/// The way out where a run cannot go on, in the words of each verb.
+inline constexpr const char* begin_anew = "begin anew (run without --resume, compare and sweep with --fresh)";
+
 /// Writes named arrays into a file that gets its name only when it is whole. All functions throw RunError with the system's
 /// reason; the file of that name before stays then.
 class CheckpointWriter {
@@ -89,6 +92,8 @@ class Checkpoints {
   /// The newest whole one of a round up to `rounds`; nothing where there is none. Throws InputError for one that
   /// another build, or another kind of device, wrote.
   std::optional<FoundCheckpoint> newest(std::uint64_t rounds, const std::string& device);
+  /// They become those of the log `other`, which has none. Throws RunError with the system's reason.
+  void move_to(const std::string& other) const;
   /// Every checkpoint begins with this.
   static void write_header(CheckpointWriter& writer, std::uint64_t round, const std::string& device);
   /// A finished run needs none.

@@ -1,5 +1,6 @@
 // What compare and sweep share beside running: shards, the reference arm, tables in files, names for a shell.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "ivory/error.hpp"
 #include "src/cli_common.hpp"
+#include "src/log_reader.hpp"
 #include "src/option_messages.hpp"
 
 namespace ivory {
@@ -84,6 +86,15 @@ void write_csv(const std::string& path, const std::string& text) {
   }
 }
 
+std::vector<std::string> without_previews(const std::vector<std::string>& files) {
+  if (files.size() < 2) return files;
+  std::vector<std::string> logs, others;
+  for (const std::string& file : files) (is_made_of_a_log(file) ? others : logs).push_back(file);
+  if (logs.empty() || others.empty()) return files;
+  fmt::print(stderr, "ivory: passed by what is no log but a preview or a replay of one: {}\n", fmt::join(others, ", "));
+  return logs;
+}
+
 std::string quoted_for_shell(const std::string& text) {
   constexpr const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=,:@%";
   if (text.find_first_not_of(plain) == std::string::npos) return text;
@@ -101,7 +112,7 @@ int run_shard(const std::vector<Job>& all, const RunFlags& run, const BatchFlags
               bool show_validation) {
   const Shard shard = parse_shard(batch.shard);
   const std::vector<Job> jobs = part_of(all, shard);
-  const JobsReport report = run_jobs(jobs, run, !batch.fresh, show_validation);
+  const JobsReport report = run_jobs(jobs, run, batch.earlier(), show_validation);
   if (run.json) return report.exit_code;
   fmt::print("shard {}/{}: {} of {}, {} reused, {} failed\n", shard.index, shard.count,
              show_count(static_cast<double>(jobs.size()), "run"), all.size(), report.reused, report.failed);

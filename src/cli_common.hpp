@@ -66,11 +66,19 @@ struct JobsReport {
   std::vector<std::string> logs() const;  // of the finished ones
 };
 
+/// What becomes of a log that lies where a run's own would be.
+enum class EarlierLog {
+  kept,  // moved away where it has something to lose
+  used,  // a finished one of the same resolved scenario stands for the run, and an interrupted one is gone on with; else kept
+  replaced  // an interrupted one too
+};
+
 /// Runs the jobs, each with all threads one after the other, or --parallel of them at a time (where it is not given: as many
 /// as have threads to themselves, one per participant of a round). A job that fails is reported on stderr and the others
-/// still run. `reuse` takes a finished log of the same resolved scenario instead of running again, and goes on with an interrupted one. `show_validation`: the
+/// still run. `show_validation`: the
 /// progress has the quality on the validation set.
-JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, bool show_validation = false);
+JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier,
+                    bool show_validation = false);
 
 /// --seeds, --baseline, --csv, --fresh, --shard.
 struct BatchFlags {
@@ -78,6 +86,8 @@ struct BatchFlags {
   std::string baseline;  // empty: the first arm
   std::string csv, shard;
   bool fresh = false;
+
+  EarlierLog earlier() const { return fresh ? EarlierLog::replaced : EarlierLog::used; }
 };
 
 void add_batch_flags(CLI::App& verb, BatchFlags& flags);
@@ -91,6 +101,10 @@ int run_shard(const std::vector<Job>& all, const RunFlags& run, const BatchFlags
 /// Better refused now than after the runs; what is there stays until there is something to replace it. Throws RunError.
 void check_csv(const std::string& path);
 void write_csv(const std::string& path, const std::string& text);
+
+/// Of several files those that may be logs: patterns for logs also match the previews and replays beside them, which are named in
+/// a note. All of them where no other is among them.
+std::vector<std::string> without_previews(const std::vector<std::string>& files);
 
 /// As a shell wants to read it.
 std::string quoted_for_shell(const std::string& text);

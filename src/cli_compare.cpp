@@ -51,7 +51,13 @@ int compare(const Flags& flags) {
                     flags.scenario.file));
   }
   if (from_logs) {
-    const std::vector<LogSummary> logs = read_summaries(flags.from);
+    if (flags.run.threads > 0 && !flags.ensemble) {
+      throw InputError(fmt::format(
+          "[command line] --threads goes with --from only where --ensemble evaluates, got --threads {}; leave it "
+          "out, or add --ensemble",
+          flags.run.threads));
+    }
+    const std::vector<LogSummary> logs = read_summaries(without_previews(flags.from));
     fmt::print("{}", comparison_table(logs, flags.batch.baseline));
     const EnsembleTexts ensembles = ensemble_texts(flags, logs);
     fmt::print("{}", ensembles.block);
@@ -72,7 +78,7 @@ int compare(const Flags& flags) {
     return run_shard(jobs, flags.run, flags.batch, "ivory compare --from " + log_pattern(flags.run, jobs));
   }
   if (!flags.batch.csv.empty()) check_csv(flags.batch.csv);
-  const JobsReport report = run_jobs(jobs, flags.run, !flags.batch.fresh);
+  const JobsReport report = run_jobs(jobs, flags.run, flags.batch.earlier());
   if (report.runs.empty()) return report.exit_code;
   if (!flags.run.json) {
     fmt::print("{}{}", flags.run.quiet ? "" : "\n", comparison_table(report.runs, flags.batch.baseline));
@@ -106,7 +112,7 @@ void add_compare(CLI::App& app, Action& chosen) {
       ->excludes(verb->get_option("--json"))
       ->excludes(verb->get_option("--shard"));
   for (const char* name :
-       {"--set", "--only", "--seeds", "--seed", "--threads", "--parallel", "--out", "--json", "--fresh", "--shard"}) {
+       {"--set", "--only", "--seeds", "--seed", "--parallel", "--out", "--json", "--fresh", "--shard"}) {
     from->excludes(verb->get_option(name));
   }
   verb->footer(examples);

@@ -11,6 +11,7 @@
 
 #include "ivory/error.hpp"
 #include "src/cli.hpp"
+#include "src/cli_common.hpp"
 #include "src/inspect.hpp"
 #include "src/interrupt.hpp"
 
@@ -52,7 +53,7 @@ int inspect(const Flags& flags) {
   }
   if (flags.follow) return follow(flags.logs.front());
   bool first = true;
-  for (const std::string& log : flags.logs) {
+  for (const std::string& log : without_previews(flags.logs)) {
     if (!first) fmt::print("\n");
     first = false;
     fmt::print("{}", inspect_log(log));

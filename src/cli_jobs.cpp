@@ -79,22 +79,50 @@ bool is_interrupted(const Job& job) {
   }
 }
 
-/// A finished run of other settings is not lost to a trial that goes by the same name: its log moves to LOG.1, LOG.2, ...
-/// Returns the new name, empty where nothing was in the way.
-std::string set_aside(const Job& job) {
-  const auto log = finished_log(job);
-  if (!log || of_same_scenario(log->header(), job.scenario)) return "";
+/// The first of LOG.1, LOG.2, ... that neither a log nor its checkpoints have.
+std::string free_name(const std::string& log_file) {
   for (int number = 1;; ++number) {
-    std::string other = fmt::format("{}.{}", job.log_file, number);
-    if (std::filesystem::exists(std::filesystem::symlink_status(other))) continue;
-    std::error_code error;
-    std::filesystem::rename(job.log_file, other, error);
-    if (!error) return other;
-    throw RunError(
-        fmt::format("[log] a finished log of other settings is kept under another name, got {} -> {}: {}; "
-                    "choose another place (--out)",
-                    job.log_file, other, error.message()));
+    std::string other = fmt::format("{}.{}", log_file, number);
+    if (!std::filesystem::exists(std::filesystem::symlink_status(other)) && !Checkpoints(other).exist()) return other;
   }
+}
+
+std::string move_away(const std::string& log_file, const char* what) {
+  std::string other = free_name(log_file);
+  std::error_code error;
+  std::filesystem::rename(log_file, other, error);
+  if (error) {
+    throw RunError(fmt::format("[log] {} is kept under another name, got {} -> {}: {}; choose another place (--out)",
+                               what, log_file, other, error.message()));
+  }
+  Checkpoints(log_file).move_to(other);
+  return other;
+}
+
+/// A run is not lost to a trial that goes by the same name: its log moves to LOG.1, LOG.2, ..., with its checkpoints. So does
+/// a finished one of other settings, which the same settings would write again, and one that stopped half-way, which
+/// would take its rounds again; without a checkpoint that one would begin at round 1 anyway. Returns what to say, empty where nothing was in the
+/// way.
+std::string set_aside(const Job& job, EarlierLog earlier) {
+  std::optional<LogHeader> header;
+  try {
+    if (is_ivory_log(job.log_file)) header = LogReader(job.log_file).header();
+  } catch (const std::exception&) {
+    // Damaged, or of another format: nobody's result.
+  }
+  if (!header) return "";
+  const bool same = of_same_scenario(*header, job.scenario);
+  if (header->finished()) {
+    if (same) return "";
+    return fmt::format("an earlier run of other settings had this log; it is now {}",
+                       move_away(job.log_file, "a finished log of other settings"));
+  }
+  if (earlier == EarlierLog::replaced || header->rounds_complete == 0 || !Checkpoints(job.log_file).exist()) return "";
+  const std::string other = move_away(job.log_file, "the log of an interrupted run");
+  return fmt::format(
+      "an interrupted run of {} settings, with {} of {} rounds, had this log; it is now {}; go on with it: "
+      "ivory run --resume {}",
+      same ? "these" : "other", header->rounds_complete, header->rounds, other, quoted_for_shell(other));
 }
 
 /// Prints the rounds of a log as --json would have while they ran.
@@ -196,9 +224,9 @@ int runs_at_a_time(const std::vector<Job>& jobs, const RunFlags& flags, int thre
 /// Runs the jobs of one list; `run` may be called by several threads at a time, for different jobs.
 class Runner {
  public:
-  Runner(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, const ProgressView& view,
+  Runner(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier, const ProgressView& view,
          const DeviceChoice& devices)
-      : jobs_(jobs), flags_(flags), reuse_(reuse), view_(view), devices_(devices) {}
+      : jobs_(jobs), flags_(flags), earlier_(earlier), view_(view), devices_(devices) {}
 
   Outcome run(std::size_t index, int threads) {
     const Job& job = jobs_[index];
@@ -212,7 +240,7 @@ class Runner {
       return Outcome{.summary = failed_run(job.scenario, message), .reused = false, .bad_input = input};
     };
     try {
-      const bool reused = reuse_ && print_finished(job, title, progress);
+      const bool reused = uses_earlier() && print_finished(job, title, progress);
       if (!reused && !run_now(job, title, progress, threads, began)) return {};
       LogSummary summary = read_summary(job.log_file);
       if (!summary.failure.empty()) {
@@ -258,10 +286,9 @@ class Runner {
     settings.devices = devices_.lanes;
     settings.block = static_cast<std::size_t>(flags_.block);
     settings.before_log = [&] {
-      const std::string other = set_aside(job);
-      if (other.empty()) return;
-      progress.note(
-          fmt::format("{}  an earlier run of other settings had this log; it is now {}", job_name(job), other));
+      if (const std::string said = set_aside(job, earlier_); !said.empty()) {
+        progress.note(fmt::format("{}  {}", job_name(job), said));
+      }
     };
     settings.on_round = [&](const RoundRecord& record) {
       progress.round(record);
@@ -272,17 +299,19 @@ class Runner {
     settings.on_warning = [&](const std::string& text) {
       if (warnings_.is_new(text)) progress.warn(text);
     };
-    settings.resume = job.resume || (reuse_ && is_interrupted(job));
+    settings.resume = job.resume || (uses_earlier() && is_interrupted(job));
     const int rounds = run_or_begin_anew(job, settings);
     progress.finish();
     if (rounds == job.scenario.rounds) return true;
     fmt::print(stderr, "ivory: {} stopped after round {} of {}; {} has these; go on with: {}\n", job_name(job), rounds,
                job.scenario.rounds, job.log_file,
-               reuse_ ? "the same command" : "ivory run --resume " + quoted_for_shell(job.log_file));
+               uses_earlier() ? "the same command" : "ivory run --resume " + quoted_for_shell(job.log_file));
     return false;
   }
 
-  /// Where nobody asked for it by name, a log that cannot be gone on with is replaced.
+  bool uses_earlier() const { return earlier_ == EarlierLog::used; }
+
+  /// Where nobody asked for it by name, a log that cannot be gone on with makes way.
   static int run_or_begin_anew(const Job& job, RunSettings& settings) {
     try {
       return run_experiment(job.scenario, settings);
@@ -296,7 +325,7 @@ class Runner {
 
   const std::vector<Job>& jobs_;
   const RunFlags& flags_;
-  bool reuse_;
+  EarlierLog earlier_;
   ProgressView view_;
   const DeviceChoice& devices_;
   Failures failures_;
@@ -305,7 +334,7 @@ class Runner {
 
 }  // namespace
 
-JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool reuse, bool show_validation) {
+JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier, bool show_validation) {
   const DeviceChoice devices = choose_devices(flags.device);
   // Affinity and OMP_NUM_THREADS count.
   const int threads = flags.threads > 0 ? flags.threads : omp_get_max_threads();
@@ -317,7 +346,7 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, bool re
   }
   if (!jobs.empty()) make_folder(flags.out);
   catch_interrupts();
-  Runner runner(jobs, flags, reuse, {choose_style(flags.quiet, flags.json), side_by_side > 1, show_validation},
+  Runner runner(jobs, flags, earlier, {choose_style(flags.quiet, flags.json), side_by_side > 1, show_validation},
                 devices);
   std::vector<Outcome> outcomes(jobs.size());
   std::atomic<std::size_t> next = 0;

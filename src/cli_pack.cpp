@@ -8,6 +8,7 @@
 
 #include "ivory/error.hpp"
 #include "src/cli.hpp"
+#include "src/cli_common.hpp"
 #include "src/log_pack.hpp"
 
 namespace ivory {
@@ -30,7 +31,7 @@ int pack(const Flags& flags) {
     throw InputError(
         fmt::format("[command line] -o takes one log, got {}; leave it out to replace each", flags.logs.size()));
   }
-  for (const std::string& log : flags.logs) {
+  for (const std::string& log : without_previews(flags.logs)) {
     const std::string& to = flags.to.empty() ? log : flags.to;
     const PackedSizes sizes = pack_log(log, to);
     fmt::print("{}  {} -> {} bytes ({:.0f} %)\n", to, sizes.before, sizes.after,

@@ -10,7 +10,7 @@
 #include "src/cli_common.hpp"
 #include "src/compare_table.hpp"
 #include "src/log_reader.hpp"
-#include "src/scenario_reader.hpp"
+#include "src/logged_scenario.hpp"
 
 namespace ivory {
 namespace {
@@ -41,7 +41,7 @@ Job interrupted_job(const Flags& flags) {
                       "--resume {}; leave them out",
                       flags.resume));
     }
-    return {parse_scenario(header.scenario, flags.resume).front(), flags.resume, true};
+    return {logged_scenario(header), flags.resume, true};
   }
   for (Scenario& arm : flags.scenario.read()) {
     if (arm.arm != header.arm) continue;
@@ -60,7 +60,7 @@ int run(const Flags& flags) {
         "[command line] run needs a scenario, got no FILE; give one, or a log to go on with (--resume LOG)");
   const std::vector<Job> jobs =
       flags.resume.empty() ? make_jobs(flags.scenario.read(), flags.run, 1) : std::vector<Job>{interrupted_job(flags)};
-  const JobsReport report = run_jobs(jobs, flags.run, false);
+  const JobsReport report = run_jobs(jobs, flags.run, EarlierLog::kept);
   if (flags.run.json || report.runs.empty()) return report.exit_code;
   fmt::print("{}{}", flags.run.quiet ? "" : "\n", comparison_table(report.runs));
   const std::vector<std::string> logs = report.logs();

@@ -77,7 +77,7 @@ int sweep(const Flags& flags) {
     fmt::print("{}{}, each setting with {}\n\n", budget, show_count(static_cast<double>(jobs.size()), "run"),
                show_count(static_cast<double>(flags.batch.seeds), "seed"));
   }
-  const JobsReport report = run_jobs(jobs, flags.run, !flags.batch.fresh, true);
+  const JobsReport report = run_jobs(jobs, flags.run, flags.batch.earlier(), true);
   if (report.runs.size() < jobs.size()) {
     fmt::print(stderr, "ivory: {} of {} done, nothing is selected; the same command goes on here\n", report.runs.size(),
                show_count(static_cast<double>(jobs.size()), "run"));

@@ -13,9 +13,9 @@
 #include "src/data_sets.hpp"
 #include "src/evaluation.hpp"
 #include "src/log_reader.hpp"
+#include "src/logged_scenario.hpp"
 #include "src/model.hpp"
 #include "src/resume_check.hpp"
-#include "src/scenario_reader.hpp"
 #include "src/text_table.hpp"
 
 namespace ivory {
@@ -69,8 +69,7 @@ EnsembleRow row_of(const ArmGroup& arm, const std::string& scenario_file, int th
   for (const LogSummary* summary : arm.logs) {
     if (!summary->usable()) continue;
     const LogReader log(summary->file);
-    const Scenario scenario =
-        parse_scenario(log.header().scenario, scenario_file.empty() ? summary->file : scenario_file).front();
+    const Scenario scenario = logged_scenario(log.header(), scenario_file);
     if (find_algorithm(scenario.algorithm_name)->traits.personal) return row;
     const Dataset& own = sets.of(log.header(), scenario);
     if (test != nullptr && !same_examples(*test, own)) {

@@ -67,6 +67,7 @@ bool is_same_file(const fs::path& a, const fs::path& b) {
 std::vector<fs::path> search_places(const Scenario& scenario, const fs::path& path) {
   if (path.is_absolute()) return {fs::path()};
   std::vector<fs::path> places = {fs::path(scenario.file).parent_path()};
+  if (!scenario.folder.empty()) places.emplace_back(scenario.folder);  // where `file` is a log, that of its scenario
   if (const char* folder = std::getenv("IVORY_DATA_DIR"); folder != nullptr && *folder != '\0')
     places.emplace_back(folder);
   places.emplace_back("data");

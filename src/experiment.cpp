@@ -28,7 +28,7 @@ int run_rounds(const Scenario& scenario, const RunSettings& settings) {
       !warning.empty() && settings.on_warning) {
     settings.on_warning(warning);
   }
-  if (settings.before_log) settings.before_log();
+  if (settings.before_log && !settings.resume) settings.before_log();
   const auto note = [&](const std::string& text) {
     if (settings.on_note) settings.on_note(text);
   };

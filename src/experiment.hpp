@@ -19,7 +19,7 @@ struct RunSettings {
   std::size_t block = 0;                             // clients an accelerator trains at a time; 0: as many as fit
   std::string log_file;                              // HDF5 log to write
   bool resume = false;                               // go on in the log that is there
-  std::function<void()> before_log = {};             // called when all is ready to run, before the log is made
+  std::function<void()> before_log = {};             // called when all is ready to run, before a new log is made
   std::function<void(const RoundRecord&)> on_round;  // called after each finished round, with the log already written
   std::function<bool()> should_stop;                 // asked between rounds; may be empty
   std::function<void(const std::string&)> on_note = {};     // what the user should know, and cannot see elsewhere

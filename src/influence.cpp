@@ -13,15 +13,15 @@
 #include "src/data_common.hpp"
 #include "src/evaluation.hpp"
 #include "src/log_reader.hpp"
+#include "src/logged_scenario.hpp"
 #include "src/partition.hpp"
 #include "src/resume_check.hpp"
 #include "src/run_parts.hpp"
-#include "src/scenario_reader.hpp"
 
 namespace ivory {
 namespace {
 
-Scenario scenario_of(const LogReader& log) { return parse_scenario(log.header().scenario, log.header().file).front(); }
+Scenario scenario_of(const LogReader& log) { return logged_scenario(log.header()); }
 
 void refuse_without_sites(const LogReader& log, const Scenario& scenario) {
   const std::string& file = log.header().file;
@@ -160,7 +160,7 @@ void add_predictions(InfluenceReport& report, const LogReader& log, const Judge&
 
 /// The one client that `retrained` has less than `all`. Everything else that training depends on must be the same.
 std::uint32_t client_without(const Scenario& all, const LogHeader& header) {
-  Scenario retrained = parse_scenario(header.scenario, header.file).front();
+  Scenario retrained = logged_scenario(header);
   std::vector<double> less = retrained.clients.reals("without");
   for (const double client : all.clients.reals("without")) std::erase(less, client);
   if (less.size() != 1 || retrained.clients.reals("without").size() != all.clients.reals("without").size() + 1) {

@@ -45,12 +45,18 @@ std::string one_line(const Hdf5File& file, const char* name) {
       name, file.path()));
 }
 
+const char* what_else(const Hdf5File& file) {
+  if (file.has_attribute("/", "preview_format_version")) return "a file that ivory preview made of one";
+  if (file.has_attribute("/", "replay_format_version")) return "a file that ivory replay made of one";
+  return "another HDF5 file";
+}
+
 LogHeader read_header(const Hdf5File& file) {
   if (!file.has_attribute("/", "format_version") || !file.has_dataset("/rounds_complete")) {
     throw InputError(
-        fmt::format("[log] a log of an Ivory run is needed, got another HDF5 file, {}; logs have the attribute "
-                    "format_version and the dataset rounds_complete",
-                    file.path()));
+        fmt::format("[log] a log of an Ivory run is needed, got {}, {}; logs have the attribute format_version and the "
+                    "dataset rounds_complete",
+                    what_else(file), file.path()));
   }
   LogHeader header;
   header.file = file.path();
@@ -66,6 +72,7 @@ LogHeader read_header(const Hdf5File& file) {
   header.name = one_line(file, "name");
   header.arm = one_line(file, "arm");
   header.scenario = file.text("/", "scenario");
+  if (file.has_attribute("/", "scenario_folder")) header.scenario_folder = file.text("/", "scenario_folder");
   header.algorithm = one_line(file, "algorithm");
   header.optimizer = one_line(file, "optimizer");
   header.device = one_line(file, "device");
@@ -261,6 +268,15 @@ double LogReader::scenario_number(std::string_view table, std::string_view key) 
   } catch (const toml::parse_error& error) {
     throw InputError(fmt::format("[log] the attribute scenario must be TOML, got an error ({}), in {}",
                                  error.description(), header_.file));
+  }
+}
+
+bool is_made_of_a_log(const std::string& path) {
+  try {
+    const Hdf5File file = Hdf5File::open(path);
+    return file.has_attribute("/", "preview_format_version") || file.has_attribute("/", "replay_format_version");
+  } catch (const InputError&) {
+    return false;
   }
 }
 

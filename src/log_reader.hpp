@@ -15,8 +15,9 @@ struct LogHeader {
   std::string file;
   int format_version = 0;
   std::string ivory_version;
-  std::string name, arm;  // arm: empty for a scenario without arms
-  std::string scenario;   // the resolved TOML
+  std::string name, arm;        // arm: empty for a scenario without arms
+  std::string scenario;         // the resolved TOML
+  std::string scenario_folder;  // where its file was; empty where that is not known
   std::string algorithm, optimizer, device;
   std::string data_checksum, data_description, start_hash, partition_hash;
   std::uint64_t seed = 0;
@@ -87,5 +88,8 @@ class LogReader {
 
 /// True when `path` holds an Ivory log (of any version); false for anything else, also when there is no such file.
 bool is_ivory_log(const std::string& path);
+
+/// True for what `ivory preview` and `ivory replay` write, often beside the log; false for anything else.
+bool is_made_of_a_log(const std::string& path);
 
 }  // namespace ivory

@@ -32,6 +32,7 @@ void write_log_attributes(Hdf5File& file, const LogPlan& plan, const LogShape& s
   file.set_text("/", "name", scenario.name);
   file.set_text("/", "arm", scenario.arm);
   file.set_text("/", "scenario", to_toml(scenario));
+  file.set_text("/", "scenario_folder", scenario.folder);
   file.set_natural("/", "seed", scenario.seed);
   file.set_text("/", "algorithm", scenario.algorithm_name);
   file.set_text("/", "optimizer", scenario.optimizer_name);

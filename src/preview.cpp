@@ -10,9 +10,9 @@
 #include "ivory/error.hpp"
 #include "src/evaluation.hpp"
 #include "src/log_layout.hpp"
+#include "src/logged_scenario.hpp"
 #include "src/partition.hpp"
 #include "src/rank_correlation.hpp"
-#include "src/scenario_reader.hpp"
 #include "src/text_table.hpp"
 
 namespace ivory {
@@ -107,7 +107,7 @@ std::vector<Retrained> read_retrained(const std::vector<std::string>& logs, cons
   for (const std::string& path : logs) {
     const LogReader log(path);
     check_retrained(log.header(), source);
-    std::vector<double> weights = parse_scenario(log.header().scenario, path).front().clients.reals("weights");
+    std::vector<double> weights = logged_scenario(log.header()).clients.reals("weights");
     if (weights.empty()) weights.assign(source.header.clients, 1.0);
     if (weights.size() != source.header.clients) {
       throw InputError(

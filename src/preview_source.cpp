@@ -10,12 +10,12 @@
 #include "clients/public_pool.hpp"
 #include "ivory/error.hpp"
 #include "src/content_hash.hpp"
+#include "src/logged_scenario.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
 #include "src/preview_rules.hpp"
 #include "src/resume_check.hpp"
 #include "src/run_parts.hpp"
-#include "src/scenario_reader.hpp"
 #include "src/state_hash.hpp"
 
 namespace ivory {
@@ -86,7 +86,7 @@ StartOfRun take_parts(PreviewSource& source) {
 std::size_t row_of_round(const LogReader& log, int round) {
   const std::vector<int> rounds = log.site_rounds();
   if (rounds.empty()) {
-    const std::string sites = parse_scenario(log.header().scenario, log.header().file).front().log.text("sites");
+    const std::string sites = logged_scenario(log.header()).log.text("sites");
     throw InputError(fmt::format(
         "[preview] the log must hold the clients' posteriors of a finished round, got log.sites = \"{}\" and {} "
         "finished rounds, in {}; run again with --set log.sites=every log.posterior_every=1",
@@ -238,7 +238,7 @@ PreviewSource load_preview_source(const PreviewQuestion& question) {
   const LogReader first(question.logs.front());
   source.header = first.header();
   row_of_round(first, question.round);  // what is not there is refused before anything is loaded
-  source.scenario = parse_scenario(source.header.scenario, source.header.file).front();
+  source.scenario = logged_scenario(source.header);
   StartOfRun begin = runs_in_double(source.scenario) ? take_parts<double>(source) : take_parts<float>(source);
   add_components(source, first, question, true);
   find_base(source, first, question.base, std::move(begin));

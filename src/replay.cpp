@@ -11,9 +11,9 @@
 #include "ivory/error.hpp"
 #include "src/content_hash.hpp"
 #include "src/float16.hpp"
+#include "src/logged_scenario.hpp"
 #include "src/resume_check.hpp"
 #include "src/run.hpp"
-#include "src/scenario_reader.hpp"
 #include "src/state_hash.hpp"
 
 namespace ivory {
@@ -383,7 +383,7 @@ ReplayReport replay(const ReplayQuestion& question, const RunSettings& settings)
         "out");
   }
   const Logged logged = read_logged(question);
-  const Scenario scenario = parse_scenario(logged.header.scenario, question.log).front();
+  const Scenario scenario = logged_scenario(logged.header);
   return runs_in_double(scenario) ? replay_in<double>(question, settings, scenario, logged)
                                   : replay_in<float>(question, settings, scenario, logged);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ivory/error.hpp"
+#include "src/checkpoint.hpp"
 #include "src/content_hash.hpp"
 
 namespace ivory {
@@ -96,15 +97,15 @@ void check_resumable(const LogHeader& header, const LogPlan& plan) {
     if (logged == now) return;
     throw InputError(
         fmt::format("[resume] a run goes on with the {} that it began with, got {} after {}, in {}; use what the log "
-                    "has, or begin anew (without --resume)",
-                    what, now, logged, header.file));
+                    "has, or {}",
+                    what, now, logged, header.file, begin_anew));
   };
   const std::string scenario = to_toml(*plan.scenario);
   if (header.scenario != scenario) {
     throw InputError(
         fmt::format("[resume] a run goes on with the scenario that it began with, got other keys ({}), in {}; "
-                    "use the log's (ivory run --resume LOG, without a file), or begin anew (without --resume)",
-                    scenario_differences(header.scenario, scenario), header.file));
+                    "use the log's (ivory run --resume LOG, without a file), or {}",
+                    scenario_differences(header.scenario, scenario), header.file, begin_anew));
   }
   differ("version of ivory", header.ivory_version, IVORY_VERSION);
   differ("data (checksum)", header.data_checksum, hexadecimal(plan.data_checksum));

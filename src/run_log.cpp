@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "ivory/error.hpp"
+#include "src/checkpoint.hpp"
 #include "src/content_hash.hpp"
 #include "src/hdf5_file.hpp"
 #include "src/log_layout.hpp"
@@ -70,9 +71,8 @@ Columns places(const Hdf5File& file, const std::vector<LogDataset>& datasets) {
 /// would have made, within the file and apart from all others.
 void check_places(const Hdf5File& file, const std::vector<LogDataset>& datasets, std::uint64_t file_size) {
   const auto refuse = [&](const std::string& path, const std::string& rule, const std::string& got) {
-    throw InputError(
-        fmt::format("[resume] dataset \"{}\" must {}, got {}, in {}; the log is damaged: begin anew (without --resume)",
-                    path, rule, got, file.path()));
+    throw InputError(fmt::format("[resume] dataset \"{}\" must {}, got {}, in {}; the log is damaged: {}", path, rule,
+                                 got, file.path(), begin_anew));
   };
   std::map<std::uint64_t, std::pair<std::uint64_t, std::string>> taken;  // first byte -> end, name
   for (const LogDataset& dataset : datasets) {
@@ -395,11 +395,10 @@ void RunLog::append(const RoundRecord& record) {
   }
   if (record.round <= complete) {
     if (record.state_hash == state_hash(record.round)) return;
-    throw RunError(
-        fmt::format("[resume] a round that is computed again must give the state that was logged, got {} instead of {} "
-                    "in round {}, in {}; the processor, the driver or a library is another one: begin anew (without "
-                    "--resume)",
-                    hexadecimal(record.state_hash), hexadecimal(state_hash(record.round)), record.round, log.name));
+    throw RunError(fmt::format(
+        "[resume] a round that is computed again must give the state that was logged, got {} instead of {} "
+        "in round {}, in {}; the processor, the driver or a library is another one: {}",
+        hexadecimal(record.state_hash), hexadecimal(state_hash(record.round)), record.round, log.name, begin_anew));
   }
   const auto row = static_cast<std::size_t>(record.round - 1);
   if (record.evaluated) {

@@ -318,7 +318,13 @@ std::vector<Scenario> parse_scenario(const std::string& text, const std::string&
 
 std::vector<Scenario> read_scenario(const std::string& path, std::span<const std::string> overrides,
                                     std::span<const std::string> only, std::span<const std::string> grid) {
-  return parse_scenario(read_text(path), path, overrides, only, grid);
+  std::vector<Scenario> scenarios = parse_scenario(read_text(path), path, overrides, only, grid);
+  std::error_code error;
+  const std::filesystem::path full = std::filesystem::absolute(path, error);
+  for (Scenario& scenario : scenarios) {
+    if (!error) scenario.folder = full.lexically_normal().parent_path().string();
+  }
+  return scenarios;
 }
 
 }  // namespace ivory

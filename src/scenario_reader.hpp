@@ -23,7 +23,7 @@ const std::vector<ScenarioTable>& scenario_tables();
 /// file:line:column, the rule, the value given and the nearest known key; reports unknown arm names with the known ones.
 std::vector<Scenario> read_scenario(const std::string& path, std::span<const std::string> overrides = {},
                                     std::span<const std::string> only = {}, std::span<const std::string> grid = {});
-/// The same from text; `name` stands for the file in messages and its directory for relative paths.
+/// The same from text, without a folder; `name` stands for the file in messages and its directory for relative paths.
 std::vector<Scenario> parse_scenario(const std::string& text, const std::string& name,
                                      std::span<const std::string> overrides = {},
                                      std::span<const std::string> only = {}, std::span<const std::string> grid = {});

@@ -12,6 +12,8 @@ struct Scenario {
   std::string name;
   std::string arm;  // name of the [[compare]] arm; empty for a scenario without arms
   std::string file;
+  std::string
+      folder;  // of the scenario file, absolute, also where a log stands for it; no key: nothing is computed from it
   std::uint64_t seed = 1;
   int rounds = 0;
   std::string optimizer_name;  // [clients.optimizer] name

@@ -136,6 +136,35 @@ def test_holdouts(ivory, file):
           own['train'] > 0.8, (own, test))
 
 
+def test_place(ivory, scenario):
+    """Data beside the scenario are found again from the log, wherever that is and wherever one stands."""
+    print('-- data beside the scenario')
+    place, away = ivory.folder / 'place', ivory.folder / 'away'
+    place.mkdir()
+    rows = [f'{i % 7 - 3},{"abcd"[i % 4]},{(i * i) % 5 / 2},{i % 3}' for i in range(150)]
+    (place / 'beside.csv').write_text('\n'.join(['height,place,width,class', *rows]) + '\n')
+    file = place / 'beside.toml'
+    file.write_text(scenario.replace('own.csv', 'beside.csv'))
+    for seed in (1, 2):
+        exits('run', ivory('run', 'place/beside.toml', '--only', 'noisy', '--seed', seed, '--out', 'away', '--quiet', '--set',
+                           'data.seed=1', 'partition.seed=1'), 0)
+    logs = [away / f'own-noisy-seed{seed}.h5' for seed in (1, 2)]
+    check('the log has the folder', root_of(logs[0])[0]['scenario_folder'] == str(place), root_of(logs[0])[0])
+    check('which is no part of the scenario', str(place) not in root_of(logs[0])[0]['scenario'])
+    exits('compare --from --ensemble', ivory('compare', '--from', *logs, '--ensemble', '--threads', 1), 0, 'deep ensembles')
+    exits('--threads without work', ivory('compare', '--from', *logs, '--threads', 1), 2, '--threads', '--ensemble')
+    exits('replay', ivory('replay', logs[0], '--round', 1, '--client', 0), 0)
+    with h5py.File(logs[0], 'r+') as log:
+        log['rounds_complete'][...] = 1
+    done = ivory('run', '--resume', logs[0])
+    exits('run --resume', done, 0, 'goes on after round 0')
+    place.rename(ivory.folder / 'gone')
+    exits('the folder is there no more: it is named', ivory('compare', '--from', *logs, '--ensemble'), 2,
+          str(place / 'beside.csv'), str(away / 'beside.csv'), 'IVORY_DATA_DIR')
+    (ivory.folder / 'gone' / 'beside.csv').rename(away / 'beside.csv')
+    exits('beside the log they are found too', ivory('compare', '--from', *logs, '--ensemble'), 0, 'deep ensembles')
+
+
 def test_list(ivory):
     print('-- list')
     exits('list datasets', ivory('list', 'datasets'), 0, 'cifar10', 'cifar100', 'leaf', 'csv', 'label_noise', 'public')
@@ -153,6 +182,7 @@ def main(binary):
         held = pathlib.Path(folder) / 'held.toml'
         held.write_text(CLIENTS)
         test_holdouts(ivory, held)
+        test_place(ivory, SCENARIO)
         test_list(ivory)
     print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
     return 1 if test_cli.failures else 0

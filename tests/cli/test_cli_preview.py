@@ -325,6 +325,26 @@ def test_refusals(ivory, file, bayes, average, data):
     exits('other data than those of the log', ivory('preview', bayes), 2, 'checksum', 'put them back')
 
 
+def test_patterns(ivory, file):
+    """What previews and replays leave beside their logs matches the same patterns."""
+    print('-- previews among logs')
+    exits('run', ivory('run', file, '--only', 'bayes', '--out', 'mixed', '--quiet', *LOGGED), 0)
+    log = ivory.folder / 'mixed/small-bayes-seed4.h5'
+    exits('preview', ivory('preview', log), 0)
+    exits('replay', ivory('replay', log, '--round', 1, '--client', 0, '--out', log.parent / 'a-replay.h5'), 0)
+    others = [log.parent / 'a-replay.h5', log.parent / 'small-bayes-seed4-preview.h5']
+    everything = sorted(log.parent.glob('*.h5'))
+    check('all are there', everything == sorted([log, *others]), everything)
+    for verb in (('compare', '--from'), ('inspect',), ('pack',)):
+        alone, mixed = ivory(*verb, log), ivory(*verb, *everything)
+        notes = [line for line in mixed.stderr.splitlines() if 'passed by' in line]
+        check(f'{verb[0]} passes them by with one note', mixed.returncode == 0 and len(notes) == 1 and
+              all(str(other) in notes[0] for other in others) and (verb[0] == 'pack' or mixed.stdout == alone.stdout), said(mixed))
+        for other, maker in zip(others, ('ivory replay', 'ivory preview')):
+            exits(f'{verb[0]} of one alone', ivory(*verb, other), 2, maker, other.name)
+        exits(f'{verb[0]} of nothing else', ivory(*verb, *others), 2, 'ivory replay')
+
+
 def main(binary):
     with tempfile.TemporaryDirectory() as folder:
         ivory = Ivory(str(pathlib.Path(binary).resolve()), pathlib.Path(folder))
@@ -340,6 +360,7 @@ def main(binary):
         test_retrained(ivory, file, bayes)
         test_during_a_run(ivory, file, bayes)
         test_part_of_a_log(ivory, file)
+        test_patterns(ivory, file)
         test_refusals(ivory, file, bayes, average, data)
     print(f'{test_cli.failures} wrong' if test_cli.failures else 'all good')
     return 1 if test_cli.failures else 0

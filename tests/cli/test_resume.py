@@ -253,6 +253,57 @@ def refusals(folder, scenario):
     check_equal('a damaged checkpoint', log, contents(whole))
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def finished_elsewhere(folder, scenario):
+    """A finished log that another run shall go on in stays where it is."""
+    out = folder / 'finished'
+    log = out / 'small-bayes-seed4.h5'
+    run('run', scenario, '--only', 'bayes', '--out', out, '--quiet')
+    before = log.read_bytes()
+    for rounds in (4, 9):
+        result = run('run', scenario, '--only', 'bayes', '--resume', log, '--set', f'rounds={rounds}')
+        check(f'a finished log of other keys: {result.returncode} {result.stdout} {result.stderr}', result.returncode == 2 and
+              f'rounds: 5 -> {rounds}' in result.stderr and 'it is now' not in result.stdout + result.stderr)
+    result = run('run', scenario, '--only', 'bayes', '--resume', log)
+    check(f'a finished log of the same keys: {result.stderr}', result.returncode == 0 and 'has all its rounds' in result.stdout)
+    check(f'nothing was moved, got {names(out)}', names(out) == [log.name] and log.read_bytes() == before)
+
+
+def kept(folder, scenario):
+    """What stopped half-way makes way for a trial of the same name, and can still be gone on with."""
+    whole = contents(folder / 'count-whole' / 'small-bayes-seed4.h5')
+    trial = ('--only', 'bayes', '--set', 'clients.batch=8')
+    for what, args, settings in (('run', ('run', scenario, *trial), 'other'), ('run-again', ('run', scenario, *trial[:2]), 'these'),
+                                 ('compare', ('compare', scenario, *trial, '--seeds', 1), 'other')):
+        log = stopped(folder, scenario, what)
+        result = run(*args, '--out', log.parent)
+        said = result.stdout + result.stderr
+        moved = log.with_name(log.name + '.1')
+        check(f'{what}: says what it found: {said}', result.returncode == 0 and f'interrupted run of {settings} settings' in said and
+              '4 of 5 rounds' in said and f'ivory run --resume {moved}' in said)
+        check(f'{what}: its checkpoints go along: {names(log.parent)}', names(log.parent) ==
+              [log.name, moved.name, *(f'{moved.name}.checkpoint-{which}' for which in 'ab')])
+        resumed = run('run', '--resume', moved)
+        check(f'{what}: goes on: {resumed.stdout}', resumed.returncode == 0 and 'goes on after round 4\n' in resumed.stdout)
+        check_equal(f'{what}: what was moved', moved, whole)
+        check(f'{what}: nothing else is left, got {names(log.parent)}', names(log.parent) == [log.name, moved.name])
+    # compare --fresh is told to begin anew, also with other settings.
+    log = stopped(folder, scenario, 'replaced')
+    result = run('compare', scenario, *trial, '--seeds', 1, '--fresh', '--out', log.parent)
+    check(f'--fresh keeps nothing, got {names(log.parent)}', result.returncode == 0 and names(log.parent) == [log.name])
+    # A checkpoint of another program cannot be gone on with here, but there.
+    log = stopped(folder, scenario, 'foreign')
+    with h5py.File(log, 'r+') as file:
+        file.attrs['ivory_version'] = numpy.bytes_(b'0' * len(file.attrs['ivory_version']))
+    result = run('compare', scenario, '--only', 'bayes', '--seeds', 1, '--out', log.parent)
+    check(f'another program began it: {result.stdout}', result.returncode == 0 and 'begins anew: [resume]' in result.stdout and
+          'compare and sweep with --fresh' in result.stdout and len(names(log.parent)) == 4)
+    check_equal('another program began it', log, whole)
+
+
 def unwritable(folder, scenario):
     """No place for a checkpoint is no reason to lose a run."""
     out = folder / 'unwritable'
@@ -287,11 +338,13 @@ def main():
             kills(folder, scenario)
             refusals(folder, scenario)
             compares(folder, scenario)
+            kept(folder, scenario)
         else:
             print('skipped: kills at a write, which need a build without sanitizers')
         for arm, number in zip(ARMS, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGINT)):
             interrupted(folder, scenario, arm, number, 128 + number)
         unwritable(folder, scenario)
+        finished_elsewhere(folder, scenario)
     print('all good' if not failures else f'{len(failures)} failures')
     return 1 if failures else 0
 

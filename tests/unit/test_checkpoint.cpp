@@ -113,6 +113,30 @@ BOOST_FIXTURE_TEST_CASE(arrays_come_in_the_order_they_were_written, Fixture) {
   save(checkpoints, 2, {2});
   BOOST_CHECK_THROW(checkpoints.newest(9, device)->reader.array<float>("other"), RunError);
   BOOST_CHECK_THROW(checkpoints.newest(9, device)->reader.array<double>("values"), RunError);
+  BOOST_CHECK_EXCEPTION(checkpoints.newest(9, device)->reader.array<float>("other"), RunError,
+                        [&](const RunError& error) {
+                          const std::string text = error.what();
+                          return text.find("remove " + log + ".checkpoint-a and -b, then") != std::string::npos &&
+                                 text.find("run without --resume, compare and sweep with --fresh") != std::string::npos;
+                        });
+}
+
+BOOST_FIXTURE_TEST_CASE(checkpoints_move_with_their_log, Fixture) {
+  const std::string other = log + ".1";
+  Checkpoints checkpoints(log);
+  checkpoints.move_to(other);  // there are none
+  BOOST_TEST(!Checkpoints(other).exist());
+  save(checkpoints, 2, {2});
+  checkpoints.move_to(other);
+  BOOST_TEST(!checkpoints.exist());
+  BOOST_TEST(Checkpoints(other).newest(9, device)->round == 2U);
+  save(checkpoints, 3, {3});
+  save(checkpoints, 4, {4});
+  std::filesystem::remove_all(other + ".checkpoint-a");
+  std::filesystem::create_directory(other + ".checkpoint-a");
+  BOOST_CHECK_EXCEPTION(checkpoints.move_to(other), RunError, [&](const RunError& error) {
+    return std::string(error.what()).find(log + ".checkpoint-a -> " + other) != std::string::npos;
+  });
 }
 
 BOOST_FIXTURE_TEST_CASE(a_state_comes_back_as_it_was, Fixture) {
