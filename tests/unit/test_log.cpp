@@ -272,6 +272,7 @@ BOOST_AUTO_TEST_CASE(ten_thousand_clients_take_little_more_than_their_numbers) {
   RoundRecord record = sample_record(1);
   record.clients.assign(10000, {ClientStatus::trained, 0.5, 3});
   log.append(record);
+  log.flush();  // rows are written beside the run
   const auto bytes = static_cast<double>(std::filesystem::file_size(folder / "a.h5"));
   // Status, loss and steps per round; twice five metrics in five rounds; six examples as entry and index; counts by class.
   const double numbers = 10000.0 * (50 * (1 + 4 + 4) + 2 * 5 * 5 * 4 + 6 * 8 + 4 * 4);
