@@ -144,10 +144,10 @@ std::string ranges(const std::vector<std::size_t>& numbers) {
 /// Names the classes that no training example has; empty where all have some.
 std::string empty_classes(const Dataset& train) {
   if (train.outputs > 0) return "";
-  std::vector<std::size_t> examples(static_cast<std::size_t>(train.classes), 0), empty;
-  for (const std::int32_t label : train.true_labels()) ++examples[static_cast<std::size_t>(label)];
-  for (std::size_t c = 0; c < examples.size(); ++c) {
-    if (examples[c] == 0) empty.push_back(c);
+  std::vector<std::size_t> counts(static_cast<std::size_t>(train.classes), 0), empty;
+  for (const std::int32_t label : train.true_labels()) ++counts[static_cast<std::size_t>(label)];
+  for (std::size_t c = 0; c < counts.size(); ++c) {
+    if (counts[c] == 0) empty.push_back(c);
   }
   if (empty.empty()) return "";
   return fmt::format(
