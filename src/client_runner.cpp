@@ -235,7 +235,8 @@ std::vector<double> ClientRunner<Real>::train(Worker& worker, ServerState<Real>&
 
 // Runs on any thread: training and, on the CPU, the clients' own dual steps touch these clients' state alone.
 template <class Real>
-void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result) {
+void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result,
+                               const Observer& trained) {
   std::vector<Visit<Real>> visits;
   worker.fetched_of.clear();
   for (const std::uint32_t client : clients) {
@@ -246,7 +247,10 @@ void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients
   for (std::size_t b = 0; b < clients.size(); ++b) {
     const ClientUpdate<Real>& update = result.updates[b];
     if (update.refused) continue;
-    if (worker.device->shares_host_memory()) algorithm_.update_site(state, update);
+    if (worker.device->shares_host_memory()) {
+      algorithm_.update_site(state, update);
+      if (trained) trained(state, update);
+    }
     if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
       kept_[update.client] = worker.trainer->kept_state(b);
       kept_step_[update.client] = worker.trainer->optimizer_step(b);
@@ -308,12 +312,15 @@ void ClientRunner<Real>::absorb_absent(Progress& progress, ServerState<Real>& st
 // One block, in client order. The server's device is used by one thread at a time, so here accelerators take the dual steps.
 template <class Real>
 void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Finished& finished,
-                                const Observer& observer) {
+                                const Observers& observers) {
   const bool sites_are_due = !finished.on_cpu;
   for (std::size_t b = 0; b < finished.updates.size(); ++b) {
     const ClientUpdate<Real>& update = finished.updates[b];
     absorb_absent(progress, state, update.client);
-    if (sites_are_due && !update.refused) algorithm_.update_site(state, update);
+    if (sites_are_due && !update.refused) {
+      algorithm_.update_site(state, update);
+      if (observers.trained) observers.trained(state, update);
+    }
     algorithm_.absorb(state, update.client, update.refused ? nullptr : &update);
     ++progress.next_client;
     auto& report = progress.report;
@@ -333,21 +340,21 @@ void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Fi
       ++progress.healths;
     }
     ++report.participants;
-    if (observer) observer(state, update);
+    if (observers.absorbed) observers.absorbed(state, update);
   }
   server_.synchronise();  // before the next visit writes where these updates are
 }
 
 // Hands finished blocks to the server as long as the next one in order is there. One thread at a time.
 template <class Real>
-void ClientRunner<Real>::absorb_ready(Progress& progress, ServerState<Real>& state, const Observer& observer) {
+void ClientRunner<Real>::absorb_ready(Progress& progress, ServerState<Real>& state, const Observers& observers) {
   std::unique_lock lock(progress.mutex);
   if (progress.absorbing || progress.failure) return;
   progress.absorbing = true;
   while (progress.next_to_absorb < progress.blocks.size() && progress.ready[progress.next_to_absorb] != nullptr) {
     Finished* const finished = progress.ready[progress.next_to_absorb];
     lock.unlock();
-    absorb(progress, state, *finished, observer);
+    absorb(progress, state, *finished, observers);
     lock.lock();
     ++progress.next_to_absorb;
     finished->home->push_back(finished);
@@ -357,7 +364,8 @@ void ClientRunner<Real>::absorb_ready(Progress& progress, ServerState<Real>& sta
 }
 
 template <class Real>
-void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer) {
+void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Real>& state,
+                              const Observers& observers) {
   for (;;) {
     std::size_t index = 0;
     Finished* slot = nullptr;
@@ -371,13 +379,13 @@ void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Re
     }
     bool training = true;
     try {
-      visit(worker, state, progress.blocks[index], *slot);
+      visit(worker, state, progress.blocks[index], *slot, observers.trained);
       training = false;
       {
         const std::lock_guard lock(progress.mutex);
         progress.ready[index] = slot;
       }
-      absorb_ready(progress, state, observer);
+      absorb_ready(progress, state, observers);
     } catch (...) {
       // A thread that failed while absorbing leaves `absorbing` set: nobody goes on where the sums are half done.
       const std::lock_guard lock(progress.mutex);
@@ -409,7 +417,7 @@ void ClientRunner<Real>::rethrow(const Progress& progress, std::uint64_t round) 
 
 template <class Real>
 CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const std::uint32_t> cohort,
-                                     const Observer& observer) {
+                                     const Observers& observers) {
   Progress progress;
   // Every lane gets a share: several devices divide a cohort that one of them could take at once.
   const std::size_t share = (cohort.size() + workers_.size() - 1) / workers_.size();
@@ -425,7 +433,7 @@ CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const s
   server_.synchronise();  // other lanes read the server's arrays
 
 #pragma omp parallel num_threads(static_cast <int>(workers_.size()))
-  work(*workers_[static_cast<std::size_t>(omp_get_thread_num())], progress, state, observer);
+  work(*workers_[static_cast<std::size_t>(omp_get_thread_num())], progress, state, observers);
 
   if (progress.failure) rethrow(progress, state.round);
   absorb_absent(progress, state, static_cast<std::uint32_t>(examples_.size()));

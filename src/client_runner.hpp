@@ -44,8 +44,12 @@ Lanes cpu_lanes(int threads);
 template <class Real>
 class ClientRunner {
  public:
-  /// Called for each accepted client in increasing order, with its update and (updated) site still in place.
+  /// Called for each accepted client, with its update and (updated) site still in place.
   using Observer = std::function<void(const ServerState<Real>&, const ClientUpdate<Real>&)>;
+  struct Observers {
+    Observer trained = {};   // on the CPU by the thread that trained it, several at a time, in no order
+    Observer absorbed = {};  // later, one at a time and in increasing order
+  };
 
   /// `examples[k]` are client k's rows of `data`; `server` is the device of the server state. All references outlive the runner.
   /// Throws MemoryError where a block does not fit into a device.
@@ -60,7 +64,7 @@ class ClientRunner {
   /// Trains `cohort` (increasing client numbers) and lets the algorithm absorb every client of the run in increasing order. A
   /// client whose loss, mean or precision is not finite is refused: its site stays, it counts as absent. Throws RunError with
   /// stage, round and clients where training itself fails.
-  CohortReport run(ServerState<Real>& state, std::span<const std::uint32_t> cohort, const Observer& observer);
+  CohortReport run(ServerState<Real>& state, std::span<const std::uint32_t> cohort, const Observers& observers);
 
   /// The visit that `run` would make of `client` in the next round, on the first lane; nothing goes to the server, and the state of
   /// the run stays as it is. `site` (natural mean and precision, [P] each, on the host), where it is not empty, stands in for the
@@ -80,17 +84,17 @@ class ClientRunner {
   struct Finished;
   struct Progress;
   using Clients = std::span<const std::uint32_t>;
-  void visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result);
+  void visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result, const Observer& trained);
   /// Trains the visits and puts the updates into `result`; says how many of each one's entries are unusable.
   std::vector<double> train(Worker& worker, ServerState<Real>& state, std::span<const Visit<Real>> visits,
                             Finished& result, StepWatch<Real>* watch);
   Visit<Real> visit_of(Worker& worker, const ServerState<Real>& state, std::uint32_t client, LocalTerms<Real> terms);
   std::size_t precision_size(std::size_t stride) const;
   std::size_t predictions_size() const;
-  void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observer& observer);
-  void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observer& observer);
+  void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observers& observers);
+  void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observers& observers);
   void absorb_absent(Progress& progress, ServerState<Real>& state, std::uint32_t end);
-  void absorb_ready(Progress& progress, ServerState<Real>& state, const Observer& observer);
+  void absorb_ready(Progress& progress, ServerState<Real>& state, const Observers& observers);
   [[noreturn]] static void rethrow(const Progress& progress, std::uint64_t round);
 
   const Network<Real>& network_;

@@ -75,25 +75,48 @@ std::size_t RoundDiagnostics<Real>::bytes(std::size_t stride) {
 
 template <class Real>
 RoundDiagnostics<Real>::RoundDiagnostics(const ServerState<Real>& state, const AlgorithmTraits& traits)
-    : kind_(diagnostics_kind(traits)), mean_(*state.device, state.stride), total_(*state.device, state.stride),
-      sums_(*state.device, sums_at_a_time) {}
+    : kind_(diagnostics_kind(traits)), measured_(state.device->shares_host_memory() ? state.site.size() : 0),
+      mean_(*state.device, state.stride), total_(*state.device, state.stride), sums_(*state.device, sums_at_a_time) {}
 
 template <class Real>
 void RoundDiagnostics<Real>::open(const ServerState<Real>& state) {
-  participants_ = 0;
+  participants_.clear();
   state.device->copy(mean_.data(), state.mean.data(), state.stride * sizeof(Real));
   state.device->clear(total_.data(), state.stride * sizeof(double));
 }
 
 template <class Real>
+void RoundDiagnostics<Real>::ask(SumsToCome& sums, const ServerState<Real>& state,
+                                 const ClientUpdate<Real>& update) const {
+  if (kind_.residuals) sums.add(state.parameters, SquaredMove<Real>{update.mean, mean_.data()});
+  if (kind_.kl) {
+    sums.add(state.parameters, KlTerm<Real>{mean_.data(), state.precision.data(), update.mean, update.precision});
+  }
+}
+
+// The answers to `ask`, from sums[at] on.
+template <class Real>
+RoundDiagnostics<Real>::OfClient RoundDiagnostics<Real>::next(const std::vector<double>& sums, std::size_t& at) const {
+  OfClient client;
+  if (kind_.residuals) client.squares = sums[at++];
+  if (kind_.kl) client.divergence = sums[at++];
+  return client;
+}
+
+template <class Real>
+void RoundDiagnostics<Real>::measure(const ServerState<Real>& state, const ClientUpdate<Real>& update) {
+  if (measured_.empty()) return ask(sums_, state, update);
+  SumsToCome sums(*state.device, 0);
+  ask(sums, state, update);
+  std::size_t at = 0;
+  measured_[update.client] = next(sums.take(), at);
+}
+
+template <class Real>
 void RoundDiagnostics<Real>::add(const ServerState<Real>& state, const ClientUpdate<Real>& update) {
-  ++participants_;
+  participants_.push_back(update.client);
   if (kind_.residuals) {
     for_each(*state.device, state.stride, AddMove<Real>{update.mean, mean_.data(), total_.data()});
-    sums_.add(state.parameters, SquaredMove<Real>{update.mean, mean_.data()});
-  }
-  if (kind_.kl) {
-    sums_.add(state.parameters, KlTerm<Real>{mean_.data(), state.precision.data(), update.mean, update.precision});
   }
 }
 
@@ -126,26 +149,27 @@ Diagnostics RoundDiagnostics<Real>::close(const ServerState<Real>& state, const 
   const std::vector<double> sums = sums_.take();
 
   Diagnostics out;
-  auto next = sums.begin();
+  std::size_t at = 0;
   double squares = 0;
   std::vector<double> divergences;
-  for (std::size_t k = 0; k < participants_; ++k) {
-    if (kind_.residuals) squares += *next++;
-    if (kind_.kl) divergences.push_back(*next++);
+  for (const std::uint32_t client : participants_) {
+    const OfClient own = measured_.empty() ? next(sums, at) : measured_[client];
+    squares += own.squares;
+    if (kind_.kl) divergences.push_back(own.divergence);
   }
   if (kind_.residuals) {
-    const double along = *next++, moved = *next++;
+    const double along = sums[at++], moved = sums[at++];
     out.dual_residual = std::sqrt(moved);
     // sum_k |m_k - new|^2 = sum_k |d_k|^2 - 2 <sum_k d_k, new - old> + n |new - old|^2 with d_k = m_k - old. NaN stays NaN.
-    const auto n = static_cast<double>(participants_);
+    const auto n = static_cast<double>(participants_.size());
     const double apart = squares - 2 * along + n * moved;
-    if (participants_ > 0) out.primal_residual = std::sqrt((apart < 0 ? 0.0 : apart) / n);
+    if (n > 0) out.primal_residual = std::sqrt((apart < 0 ? 0.0 : apart) / n);
   }
   if (kind_.sites) {
-    out.site_residual_precision = relative(next[0], next[1]);
-    out.site_residual_mean = relative(next[2], next[3]);
+    out.site_residual_precision = relative(sums[at], sums[at + 1]);
+    out.site_residual_mean = relative(sums[at + 2], sums[at + 3]);
   }
-  if (kind_.kl && participants_ > 0) {
+  if (kind_.kl && !participants_.empty()) {
     out.kl = quantiles_of(std::move(divergences));
     out.kl_parameters = static_cast<double>(state.parameters);
   }

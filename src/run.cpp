@@ -136,11 +136,15 @@ RoundRecord Run<Real>::run_round(RunLog& log) {
   const bool preview = is_new && previews_->wanted() && log.wants_posterior(number), diagnosed = is_new && diagnostics_;
   if (preview) previews_->open(mean_, precision_);
   if (diagnosed) diagnostics_->open(state_);
-  RoundRecord record = train_round([&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
+  const auto measure = [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
+    if (diagnosed) diagnostics_->measure(state, update);
+  };
+  const auto keep = [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
     if (log_sites) log_client(log, number, state, update);
     if (preview) previews_->add(state, *server_, update);
     if (diagnosed) diagnostics_->add(state, update);
-  });
+  };
+  RoundRecord record = train_round({.trained = measure, .absorbed = keep});
   if (diagnosed) {
     const OptimizerHealth trained = record.diagnostics.optimizer;
     record.diagnostics = diagnostics_->close(state_, *parts_.algorithm);
@@ -157,11 +161,11 @@ RoundRecord Run<Real>::run_round(RunLog& log) {
 }
 
 template <class Real>
-RoundRecord Run<Real>::train_round(const Observer& observer) {
+RoundRecord Run<Real>::train_round(const Observers& observers) {
   const auto start = Clock::now();
   const auto cohort =
       sample_cohort(scenario_.seed, state_.round, parts_.clients, parts_.examples.size(), parts_.participants);
-  CohortReport cohort_report = runner_->run(state_, cohort, observer);
+  CohortReport cohort_report = runner_->run(state_, cohort, observers);
   const AbsorbReport absorbed = parts_.algorithm->close_round(state_);
   state_.end_round(cohort_report.participants > 0);
   fetch_posterior();

@@ -51,10 +51,10 @@ class Run {
   void set_posterior(std::uint64_t round, bool begun, std::span<const Real> mean, std::span<const Real> precision);
 
  private:
-  using Observer = typename ClientRunner<Real>::Observer;
+  using Observers = typename ClientRunner<Real>::Observers;
   RoundRecord run_round(RunLog& log);
   void evaluate_previews(RoundRecord& record);
-  RoundRecord train_round(const Observer& observer);
+  RoundRecord train_round(const Observers& observers);
   RoundRecord named_after_round(const std::function<RoundRecord()>& work);
   void write_posterior(RunLog& log, int round) const;
   bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }

@@ -8,9 +8,8 @@
 // c' is the learning rate of the step, c = rate_precision times it. With c = c' = 1 one step solves a quadratic exactly. The
 // Hessian is the generalised Gauss-Newton matrix (clients/curvature.hpp). A step whose S is not positive definite is taken with
 // c halved until it is. Everything is in double; S is kept symmetric.
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <string>
 
 #include "ivory/error.hpp"
 #include "ivory/full_gaussian.hpp"
@@ -94,11 +93,10 @@ class Von final : public Optimizer<double> {
       block.device.copy(block.matrix(precision, b), block.clients[b].terms.anchor_precision, bytes);
       block.device.copy(block.matrix(factor, b), block.matrix(precision, b), bytes);
       if (!block.device.cholesky(block.matrix(factor, b), block.parameters)) {
+        const std::string size = std::to_string(block.parameters);
         throw RunError(
-            fmt::format("[von] the precision that a visit begins with must be positive definite and finite, got a "
-                        "matrix of {} x {} "
-                        "that is not; lower server.rho or server.damping, or clients.optimizer.lr",
-                        block.parameters, block.parameters));
+            "[von] the precision that a visit begins with must be positive definite and finite, got a matrix of " +
+            size + " x " + size + " that is not; lower server.rho or server.damping, or clients.optimizer.lr");
       }
       draw(block, b);
     }

@@ -36,6 +36,7 @@ ONLY_IN = [
     (r'chrono|ctime|time\.h|sys/time\.h', r'src/.*', 'only src/ knows the clock'),
     (r'random', r'(?!)', 'random numbers come from ivory/rng.hpp'),
     (r'Eigen/', r'kernels/cpu/.*', 'Eigen is the CPU backend'),
+    (r'fmt/', r'kernels/.*|src/(?!(diagnostics|evaluation|sensitivity|verify_clients)\.).*', 'nvcc cannot read {fmt}, and these files start loops'),
     (r'immintrin\.h|x86intrin\.h', r'kernels/cpu/.*', 'intrinsics belong to a backend'),
     (r'cuda|cublas|cudnn|thrust/|cub/', r'kernels/cuda/.*|include/ivory/launch_cuda\.hpp', 'CUDA is a backend'),
 ]

@@ -50,6 +50,8 @@ class Layers(unittest.TestCase):
             ('clients/a.cpp', '#include <chrono>\n', 'the clock'),
             ('src/a.cpp', '#include <random>\n', 'random numbers'),
             ('clients/a.cpp', '#include <Eigen/Core>\n', 'Eigen'),
+            ('clients/a.cpp', '#include <fmt/format.h>\n', 'nvcc'),
+            ('src/diagnostics.hpp', '#include <fmt/core.h>\n', 'nvcc'),
             ('include/ivory/a.hpp', '#include <immintrin.h>\n', 'intrinsics'),
             ('src/a.cpp', '#include <cuda_runtime.h>\n', 'CUDA'),
             ('clients/optimizers/new.cpp', '', 'not in the list'),

@@ -22,7 +22,10 @@ struct Diagnosed {
   Diagnosed(Device& device, const Algorithm<double>& algorithm_, const QuadraticClients& clients, bool everyone = true)
       : algorithm(algorithm_), federation(device, algorithm_, {0.3, -0.4, 0.1}, clients.examples, everyone),
         diagnostics(federation.state, algorithm_.traits()) {
-    federation.observer = [this](const auto& state, const auto& update) { diagnostics.add(state, update); };
+    federation.observer = [this](const auto& state, const auto& update) {
+      diagnostics.measure(state, update);
+      diagnostics.add(state, update);
+    };
   }
   Diagnostics round(const Federation<double>::Train& train, const std::vector<bool>& present_ = {}) {
     present = present_.empty() ? std::vector<bool>(federation.state.clients, true) : present_;
