@@ -43,7 +43,7 @@ def main(binary):
         (pathlib.Path(folder) / 'small.toml').write_text(SCENARIO, encoding='utf-8')
 
         def run(*arguments):
-            return subprocess.run([binary, 'run', 'small.toml', '--out', 'logs', *arguments], cwd=folder,
+            return subprocess.run([binary, 'run', 'small.toml', '--device', 'cpu', '--out', 'logs', *arguments], cwd=folder,
                                   capture_output=True, text=True, check=False)
 
         ill = ('--set', 'clients.optimizer.clip_radius=1e-9')

@@ -66,7 +66,8 @@ def run(folder, *words, **fail):
     if fail:
         environment |= {'LD_PRELOAD': shim, 'IVORY_FAIL_PATH': fail['path'], 'IVORY_FAIL_WITH': str(fail['how']),
                         'IVORY_FAIL_FROM': str(fail.get('start', 1)), 'IVORY_FAIL_KILL_AT': str(fail.get('kill_at', 0))}
-    return subprocess.run([ivory, *map(str, words)], cwd=folder, capture_output=True, text=True, env=environment, timeout=120)
+    device = ('--device', 'cpu') if words[0] == 'run' else ()  # a GPU build without a GPU says so
+    return subprocess.run([ivory, *map(str, words), *device], cwd=folder, capture_output=True, text=True, env=environment, timeout=120)
 
 
 def contents(path):

@@ -23,7 +23,7 @@ METRICS = (*CLASS_METRICS, 'rmse')
 DETECTION = ('auroc', 'aupr_in', 'aupr_out', 'fpr95', 'detection_error')
 SITES = ('mean', 'precision', 'site_mean', 'site_precision')
 TEXTS = ('ivory_version', 'created_by', 'name', 'arm', 'scenario', 'algorithm', 'optimizer', 'device', 'data_checksum',
-         'data_description', 'start_hash', 'partition_hash')
+         'data_description', 'start_hash', 'partition_hash', 'scenario_folder')
 NUMBERS = ('format_version', 'seed', 'rounds', 'clients', 'classes', 'bins', 'parameters', 'has_posterior')
 
 
