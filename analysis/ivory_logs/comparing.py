@@ -92,6 +92,14 @@ def _rows_of_arm(title, logs, metrics, classification, regression, detection):
         yield row('', metric, summary, unit)
 
 
+def _one_of_each_seed(logs):
+    """Of a seed that is there twice the first log counts."""
+    found = {}
+    for log in logs:
+        found.setdefault(log.run.seed, log)
+    return list(found.values())
+
+
 def _finished(logs):
     """Seed -> the first usable log of that seed."""
     found = {}
@@ -169,7 +177,8 @@ def _warnings(arms):
         first = {}
         for run in logs:
             if run.seed in first:
-                warnings.append(f'{title} has seed {run.seed} twice: {first[run.seed]} and {run.path}')
+                warnings.append(f'{title} has seed {run.seed} twice: {first[run.seed]} and {run.path}; only the first '
+                                'one counts')
             first.setdefault(run.seed, run.path)
     for title, logs in arms.items():
         for log in logs:
@@ -187,7 +196,8 @@ def compare(logs, baseline=None):
     runs = [open_run(log) for log in logs]
     if not runs:
         raise ValueError('[compare] there must be at least one log, got none; give paths or Runs')
-    arms = {title: [summarise(run) for run in group] for title, group in group_by_arm(runs).items()}
+    every_log = {title: [summarise(run) for run in group] for title, group in group_by_arm(runs).items()}
+    arms = {title: _one_of_each_seed(group) for title, group in every_log.items()}
     baseline = next(iter(arms)) if baseline is None else baseline
     if baseline not in arms:
         raise ValueError(f'[compare] baseline must be one of {", ".join(arms)}, got {baseline!r}')
@@ -202,5 +212,5 @@ def compare(logs, baseline=None):
     differences = [row for title, group in arms.items() if title != baseline
                    for row in _differences(title, group, baseline, arms[baseline], metrics)]
     columns = [*table[0], 'minus', 'half_width', 'low', 'high']
-    return Comparison(arms, baseline, pd.DataFrame(table), pd.DataFrame(differences, columns=columns), _warnings(arms),
+    return Comparison(arms, baseline, pd.DataFrame(table), pd.DataFrame(differences, columns=columns), _warnings(every_log),
                       metrics, any(_has_average(group) for group in arms.values()))

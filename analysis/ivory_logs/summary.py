@@ -54,25 +54,43 @@ def _course(values, evaluated, more_is_better):
 
 
 def _worst_tenth(clients, name, more_is_better):
-    """Mean over the worst tenth of the clients (at least one) in the last round that evaluated any."""
-    if name not in clients:
+    """Mean over the worst tenth of the clients (at least one) in the last round that evaluated them.
+
+    A client without a value in any round has no examples of its own; where one that had a value lost it there is no mean.
+    """
+    if name not in clients or len(clients[name]) == 0:
         return NAN
-    for row in clients[name].values[::-1]:
-        values = np.sort(row[~np.isnan(row)].astype(float))
-        if len(values):
-            values = values if more_is_better else values[::-1]
-            worst = values[:max(1, len(values) // 10)]
-            return _total(worst) / len(worst)
-    return NAN
+    rows = clients[name].values
+    lost = np.isnan(rows[-1])
+    if (lost & ~np.isnan(rows).all(axis=0)).any() or lost.all():
+        return NAN
+    values = np.sort(rows[-1][~lost].astype(float))
+    worst = (values if more_is_better else values[::-1])[:max(1, len(values) // 10)]
+    return _total(worst) / len(worst)
+
+
+def _evaluated(run, suffix):
+    """Positions of the evaluated rounds, by the log's own schedule: one whose metrics are NaN, since the model diverged, counts.
+
+    A posterior average begins with its first value: a Laplace posterior is there after the last round only.
+    """
+    columns = [_column(run.rounds, name + suffix) for name in ('accuracy', 'rmse', 'nll')]
+    seen = np.zeros(len(columns[2]), bool)
+    for column in columns:
+        if len(column):
+            seen |= ~np.isnan(column)
+    every = run.scenario.get('evaluation', {}).get('every', 0)
+    numbers = np.arange(1, len(seen) + 1)
+    due = (numbers % every == 0) | (numbers == run.header['rounds']) if every >= 1 else np.zeros(len(seen), bool)
+    begun = np.ones(len(seen), bool) if not suffix else np.maximum.accumulate(seen)
+    return np.flatnonzero(seen | (due & begun))
 
 
 def _metrics(run, model, suffix, target):
     rounds, found = run.rounds, {}
     accuracy = _column(rounds, 'accuracy' + suffix)
-    evaluated = np.flatnonzero(~np.isnan(accuracy))
-    by_accuracy = evaluated
-    if len(evaluated) == 0:
-        evaluated = np.flatnonzero(~np.isnan(_column(rounds, 'rmse' + suffix)))
+    evaluated = _evaluated(run, suffix)
+    by_accuracy = evaluated if len(accuracy) else evaluated[:0]
     for metric in METRICS:
         best, final, last = _course(_column(rounds, metric + suffix), evaluated, metric == 'accuracy')
         found |= {(model, metric, 'best'): best, (model, metric, 'final'): final, (model, metric, 'last_3'): last}
