@@ -81,7 +81,7 @@ std::vector<ArmGroup> group_by_arm(std::span<const LogSummary> logs);
 std::string common_name(std::span<const LogSummary> logs);
 
 /// What makes the arms hard to compare, one line each.
-std::vector<std::string> comparison_warnings(std::span<const LogSummary> logs);
+std::vector<std::string> comparison_warnings(std::span<const LogSummary> all);
 
 /// "avg: 1 of 3 runs failed" with seeds and reasons, a line per arm and reason; nothing where none did.
 std::string failure_notes(const std::vector<ArmGroup>& arms);

@@ -96,7 +96,8 @@ void RoundDiagnostics<Real>::ask(SumsToCome& sums, const ServerState<Real>& stat
 
 // The answers to `ask`, from sums[at] on.
 template <class Real>
-RoundDiagnostics<Real>::OfClient RoundDiagnostics<Real>::next(const std::vector<double>& sums, std::size_t& at) const {
+typename RoundDiagnostics<Real>::OfClient RoundDiagnostics<Real>::next(const std::vector<double>& sums,
+                                                                       std::size_t& at) const {
   OfClient client;
   if (kind_.residuals) client.squares = sums[at++];
   if (kind_.kl) client.divergence = sums[at++];

@@ -246,7 +246,7 @@ std::vector<std::vector<double>> simplex_grid(std::size_t clients, int steps, do
 }
 
 std::vector<double> named_weights(std::string_view name, const std::vector<double>& examples) {
-  if (name == "equal") return std::vector<double>(examples.size(), 1.0);
+  if (name == "equal") return std::vector(examples.size(), 1.0);
   if (name != "examples" && name != "shares") return {};
   const double total = total_of(examples);
   const double unit = name == "shares" ? total : total / static_cast<double>(examples.size());

@@ -280,8 +280,8 @@ void compare(const ReplayQuestion& question, const Logged& logged, const std::ve
   const auto row = static_cast<std::size_t>(question.round - 1);
   const bool was_refused = logged.status[row] == 2;
   if (report.refused != was_refused) {
-    report.differences.push_back(was_refused ? "the visit was refused then, and is not now"
-                                             : "the visit was accepted then, and is refused now");
+    report.differences.emplace_back(was_refused ? "the visit was refused then, and is not now"
+                                                : "the visit was accepted then, and is refused now");
   }
   const auto number = [&](const std::string& what, double now, double then) {
     if (equal_or_both_nan(static_cast<float>(now), static_cast<float>(then))) {
