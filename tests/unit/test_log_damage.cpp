@@ -114,8 +114,8 @@ int noticed(int rounds, const std::function<void(const std::string&)>& read) {
     const pid_t child = fork();
     BOOST_REQUIRE(child >= 0);
     if (child == 0) {
-      mallopt(M_PERTURB,
-              0);  // HDF5 takes memory by sizes that it reads, and leaves it untouched when it sees the file's end
+      // HDF5 reserves memory by sizes that it reads, and leaves it untouched when it sees the file's end.
+      mallopt(M_PERTURB, 0);
       catch_crashes_of_hdf5();
       const int nowhere = open("/dev/null", O_WRONLY);
       dup2(nowhere, STDERR_FILENO);
