@@ -99,10 +99,9 @@ std::string move_away(const std::string& log_file, const char* what) {
   return other;
 }
 
-/// A run is not lost to a trial that goes by the same name: its log moves to LOG.1, LOG.2, ..., with its checkpoints. So does
-/// a finished one of other settings, which the same settings would write again, and one that stopped half-way, which
-/// would take its rounds again; without a checkpoint that one would begin at round 1 anyway. Returns what to say, empty where nothing was in the
-/// way.
+/// A run is not lost to another one that goes by its name: its log moves to LOG.1, LOG.2, ..., with its checkpoints. That is for
+/// finished logs of other settings (those of the same would be written again as they are) and for interrupted ones with a
+/// checkpoint (without one they would begin at round 1 anyway). Returns what to say, empty where nothing was in the way.
 std::string set_aside(const Job& job, EarlierLog earlier) {
   std::optional<LogHeader> header;
   try {

@@ -43,10 +43,7 @@ bool same_examples(const Dataset& a, const Dataset& b) {
 Predictions predictions_of(const LogReader& log, const Scenario& scenario, const Dataset& test, int threads) {
   const Network<float> network = make_network<float>(scenario, test);
   std::vector<float> mean = log.posterior_mean(log.posterior_rounds().size() - 1);
-  if (mean.size() != network.layout().size()) {
-    throw InputError(fmt::format("[ensemble] a log must hold its network's {} parameters, got {}, in {}",
-                                 network.layout().size(), mean.size(), log.header().file));
-  }
+  check_log_parameters("ensemble", log.header(), network.layout().size());
   mean.resize(network.layout().stride(), 0.0F);
   return Predictor(network, threads).predict(mean.data(), test);
 }

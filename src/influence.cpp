@@ -84,10 +84,7 @@ class Judge {
           "version of Ivory that wrote it, {}",
           header.partition_hash, found, header.file, header.ivory_version));
     }
-    if (parts_.network.layout().size() != header.parameters) {
-      throw InputError(fmt::format("[influence] a log must hold its network's {} parameters, got {}, in {}",
-                                   parts_.network.layout().size(), header.parameters, header.file));
-    }
+    check_log_parameters("influence", header, parts_.network.layout().size());
   }
 
   const RunParts<float>& parts() const { return parts_; }

@@ -48,10 +48,7 @@ StartOfRun take_parts(PreviewSource& source) {
     check_same("start (hash of the weights)", source.header.start_hash, hexadecimal(hash_weights(start)), file,
                "put the file of model.init back, or run again");
   }
-  if (parts.network.layout().size() != source.header.parameters) {
-    throw InputError(fmt::format("[preview] a log must hold its network's {} parameters, got {}, in {}; run again",
-                                 parts.network.layout().size(), source.header.parameters, file));
-  }
+  check_log_parameters("preview", source.header, parts.network.layout().size());
   const auto device = make_cpu_device();
   const std::size_t size = parts.network.layout().size();
   ServerState<Real> state(*device, size, parts.network.layout().stride(), parts.client_sizes(),

@@ -92,6 +92,12 @@ void check_log_clients(const std::string& tag, const LogHeader& header, std::siz
                   tag, clients, header.clients, header.file));
 }
 
+void check_log_parameters(const std::string& tag, const LogHeader& header, std::size_t parameters) {
+  if (header.parameters == parameters) return;
+  throw InputError(fmt::format("[{}] a log must hold its network's {} parameters, got {}, in {}; run again", tag,
+                               parameters, header.parameters, header.file));
+}
+
 void check_resumable(const LogHeader& header, const LogPlan& plan) {
   const auto differ = [&](const std::string& what, const std::string& logged, const std::string& now) {
     if (logged == now) return;

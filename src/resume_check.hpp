@@ -19,6 +19,8 @@ void check_log_data(const std::string& tag, const LogHeader& header, std::uint64
 
 /// The same where the log has another number of clients than its scenario.
 void check_log_clients(const std::string& tag, const LogHeader& header, std::size_t clients);
+/// The same of its parameters, where the log's scenario makes a network of so many.
+void check_log_parameters(const std::string& tag, const LogHeader& header, std::size_t parameters);
 
 /// The lines of a resolved scenario that another does not have in their place, as "TABLE.KEY: a -> b", the first few.
 std::string scenario_differences(const std::string& logged, const std::string& now);

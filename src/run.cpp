@@ -48,7 +48,7 @@ std::vector<float> in_float(const std::vector<Real>& values) {
 template <class Real>
 Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
     : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()), parts_(scenario),
-      server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
+      previews_(scenario, parts_), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
       state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
              parts_.everyone_takes_part) {
   state_.clients = parts_.clients.size();
@@ -60,7 +60,6 @@ Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
   }
   state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
   parts_.algorithm->initialise(state_);
-  previews_.emplace(scenario, parts_);
   if (scenario.log.boolean("diagnostics")) diagnostics_.emplace(state_, parts_.traits);
   evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
   make_runner(settings);
@@ -133,15 +132,15 @@ RoundRecord Run<Real>::run_round(RunLog& log) {
   const int number = static_cast<int>(state_.round) + 1;
   const bool log_sites = log.wants_sites(number);
   const bool is_new = number > log.rounds_complete();  // else it is computed again, for its state alone
-  const bool preview = is_new && previews_->wanted() && log.wants_posterior(number), diagnosed = is_new && diagnostics_;
-  if (preview) previews_->open(mean_, precision_);
+  const bool preview = is_new && previews_.wanted() && log.wants_posterior(number), diagnosed = is_new && diagnostics_;
+  if (preview) previews_.open(mean_, precision_);
   if (diagnosed) diagnostics_->open(state_);
   const auto measure = [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
     if (diagnosed) diagnostics_->measure(state, update);
   };
   const auto keep = [&](const ServerState<Real>& state, const ClientUpdate<Real>& update) {
     if (log_sites) log_client(log, number, state, update);
-    if (preview) previews_->add(state, *server_, update);
+    if (preview) previews_.add(state, *server_, update);
     if (diagnosed) diagnostics_->add(state, update);
   };
   RoundRecord record = train_round({.trained = measure, .absorbed = keep});
@@ -179,7 +178,7 @@ RoundRecord Run<Real>::train_round(const Observers& observers) {
 
 template <class Real>
 void Run<Real>::evaluate_previews(RoundRecord& record) {
-  for (const Merged<float>& model : previews_->close()) {
+  for (const Merged<float>& model : previews_.close()) {
     record.previews.push_back({.test = evaluator_->test_metrics(model.mean), .clamped = model.clamped});
   }
 }

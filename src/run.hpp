@@ -69,6 +69,7 @@ class Run {
   const Scenario& scenario_;
   int threads_;
   RunParts<Real> parts_;
+  RunPreviews<Real> previews_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
   std::size_t free_at_start_;                        // on the server's device, before anything was put there
@@ -77,7 +78,6 @@ class Run {
   std::vector<Real> mean_, precision_;                 // the server's Gaussian, on the host
   std::optional<RoundDiagnostics<Real>> diagnostics_;  // where the log has them
   std::optional<RoundEvaluator<Real>> evaluator_;
-  std::optional<RunPreviews<Real>> previews_;
   std::unique_ptr<ClientRunner<Real>> runner_;
 };
 
