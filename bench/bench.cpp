@@ -150,7 +150,7 @@ void start_up(Report& report, int repetitions) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  bool json = false, quick = false, convolutions_alone = false, server_alone = false;
+  bool json = false, quick = false, convolutions_alone = false, server_alone = false, gpu_alone = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
     if (flag == "--json") {
@@ -161,23 +161,26 @@ int run(int argc, char** argv) {
       convolutions_alone = true;
     } else if (flag == "--server") {
       server_alone = true;
+    } else if (flag == "--gpu") {
+      gpu_alone = true;
     } else {
-      fmt::print(stderr, "usage: ivory_bench [--json] [--quick] [--convolutions] [--server]\n");
+      fmt::print(stderr, "usage: ivory_bench [--json] [--quick] [--convolutions] [--server] [--gpu]\n");
       return 2;
     }
   }
   const int threads = omp_get_max_threads();
   Report report;
   fmt::print("{}, {} threads\n", make_cpu_device()->describe(), threads);
-  if (!server_alone) convolution(report, quick ? 3 : 15);
-  if (!convolutions_alone) server(report, quick ? 1 : 5);
-  if (!convolutions_alone && !server_alone) {
+  const bool all = !convolutions_alone && !server_alone && !gpu_alone;
+  if (all || convolutions_alone) convolution(report, quick ? 3 : 15);
+  if (all || server_alone) server(report, quick ? 1 : 5);
+  if (all) {
     parts(report, quick ? 3 : 15);
     round_of_mnist(report, threads, quick ? 1 : 5);
     many_clients(report, threads, quick ? 1 : 5);
     start_up(report, quick ? 1 : 5);
-    gpu(report, quick ? 2 : 7);
   }
+  if (all || gpu_alone) gpu(report, quick ? 2 : 7);
   if (json) fmt::print("{{{}}}\n", report.json);
   return 0;
 }

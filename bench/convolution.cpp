@@ -16,10 +16,6 @@ namespace {
 using Pass = Convolution<float>::Pass;
 constexpr std::size_t examples = 64;
 
-const char* name_of(Pass pass) {
-  return pass == Pass::forward ? "forward" : pass == Pass::by_input ? "by input" : "by weight";
-}
-
 double flops(const ConvolutionShape& s) { return 2.0 * static_cast<double>(examples * s.results() * s.patch()); }
 
 // Arrays of a layer of its own, as the layers of a network have them.
@@ -143,19 +139,9 @@ class WithPatches {
 
 // Each shape and pass: GFLOP/s, and times over the library's.
 void shapes(int repetitions) {
-  struct Row {
-    const char* where;
-    ConvolutionShape shape;
-  };
-  const std::vector<Row> rows = {
-      {"cnn-acar, first", {3, 32, 32, 64, 5, 1, 0}},     {"cnn-acar, second", {64, 14, 14, 64, 5, 1, 0}},
-      {"5x5, 3 to 6", {3, 32, 32, 6, 5, 1, 0}},          {"5x5, 6 to 16", {6, 14, 14, 16, 5, 1, 0}},
-      {"resnet20, first", {3, 32, 32, 16, 3, 1, 1}},     {"resnet20, 16", {16, 32, 32, 16, 3, 1, 1}},
-      {"resnet20, 16 to 32", {16, 32, 32, 32, 3, 2, 1}}, {"resnet20, 32", {32, 16, 16, 32, 3, 1, 1}},
-      {"resnet20, 32 to 64", {32, 16, 16, 64, 3, 2, 1}}, {"resnet20, 64", {64, 8, 8, 64, 3, 1, 1}}};
   fmt::print("{:<20} {:<10} {:>12} {:>20} {:>20} {:>20} {:>20}\n", "convolution", "pass", "library, ms",
              "library, GFLOP/s", "ours over it", "patches over it", "any algorithm over it");
-  for (const auto& [where, shape] : rows) {
+  for (const auto& [where, shape] : convolution_shapes()) {
     for (const Pass pass : {Pass::forward, Pass::by_input, Pass::by_weight}) {
       Own own(shape);
       WithPatches with_patches(shape);
@@ -281,6 +267,20 @@ void step_of(Report& report, const std::string& kind, const std::string& key, in
 }
 
 }  // namespace
+
+const std::vector<NamedShape>& convolution_shapes() {
+  static const std::vector<NamedShape> shapes = {
+      {"cnn-acar, first", {3, 32, 32, 64, 5, 1, 0}},     {"cnn-acar, second", {64, 14, 14, 64, 5, 1, 0}},
+      {"5x5, 3 to 6", {3, 32, 32, 6, 5, 1, 0}},          {"5x5, 6 to 16", {6, 14, 14, 16, 5, 1, 0}},
+      {"resnet20, first", {3, 32, 32, 16, 3, 1, 1}},     {"resnet20, 16", {16, 32, 32, 16, 3, 1, 1}},
+      {"resnet20, 16 to 32", {16, 32, 32, 32, 3, 2, 1}}, {"resnet20, 32", {32, 16, 16, 32, 3, 1, 1}},
+      {"resnet20, 32 to 64", {32, 16, 16, 64, 3, 2, 1}}, {"resnet20, 64", {64, 8, 8, 64, 3, 1, 1}}};
+  return shapes;
+}
+
+const char* name_of(Pass pass) {
+  return pass == Pass::forward ? "forward" : pass == Pass::by_input ? "by input" : "by weight";
+}
 
 void convolution(Report& report, int repetitions) {
   const int threads = omp_get_max_threads();

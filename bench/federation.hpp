@@ -68,8 +68,15 @@ struct Federation {
     }
     state.start.from_host(network.initialise(1));
     algorithm->initialise(state);
-    runner = std::make_unique<ClientRunner<float>>(network, *optimizer, *algorithm, data, std::move(rows), plan,
-                                                   LearningRate(0.02), *device, std::move(lanes));
+    const VisitPlan fitted = plan.for_clients(rows);
+    auto places = own_places<float>(std::move(lanes), {.network = network,
+                                                       .optimizer = *optimizer,
+                                                       .data = data,
+                                                       .plan = fitted,
+                                                       .learning_rate = LearningRate(0.02),
+                                                       .precision_size = network.layout().stride()});
+    runner = std::make_unique<ClientRunner<float>>(network, *optimizer, *algorithm, std::move(rows), fitted, *device,
+                                                   std::move(places));
   }
   void round() {
     const CohortReport report = runner->run(state, cohort, {});

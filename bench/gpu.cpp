@@ -153,6 +153,7 @@ void gpu(Report& report, int repetitions) {
     const Timing round = measure({name, [&] { fast->round(); }}, repetitions);
     report.number(fmt::format("gpu_{}_round_seconds", name), round.median, "s");
   }
+  gpu_convolutions(*device, report, repetitions);
 }
 
 }  // namespace ivory::bench

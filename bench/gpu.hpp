@@ -7,4 +7,7 @@ namespace ivory::bench {
 /// its matrix products; how busy the GPU was; and the same round on the CPU. Says so and measures nothing without a GPU.
 void gpu(Report& report, int repetitions);
 
+/// The convolutional layer on a GPU, every client with its own filters, against a library's grouped convolution (bench/cudnn.hpp).
+void gpu_convolutions(Device& device, Report& report, int repetitions);
+
 }  // namespace ivory::bench

@@ -54,18 +54,20 @@ ResidentData::ResidentData(Device& device, const Dataset& data)
 template <class Real>
 void ResidentData::gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels, Real* values,
                           const std::function<Gathered(std::size_t)>& minibatch) const {
-  const auto gather_rows = [&](const float* from, Real* to, std::size_t columns) {
+  const auto gather_rows = [&](const float* ResidentData::*from, Real* to, std::size_t columns) {
     for_each_client_place(device, shape.clients, shape.rows, columns, [&](std::size_t b) {
       const Gathered batch = minibatch(b);
-      return Share{batch.rows,
-                   GatherRows<Real>{from, batch.examples, to + b * shape.rows * columns, columns, shape.live_rows(b)}};
+      const ResidentData& data = batch.data != nullptr ? *batch.data : *this;
+      return Share{batch.rows, GatherRows<Real>{data.*from, batch.examples, to + b * shape.rows * columns, columns,
+                                                shape.live_rows(b)}};
     });
   };
-  gather_rows(x_, x, features_);
-  if (outputs_ > 0) gather_rows(values_, values, outputs_);
+  gather_rows(&ResidentData::x_, x, features_);
+  if (outputs_ > 0) gather_rows(&ResidentData::values_, values, outputs_);
   for_each_client(device, shape.clients, shape.rows, [&](std::size_t b) {
     const Gathered batch = minibatch(b);
-    return Share{batch.rows, GatherLabels{labels_, batch.examples, labels + b * shape.rows, shape.live_rows(b)}};
+    const ResidentData& data = batch.data != nullptr ? *batch.data : *this;
+    return Share{batch.rows, GatherLabels{data.labels_, batch.examples, labels + b * shape.rows, shape.live_rows(b)}};
   });
 }
 

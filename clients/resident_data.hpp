@@ -10,10 +10,13 @@
 
 namespace ivory {
 
-/// One client's minibatch: how many of its rows are written (0: it stays as it is), and which rows of the data set they are.
+class ResidentData;
+
+/// One client's minibatch: how many of its rows are written (0: it stays as it is), and which rows of which data set they are.
 struct Gathered {
   std::size_t rows;
-  const std::uint32_t* examples;  // on the device
+  const std::uint32_t* examples;       // on the device
+  const ResidentData* data = nullptr;  // null: the one that gathers; others have as many features and target values
 };
 
 /// The caller's own memory on the CPU (which must outlive this), a copy elsewhere.
@@ -24,7 +27,7 @@ class ResidentData {
   /// What the rows from `first` on are compared with.
   Targets<float> targets(std::size_t first) const { return Targets<float>(labels_, values_).from(first, outputs_); }
 
-  /// Minibatches of a block: x [clients x rows x features], labels [clients x rows], and for regression the target values
+  /// Minibatches of a block, each from its own data set: x [clients x rows x features], labels [clients x rows], and for regression the target values
   /// [clients x rows x outputs]; rows beyond the live ones become zeros.
   template <class Real>
   void gather(Device& device, const BatchShape& shape, Real* x, std::int32_t* labels, Real* values,

@@ -80,7 +80,7 @@ template <class Real>
 Trainer<Real>::Trainer(Device& device, const Network<Real>& network, const Optimizer<Real>& optimizer,
                        const Dataset& data, const VisitPlan& plan, const LearningRate& learning_rate,
                        std::size_t block_size)
-    : device_(device), network_(network), optimizer_(optimizer), data_(device, data), plan_(plan),
+    : device_(device), network_(network), optimizer_(optimizer), data_(device, data), data_of_(block_size), plan_(plan),
       learning_rate_(learning_rate), block_(device, block_size, network.layout().stride(), optimizer.vectors(),
                                             network.layout().size(), optimizer.matrices(), optimizer.needs_hessian()),
       step_gradient_(network.layout().size(), plan.clip_norm),
@@ -125,7 +125,8 @@ void Trainer<Real>::draw_minibatches(std::size_t b, Order& order, const Visit<Re
   for (std::size_t place = 0; place < count; ++place) {
     if (order.next == order.shuffled.size()) {
       order.shuffled.assign(visit.examples.begin(), visit.examples.end());
-      StreamReader random(plan_.seed, plan_.key(Purpose::shuffle, visit.task.round, visit.task.client, order.epoch));
+      StreamReader random(seed_of(visit),
+                          plan_.key(Purpose::shuffle, visit.task.round, visit.task.client, order.epoch));
       random.shuffle(order.shuffled.begin(), order.shuffled.size());
       order.next = 0;
       ++order.epoch;
@@ -152,8 +153,9 @@ BatchShape Trainer<Real>::training_shape(std::span<const Visit<Real>> visits, st
   BatchShape out = shape();
   if (layer_noise_.empty()) return out;
   for (std::size_t b = 0; b < visits.size(); ++b) {
+    const ClientTask<Real>& task = visits[b].task;
     layer_noise_[b] =
-        make_stream(plan_.seed, plan_.key(Purpose::dropout, visits[b].task.round, visits[b].task.client, step, sample));
+        make_stream(seed_of(visits[b]), plan_.key(Purpose::dropout, task.round, task.client, step, sample));
   }
   out.noise = layer_noise_.data();
   return out;
@@ -165,7 +167,8 @@ void Trainer<Real>::gather(std::size_t place) {
   const std::uint32_t* const drawn = device_.shares_host_memory() ? drawn_.data() : drawn_on_device_.data();
   const BatchShape now = shape();
   data_.gather(device_, now, x_.data(), labels_.data(), values_.data(), [&](std::size_t b) {
-    return Gathered{block_.clients[b].active ? now.work_rows(b) : 0, drawn + (b * window_ + place) * plan_.batch};
+    return Gathered{block_.clients[b].active ? now.work_rows(b) : 0, drawn + (b * window_ + place) * plan_.batch,
+                    data_of_[b]};
   });
 }
 
@@ -259,10 +262,10 @@ void Trainer<Real>::take_curvatures(std::span<const Visit<Real>> visits) {
     const BatchShape now = shape();
     const Real* const outputs = network_.forward(device_, now, block_.mean.data(), x_.data(), workspace_);
     for (std::size_t b = 0; b < visits.size(); ++b) {
-      draws[b] = make_stream(plan_.seed, {.purpose = Purpose::curvature,
-                                          .round = plan_.same_draws ? 0 : visits[b].task.round,
-                                          .client = plan_.same_draws ? 0 : visits[b].task.client,
-                                          .step = minibatch});
+      draws[b] = make_stream(seed_of(visits[b]), {.purpose = Purpose::curvature,
+                                                  .round = plan_.same_draws ? 0 : visits[b].task.round,
+                                                  .client = plan_.same_draws ? 0 : visits[b].task.client,
+                                                  .step = minibatch});
     }
     ++minibatch;
     network_.seed_sampled_curvature(device_, now, outputs, draws.data(), workspace_);
@@ -321,8 +324,8 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
   const auto noise_of = [&](std::size_t b, std::uint64_t step, int sample) -> NoiseSource<Real> {
     const auto& task = visits[b].task;
     if (noise) return noise(task.round, task.client, step, sample);
-    return {.stream =
-                make_stream(plan_.seed, plan_.key(Purpose::training_noise, task.round, task.client, step, sample))};
+    return {.stream = make_stream(seed_of(visits[b]),
+                                  plan_.key(Purpose::training_noise, task.round, task.client, step, sample))};
   };
 
   waits_in_steps_ = curvature_matrix_ != nullptr || watch != nullptr;
@@ -336,6 +339,7 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     client.active = b < count;
     if (!client.active) continue;
     const Visit<Real>& visit = visits[b];
+    data_of_[b] = visit.source != nullptr ? visit.source->data : nullptr;
     steps[b] = plan_.steps_of(visit.examples.size());
     client.terms = visit.task.terms;
     client.examples = static_cast<double>(visit.examples.size());

@@ -47,6 +47,12 @@ struct VisitPlan {
   std::uint64_t steps_of(std::size_t examples) const;
 };
 
+/// What a visit brings along where its run is not the trainer's own. Runs that share a block differ in nothing else.
+struct VisitSource {
+  std::uint64_t seed = 0;
+  const ResidentData* data = nullptr;  // on the trainer's device
+};
+
 /// One client of a block: its task and its examples, and the state it kept from its last visit (null or empty: none).
 template <class Real>
 struct Visit {
@@ -54,6 +60,7 @@ struct Visit {
   std::span<const std::uint32_t> examples;  // rows of the data set
   const std::vector<Real>* kept = nullptr;  // [kept_vectors x stride]
   std::uint64_t kept_step = 0;
+  const VisitSource* source = nullptr;  // null: the trainer's own seed and data
 };
 
 struct VisitResult {
@@ -111,6 +118,9 @@ class Trainer {
 
  private:
   struct Order;  // the shuffled examples of one client and the place in them
+  std::uint64_t seed_of(const Visit<Real>& visit) const {
+    return visit.source != nullptr ? visit.source->seed : plan_.seed;
+  }
   void draw_minibatches(std::size_t b, Order& order, const Visit<Real>& visit, std::size_t count);
   void gather(std::size_t place);
   Targets<Real> targets() const { return {labels_.data(), values_.data()}; }
@@ -131,6 +141,7 @@ class Trainer {
   const Network<Real>& network_;
   const Optimizer<Real>& optimizer_;
   ResidentData data_;
+  std::vector<const ResidentData*> data_of_;  // [block] of the visits; null: data_
   VisitPlan plan_;
   LearningRate learning_rate_;
   TrainingBlock<Real> block_;

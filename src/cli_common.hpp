@@ -73,9 +73,9 @@ enum class EarlierLog {
   replaced  // an interrupted one too
 };
 
-/// Runs the jobs, each with all threads one after the other, or --parallel of them at a time (where it is not given: as many
-/// as have threads to themselves, one per participant of a round). A job that fails is reported on stderr and the others
-/// still run. `show_validation`: the
+/// Runs the jobs. On the CPU one after the other, each with all threads, or --parallel of them at a time (where it is not given: as
+/// many as have threads to themselves, one per participant of a round). On accelerators the seeds of an arm are a group that fills
+/// the same blocks (src/run_group.hpp). A job that fails is reported on stderr and the others still run. `show_validation`: the
 /// progress has the quality on the validation set.
 JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier,
                     bool show_validation = false);

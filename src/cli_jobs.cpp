@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "src/experiment.hpp"
 #include "src/interrupt.hpp"
 #include "src/log_reader.hpp"
+#include "src/run_group.hpp"
 
 namespace ivory {
 namespace {
@@ -174,6 +176,7 @@ class SaidOnce {
 struct Outcome {
   std::optional<LogSummary> summary;
   bool reused = false, bad_input = false;
+  bool alone = false;  // not done: it cannot share an accelerator with its group
 };
 
 LogSummary failed_run(const Scenario& scenario, const std::string& reason) {
@@ -193,8 +196,8 @@ double participants(const Scenario& scenario) {
   return std::min(clients, std::max(1.0, std::round(scenario.clients.real("participation") * clients)));
 }
 
-/// A run cannot use more threads than it has participants: what is left serves further runs.
-int runs_at_a_time(const std::vector<Job>& jobs, const RunFlags& flags, int threads, const DeviceChoice& devices) {
+/// On the CPU. A run cannot use more threads than it has participants: what is left serves further runs.
+int runs_at_a_time(const std::vector<Job>& jobs, const RunFlags& flags, int threads) {
   const int most = static_cast<int>(std::min<std::size_t>(std::max<std::size_t>(jobs.size(), 1), 1024));
   if (flags.parallel > 0) {
     if (flags.parallel > threads) {
@@ -203,15 +206,8 @@ int runs_at_a_time(const std::vector<Job>& jobs, const RunFlags& flags, int thre
                       "run needs one (--threads)",
                       threads, flags.parallel));
     }
-    if (flags.parallel > 1 && !devices.lanes.empty()) {
-      throw InputError(
-          fmt::format("[command line] --parallel must be 1 on a GPU, got {}; a run fills it by itself, or choose "
-                      "--device cpu",
-                      flags.parallel));
-    }
     return std::min(flags.parallel, most);
   }
-  if (!devices.lanes.empty()) return 1;
   double widest = 1;
   for (const Job& job : jobs) {
     const double here = participants(job.scenario);
@@ -227,7 +223,8 @@ class Runner {
          const DeviceChoice& devices)
       : jobs_(jobs), flags_(flags), earlier_(earlier), view_(view), devices_(devices) {}
 
-  Outcome run(std::size_t index, int threads) {
+  /// `group` (may be null): the runs that it shares accelerators with.
+  Outcome run(std::size_t index, int threads, RunGroup::Invitation* group = nullptr) {
     const Job& job = jobs_[index];
     const ProgressTitle title = {job.scenario.name,   job.scenario.arm, job.scenario.seed,
                                  job.scenario.rounds, index + 1,        jobs_.size()};
@@ -240,7 +237,7 @@ class Runner {
     };
     try {
       const bool reused = uses_earlier() && print_finished(job, title, progress);
-      if (!reused && !run_now(job, title, progress, threads, began)) return {};
+      if (!reused && !run_now(job, title, progress, threads, group, began)) return {};
       LogSummary summary = read_summary(job.log_file);
       if (!summary.failure.empty()) {
         failures_.report(job, fmt::format("{}; see {}", summary.failure, job.log_file));
@@ -249,7 +246,10 @@ class Runner {
       return {.summary = std::move(summary), .reused = reused, .bad_input = false};
     } catch (const InputError& error) {
       return failed(error.what(), true);
+    } catch (const RunsApart& error) {
+      return put_off(job, progress, error.what());
     } catch (const MemoryError& error) {
+      if (group != nullptr && !began) return put_off(job, progress, error.what());
       return failed(error.what(), !began);  // before the first round it is the input that does not fit
     } catch (const std::bad_alloc&) {
       return failed("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less",
@@ -269,8 +269,15 @@ class Runner {
     return true;
   }
 
+  static Outcome put_off(const Job& job, Progress& progress, const std::string& reason) {
+    progress.note(fmt::format("{}  runs by itself, after the others: {}", job_name(job), reason));
+    progress.abandon();
+    return {.summary = {}, .alone = true};
+  }
+
   /// False where the run was told to stop. `began` is set with its first finished round.
-  bool run_now(const Job& job, const ProgressTitle& title, Progress& progress, int threads, bool& began) const {
+  bool run_now(const Job& job, const ProgressTitle& title, Progress& progress, int threads, RunGroup::Invitation* group,
+               bool& began) const {
     if (job.resume) {
       if (const auto log = finished_log(job); log && of_same_scenario(log->header(), job.scenario)) {
         progress.note(fmt::format("{}  has all its rounds", job_name(job)));
@@ -284,6 +291,7 @@ class Runner {
     settings.log_file = job.log_file;
     settings.devices = devices_.lanes;
     settings.block = static_cast<std::size_t>(flags_.block);
+    settings.group = group;
     settings.before_log = [&] {
       if (const std::string said = set_aside(job, earlier_); !said.empty()) {
         progress.note(fmt::format("{}  {}", job_name(job), said));
@@ -331,13 +339,67 @@ class Runner {
   mutable SaidOnce warnings_;
 };
 
+void run_on_cpu(Runner& runner, std::vector<Outcome>& outcomes, int side_by_side, int threads) {
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&](int own_threads) {
+    for (std::size_t i = next++; i < outcomes.size() && interrupted() == 0; i = next++) {
+      outcomes[i] = runner.run(i, own_threads);
+    }
+  };
+  if (side_by_side == 1) return work(threads);
+  std::vector<std::jthread> workers;
+  for (int w = 0; w < side_by_side; ++w) {
+    workers.emplace_back(work, threads / side_by_side + (w < threads % side_by_side ? 1 : 0));
+  }
+}
+
+using Groups = std::vector<std::vector<std::size_t>>;
+
+/// Seeds of an arm, which share the blocks of an accelerator; --parallel is the most of them.
+Groups groups_on_accelerators(const std::vector<Job>& jobs, const RunFlags& flags) {
+  constexpr int most_by_default = 16;
+  std::vector<const Scenario*> scenarios;
+  for (const Job& job : jobs) scenarios.push_back(&job.scenario);
+  return groups_of_seeds(scenarios, static_cast<std::size_t>(flags.parallel > 0 ? flags.parallel : most_by_default));
+}
+
+void run_group(Runner& runner, std::vector<Outcome>& outcomes, const std::vector<std::size_t>& jobs,
+               const DeviceChoice& devices, int threads) {
+  const auto alone = [&](std::size_t job) {
+    if (interrupted() == 0) outcomes[job] = runner.run(job, threads);
+  };
+  if (jobs.size() == 1) return alone(jobs.front());
+  {
+    RunGroup group(jobs.size(), devices.lanes.front()(ProductPrecision::float32)->free_memory());
+    const int own_threads = std::max(1, threads / static_cast<int>(jobs.size()));
+    std::vector<std::jthread> workers;
+    // Those that never come must not be waited for: an invitation ends with its thread, or here where that cannot start.
+    std::vector<std::unique_ptr<RunGroup::Invitation>> invitations;
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      invitations.push_back(std::make_unique<RunGroup::Invitation>(group));
+    }
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      workers.emplace_back([&runner, &outcomes, job = jobs[i], own_threads, invitation = std::move(invitations[i])] {
+        if (interrupted() == 0) outcomes[job] = runner.run(job, own_threads, invitation.get());
+      });
+    }
+  }
+  for (const std::size_t job : jobs) {
+    if (outcomes[job].alone) alone(job);
+  }
+}
+
 }  // namespace
 
 JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier, bool show_validation) {
   const DeviceChoice devices = choose_devices(flags.device);
   // Affinity and OMP_NUM_THREADS count.
   const int threads = flags.threads > 0 ? flags.threads : omp_get_max_threads();
-  const int side_by_side = runs_at_a_time(jobs, flags, threads, devices);
+  const bool on_cpu = devices.lanes.empty();
+  const int side_by_side = on_cpu ? runs_at_a_time(jobs, flags, threads) : 1;
+  const auto groups = on_cpu ? Groups{} : groups_on_accelerators(jobs, flags);
+  const bool several =
+      side_by_side > 1 || std::any_of(groups.begin(), groups.end(), [](const auto& group) { return group.size() > 1; });
   // Who built without CUDA and asks for nothing need not be told every time.
   const bool expected = flags.device.empty() && !cuda_devices().built;
   if (!devices.why_cpu.empty() && !flags.quiet && !flags.json && !expected) {
@@ -345,22 +407,12 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, Earlier
   }
   if (!jobs.empty()) make_folder(flags.out);
   catch_interrupts();
-  Runner runner(jobs, flags, earlier, {choose_style(flags.quiet, flags.json), side_by_side > 1, show_validation},
-                devices);
+  Runner runner(jobs, flags, earlier, {choose_style(flags.quiet, flags.json), several, show_validation}, devices);
   std::vector<Outcome> outcomes(jobs.size());
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&](int own_threads) {
-    for (std::size_t i = next++; i < jobs.size() && interrupted() == 0; i = next++) {
-      outcomes[i] = runner.run(i, own_threads);
-    }
-  };
-  if (side_by_side == 1) {
-    work(threads);
+  if (on_cpu) {
+    run_on_cpu(runner, outcomes, side_by_side, threads);
   } else {
-    std::vector<std::jthread> workers;
-    for (int w = 0; w < side_by_side; ++w) {
-      workers.emplace_back(work, threads / side_by_side + (w < threads % side_by_side ? 1 : 0));
-    }
+    for (const auto& group : groups) run_group(runner, outcomes, group, devices, threads);
   }
 
   JobsReport report;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
-#include <map>
 #include <mutex>
 #include <new>
 
@@ -18,36 +17,23 @@ namespace ivory {
 template <class Real>
 struct ClientRunner<Real>::Finished {
   bool on_cpu = true;
+  Seat<Real>* seat = nullptr;              // whose results the updates are
   std::vector<Finished*>* home = nullptr;  // the list of free ones it belongs to
-  Buffer<Real> precision;                  // [block x stride]
-  // The same; empty where the server reads them where training wrote them. The last one is [block x pool x classes].
-  Buffer<Real> mean, start_gradient, curvature, public_predictions;
+  // [block x ...] copies that the server can reach; empty where it reads the results where training wrote them.
+  Buffer<Real> mean, precision, start_gradient, curvature, public_predictions;
   std::vector<ClientUpdate<Real>> updates;
   std::vector<OptimizerHealth> health;  // one per update, or empty
+
+  bool in_place() const { return mean.empty(); }
 };
 
 template <class Real>
 struct ClientRunner<Real>::Worker {
-  std::unique_ptr<Device> device;
-  std::unique_ptr<Trainer<Real>> trainer;
-  // Where the updates are when training ends. On the CPU a copy is handed over, so that the thread can go on; an accelerator
-  // waits for the server, which reads where training wrote; another device's memory has copies that the server can reach.
-  bool near_server = true;
-  Buffer<Real> precision;                         // [block x stride], with posteriors, when not near the server
-  std::vector<Buffer<Real>> fetched;              // the server's arrays that a far device needs for a visit
-  std::map<const Real*, std::size_t> fetched_of;  // the server's address -> index into `fetched`
-  std::vector<Finished*>* free = nullptr;         // what it may fill next
-
-  const Real* fetch(Device& server, const Real* array, std::size_t size) {
-    if (array == nullptr || near_server) return array;
-    const auto [place, added] = fetched_of.try_emplace(array, fetched_of.size());
-    if (place->second == fetched.size()) fetched.emplace_back();
-    // The last visit may have had a shorter array in this place.
-    if (fetched[place->second].size() < size) fetched[place->second] = Buffer<Real>(*device, size);
-    Real* const copy = fetched[place->second].data();
-    if (added) device->transfer(*device, copy, server, array, size * sizeof(Real));
-    return copy;
-  }
+  Seat<Real>* seat = nullptr;
+  // What it may fill next. A CPU thread hands over copies and goes on; an accelerator waits for the server, which reads where
+  // training wrote, or on another device has copies.
+  std::vector<Finished*>* free = nullptr;
+  std::size_t next_block = 0;  // of a run that shares its lanes
 };
 
 // Who is where in the round under way. Guarded by `mutex`, except that the one thread with `absorbing` set runs the algorithm.
@@ -88,49 +74,53 @@ Lanes cpu_lanes(int threads) {
   return lanes;
 }
 
+std::size_t precision_size(const AlgorithmTraits& traits, const ParameterLayout& layout) {
+  if (!traits.needs_posterior) return 0;
+  return traits.full_covariance ? layout.size() * layout.size() : layout.stride();
+}
+
+template <class Real>
+Places<Real> own_places(Lanes lanes, BlockSetup<Real> setup) {
+  Places<Real> places;
+  places.block = setup.rows = lanes.block;
+  for (auto& device : lanes.devices) {
+    places.own.push_back(std::make_unique<TrainingLane<Real>>(std::move(device), setup));
+    places.seats.push_back(std::make_unique<Seat<Real>>(*places.own.back()));
+  }
+  return places;
+}
+
 template <class Real>
 ClientRunner<Real>::ClientRunner(const Network<Real>& network, const Optimizer<Real>& optimizer,
-                                 const Algorithm<Real>& algorithm, const Dataset& data,
-                                 std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
-                                 const LearningRate& learning_rate, Device& server, Lanes lanes)
-    : network_(network), optimizer_(optimizer), algorithm_(algorithm), examples_(std::move(examples)),
-      plan_(plan.for_clients(examples_)), server_(server), block_(lanes.block), kept_(examples_.size()),
-      kept_step_(examples_.size(), 0) {
-  const std::size_t stride = network.layout().stride();
-  const bool posterior = algorithm.traits().needs_posterior;
-  free_.resize(lanes.devices.size());
-  for (auto& device : lanes.devices) {
+                                 const Algorithm<Real>& algorithm, std::vector<std::vector<std::uint32_t>> examples,
+                                 const VisitPlan& plan, Device& server, Places<Real> places)
+    : network_(network), optimizer_(optimizer), algorithm_(algorithm), examples_(std::move(examples)), plan_(plan),
+      server_(server), places_(std::move(places)), kept_(examples_.size()), kept_step_(examples_.size(), 0) {
+  const std::size_t values = places_.block * network.layout().stride();
+  const std::size_t precisions = places_.block * precision_size(algorithm.traits(), network.layout());
+  free_.resize(places_.seats.size());
+  for (const auto& seat : places_.seats) {
     auto worker = std::make_unique<Worker>();
-    worker->device = std::move(device);
-    Device& own = *worker->device;
-    const bool on_cpu = own.shares_host_memory();
-    worker->near_server = own.shares_memory_with(server);
-    worker->trainer = std::make_unique<Trainer<Real>>(own, network, optimizer, data, plan_, learning_rate, block_);
-    if (!worker->near_server && posterior) worker->precision = Buffer<Real>(own, block_ * precision_size(stride));
-    Device& holder = worker->near_server ? own : server;
+    worker->seat = seat.get();
+    const bool on_cpu = seat->lane().on_cpu();
     // The CPU's slots are for whichever thread comes; an accelerator has one, for its own memory.
     worker->free = &free_[on_cpu ? 0 : workers_.size()];
     for (int i = 0; i < (on_cpu ? 2 : 1); ++i) {
       auto slot = std::make_unique<Finished>();
       slot->on_cpu = on_cpu;
+      slot->seat = seat.get();
       slot->home = worker->free;
-      if (on_cpu || !worker->near_server) {
-        slot->mean = Buffer<Real>(holder, block_ * stride);
-        if (plan_.start_gradients) slot->start_gradient = Buffer<Real>(holder, block_ * stride);
-        if (plan_.curvature != Curvature::none) slot->curvature = Buffer<Real>(holder, block_ * stride);
-        slot->public_predictions = Buffer<Real>(holder, block_ * predictions_size());
+      if (on_cpu || !seat->lane().is_near(server)) {
+        slot->mean = Buffer<Real>(server, values);
+        slot->precision = Buffer<Real>(server, precisions);
+        if (plan_.start_gradients) slot->start_gradient = Buffer<Real>(server, values);
+        if (plan_.curvature != Curvature::none) slot->curvature = Buffer<Real>(server, values);
+        slot->public_predictions = Buffer<Real>(server, places_.block * predictions_size());
       }
-      if (posterior) slot->precision = Buffer<Real>(holder, block_ * precision_size(stride));
       slots_.push_back(std::move(slot));
     }
     workers_.push_back(std::move(worker));
   }
-}
-
-template <class Real>
-std::size_t ClientRunner<Real>::precision_size(std::size_t stride) const {
-  const std::size_t size = network_.layout().size();
-  return algorithm_.traits().full_covariance ? size * size : stride;
 }
 
 // Of a client on the whole public pool.
@@ -140,29 +130,30 @@ std::size_t ClientRunner<Real>::predictions_size() const {
 }
 
 template <class Real>
-ClientRunner<Real>::~ClientRunner() {
-  slots_.clear();  // their memory belongs to the workers' devices
-}
+ClientRunner<Real>::~ClientRunner() = default;
 
 template <class Real>
 std::string ClientRunner<Real>::describe() const {
-  const std::string first = workers_.front()->device->describe();
-  if (workers_.front()->device->shares_host_memory()) return first;
-  std::string names = first;
-  for (std::size_t i = 1; i < workers_.size(); ++i) names += "; " + workers_[i]->device->describe();
-  return fmt::format("{}; blocks of {}", names, block_);
+  const TrainingLane<Real>& first = workers_.front()->seat->lane();
+  if (first.on_cpu()) return first.describe();
+  std::string names = first.describe();
+  for (std::size_t i = 1; i < workers_.size(); ++i) names += "; " + workers_[i]->seat->lane().describe();
+  return fmt::format("{}; blocks of {}", names, first.rows());
 }
 
 // `terms` are in the server's memory.
 template <class Real>
-Visit<Real> ClientRunner<Real>::visit_of(Worker& worker, const ServerState<Real>& state, std::uint32_t client,
+Visit<Real> ClientRunner<Real>::visit_of(Seat<Real>& seat, const ServerState<Real>& state, std::uint32_t client,
                                          LocalTerms<Real> terms) {
-  for (const Real** array : {&terms.start, &terms.anchor_mean, &terms.anchor_precision, &terms.site_mean,
-                             &terms.site_precision, &terms.common_mean}) {
-    const bool precision = array == &terms.anchor_precision || array == &terms.site_precision;
-    *array = worker.fetch(server_, *array, precision ? precision_size(state.stride) : state.stride);
+  const std::size_t size = state.parameters;
+  const std::size_t precisions = algorithm_.traits().full_covariance ? size * size : state.stride;
+  for (const Real** array : {&terms.start, &terms.anchor_mean, &terms.site_mean, &terms.common_mean}) {
+    *array = seat.fetch(server_, *array, state.stride);
   }
-  terms.public_labels = worker.fetch(server_, terms.public_labels, predictions_size());
+  for (const Real** array : {&terms.anchor_precision, &terms.site_precision}) {
+    *array = seat.fetch(server_, *array, precisions);
+  }
+  terms.public_labels = seat.fetch(server_, terms.public_labels, predictions_size());
   Visit<Real> visit{.task = {.client = client, .round = state.round, .terms = terms}, .examples = examples_[client]};
   if (!kept_[client].empty()) {
     visit.kept = &kept_[client];
@@ -171,90 +162,70 @@ Visit<Real> ClientRunner<Real>::visit_of(Worker& worker, const ServerState<Real>
   return visit;
 }
 
+// Puts the updates where the server can read them.
 template <class Real>
-std::vector<double> ClientRunner<Real>::train(Worker& worker, ServerState<Real>& state,
-                                              std::span<const Visit<Real>> visits, Finished& result,
-                                              StepWatch<Real>* watch) {
-  Device& device = *worker.device;
-  Trainer<Real>& trainer = *worker.trainer;
-  const std::size_t stride = state.stride, count = visits.size();
-  const std::vector<VisitResult> trained = trainer.train(visits, {}, watch);
-
-  const bool posterior = algorithm_.traits().needs_posterior;
-  Real* const precisions = !posterior ? nullptr : (worker.near_server ? result.precision : worker.precision).data();
-  if (posterior) trainer.precisions(precisions);
-  const std::vector<double> unusable = trainer.unusable(count, precisions);
-  const std::size_t bytes = count * stride * sizeof(Real);
-  const bool curvature = plan_.curvature != Curvature::none;
-  const std::size_t predictions = predictions_size(), prediction_bytes = count * predictions * sizeof(Real);
-  if (!worker.near_server) {
-    device.transfer(server_, result.mean.data(), device, trainer.mean(0), bytes);
-    if (posterior) {
-      device.transfer(server_, result.precision.data(), device, precisions,
-                      count * precision_size(stride) * sizeof(Real));
-    }
-    if (plan_.start_gradients)
-      device.transfer(server_, result.start_gradient.data(), device, trainer.start_gradient(0), bytes);
-    if (curvature) device.transfer(server_, result.curvature.data(), device, trainer.curvature(0), bytes);
-    if (predictions > 0) {
-      device.transfer(server_, result.public_predictions.data(), device, trainer.public_predictions(0),
-                      prediction_bytes);
-    }
-    device.synchronise();
-  } else if (device.shares_host_memory()) {
-    device.copy(result.mean.data(), trainer.mean(0), bytes);
-    if (plan_.start_gradients) device.copy(result.start_gradient.data(), trainer.start_gradient(0), bytes);
-    if (curvature) device.copy(result.curvature.data(), trainer.curvature(0), bytes);
-    if (predictions > 0) {
-      device.copy(result.public_predictions.data(), trainer.public_predictions(0), prediction_bytes);
-    }
-  }
-  const auto sent = [&](const Buffer<Real>& handed_over, const Real* made, std::size_t at) -> const Real* {
-    if (made == nullptr) return nullptr;
-    return (handed_over.empty() ? made : handed_over.data()) + at;
+void ClientRunner<Real>::hand_over(Device& device, const TrainedVisits<Real>& trained, const ServerState<Real>& state,
+                                   Clients clients, Finished& result) {
+  const std::size_t stride = state.stride, predictions = predictions_size();
+  const std::size_t precisions = precision_size(algorithm_.traits(), network_.layout());
+  const auto sent = [&](Buffer<Real>& to, const Real* made, std::size_t size) -> const Real* {
+    if (made == nullptr || result.in_place()) return made;
+    device.transfer(server_, to.data(), device, made, clients.size() * size * sizeof(Real));
+    return to.data();
   };
+  const Real* const mean = sent(result.mean, trained.mean, stride);
+  const Real* const precision = sent(result.precision, trained.precision, precisions);
+  const Real* const start_gradient = sent(result.start_gradient, trained.start_gradient, stride);
+  const Real* const curvature = sent(result.curvature, trained.curvature, stride);
+  const Real* const public_predictions = sent(result.public_predictions, trained.public_predictions, predictions);
+  if (!result.in_place()) device.synchronise();
+  const auto of = [](const Real* array, std::size_t at) { return array == nullptr ? nullptr : array + at; };
+  result.health.assign(trained.health.begin(), trained.health.end());
   result.updates.clear();
-  for (std::size_t b = 0; b < count; ++b) {
-    const std::uint32_t client = visits[b].task.client;
-    result.updates.push_back(
-        {.client = client,
-         .mean = sent(result.mean, trainer.mean(0), b * stride),
-         .precision = sent(result.precision, precisions, b * precision_size(stride)),
-         .start_gradient = sent(result.start_gradient, trainer.start_gradient(0), b * stride),
-         .curvature = sent(result.curvature, trainer.curvature(0), b * stride),
-         .public_predictions = sent(result.public_predictions, trainer.public_predictions(0), b * predictions),
-         .examples = state.examples[client],
-         .steps = trained[b].steps,
-         .rate_sum = trained[b].rate_sum,
-         .train_loss = trained[b].train_loss,
-         .refused =
-             unusable[b] > 0 || !math::is_finite(trained[b].train_loss) || !math::is_finite(trained[b].final_loss)});
+  for (std::size_t b = 0; b < clients.size(); ++b) {
+    const VisitResult& visit = trained.results[b];
+    result.updates.push_back({.client = clients[b],
+                              .mean = of(mean, b * stride),
+                              .precision = of(precision, b * precisions),
+                              .start_gradient = of(start_gradient, b * stride),
+                              .curvature = of(curvature, b * stride),
+                              .public_predictions = of(public_predictions, b * predictions),
+                              .examples = state.examples[clients[b]],
+                              .steps = visit.steps,
+                              .rate_sum = visit.rate_sum,
+                              .train_loss = visit.train_loss,
+                              .refused = trained.unusable[b] > 0 || !math::is_finite(visit.train_loss) ||
+                                         !math::is_finite(visit.final_loss)});
   }
-  return unusable;
 }
 
 // Runs on any thread: training and, on the CPU, the clients' own dual steps touch these clients' state alone.
 template <class Real>
 void ClientRunner<Real>::visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result,
                                const Observer& trained) {
-  std::vector<Visit<Real>> visits;
-  worker.fetched_of.clear();
-  for (const std::uint32_t client : clients) {
-    visits.push_back(visit_of(worker, state, client, algorithm_.local_terms(state, client)));
-  }
-  train(worker, state, visits, result, nullptr);
-  result.health = worker.trainer->health(clients.size());
-  for (std::size_t b = 0; b < clients.size(); ++b) {
-    const ClientUpdate<Real>& update = result.updates[b];
+  const auto bring = [&](Seat<Real>& seat) {
+    std::vector<Visit<Real>> visits;
+    for (const std::uint32_t client : clients) {
+      visits.push_back(visit_of(seat, state, client, algorithm_.local_terms(state, client)));
+    }
+    return visits;
+  };
+  const auto take = [&](Device& device, const TrainedVisits<Real>& block) {
+    hand_over(device, block, state, clients, result);
+    if (optimizer_.kept_vectors(plan_.keep_state) == 0) return;
+    for (std::size_t b = 0; b < clients.size(); ++b) {
+      if (result.updates[b].refused) continue;
+      kept_[clients[b]] = block.kept_state(b);
+      kept_step_[clients[b]] = block.optimizer_step(b);
+    }
+  };
+  worker.seat->train(bring, take);
+  if (!result.in_place()) worker.seat->give_back();
+  if (!result.on_cpu) return;
+  for (const ClientUpdate<Real>& update : result.updates) {
     if (update.refused) continue;
-    if (worker.device->shares_host_memory()) {
-      algorithm_.update_site(state, update);
-      if (trained) trained(state, update);
-    }
-    if (optimizer_.kept_vectors(plan_.keep_state) > 0) {
-      kept_[update.client] = worker.trainer->kept_state(b);
-      kept_step_[update.client] = worker.trainer->optimizer_step(b);
-    }
+    algorithm_.update_site(state, update);
+    if (trained) trained(state, update);
   }
 }
 
@@ -275,13 +246,16 @@ LoneVisit<Real> ClientRunner<Real>::visit_alone(ServerState<Real>& state, std::u
   replace(terms.site_mean, mean, site_mean);
   replace(terms.site_precision, precision, site_precision);
   server_.synchronise();  // the lane reads the server's arrays
-  worker.fetched_of.clear();
-  const Visit<Real> visit = visit_of(worker, state, client, terms);
   // Slots are in no list before the first round, and in one between rounds; here nobody else takes any.
   Finished& result = *slots_.front();
   LoneVisit<Real> out;
   try {
-    out.unusable = train(worker, state, std::span(&visit, 1), result, &watch).front();
+    worker.seat->train([&](Seat<Real>& seat) { return std::vector{visit_of(seat, state, client, terms)}; },
+                       [&](Device& device, const TrainedVisits<Real>& block) {
+                         hand_over(device, block, state, std::span(&client, 1), result);
+                         out.unusable = block.unusable.front();
+                       },
+                       &watch);
   } catch (const RunError& error) {
     throw RunError(fmt::format("[client] local training failed in round {}, client {}: {}", state.round + 1, client,
                                error.what()));
@@ -295,6 +269,7 @@ LoneVisit<Real> ClientRunner<Real>::visit_alone(ServerState<Real>& state, std::u
   const std::size_t size = state.parameters;
   fetch(out.mean, update.mean, size);
   fetch(out.precision, update.precision, algorithm_.traits().full_covariance ? size * size : size);
+  worker.seat->give_back();
   out.train_loss = update.train_loss;
   out.steps = update.steps;
   out.refused = update.refused;
@@ -343,6 +318,7 @@ void ClientRunner<Real>::absorb(Progress& progress, ServerState<Real>& state, Fi
     if (observers.absorbed) observers.absorbed(state, update);
   }
   server_.synchronise();  // before the next visit writes where these updates are
+  if (finished.in_place()) finished.seat->give_back();
 }
 
 // Hands finished blocks to the server as long as the next one in order is there. One thread at a time.
@@ -363,6 +339,18 @@ void ClientRunner<Real>::absorb_ready(Progress& progress, ServerState<Real>& sta
   progress.absorbing = false;
 }
 
+// The next block for this lane to train; as many as there are, or more: none. Runs that share their lanes give each lane the same
+// blocks, or two of them might wait for each other on different lanes.
+template <class Real>
+std::size_t ClientRunner<Real>::take_block(Worker& worker, Progress& progress) const {
+  if (!places_.own.empty()) {
+    return progress.next_to_start < progress.blocks.size() ? progress.next_to_start++ : progress.next_to_start;
+  }
+  const std::size_t block = worker.next_block;
+  worker.next_block += workers_.size();
+  return block;
+}
+
 template <class Real>
 void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Real>& state,
                               const Observers& observers) {
@@ -372,10 +360,12 @@ void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Re
     {
       std::unique_lock lock(progress.mutex);
       progress.slot_freed.wait(lock, [&] { return !worker.free->empty() || progress.failure; });
-      if (progress.failure || progress.next_to_start == progress.blocks.size()) return;
+      if (progress.failure) worker.seat->leave();
+      if (progress.failure) return;
+      index = take_block(worker, progress);
+      if (index >= progress.blocks.size()) return;
       slot = worker.free->back();
       worker.free->pop_back();
-      index = progress.next_to_start++;
     }
     bool training = true;
     try {
@@ -395,6 +385,7 @@ void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Re
         progress.failed_at = index;
       }
       progress.slot_freed.notify_all();
+      worker.seat->leave();  // runs that share the lane go on
       return;
     }
   }
@@ -421,13 +412,14 @@ CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const s
   Progress progress;
   // Every lane gets a share: several devices divide a cohort that one of them could take at once.
   const std::size_t share = (cohort.size() + workers_.size() - 1) / workers_.size();
-  const std::size_t block = std::clamp<std::size_t>(share, 1, block_);
+  const std::size_t block = std::clamp<std::size_t>(share, 1, places_.block);
   for (std::size_t first = 0; first < cohort.size(); first += block) {
     progress.blocks.push_back(cohort.subspan(first, std::min(block, cohort.size() - first)));
   }
   progress.ready.assign(progress.blocks.size(), nullptr);
   for (auto& list : free_) list.clear();
   for (const auto& slot : slots_) slot->home->push_back(slot.get());
+  for (std::size_t w = 0; w < workers_.size(); ++w) workers_[w]->next_block = w;
   progress.report.clients.resize(examples_.size());
   algorithm_.open_round(state);
   server_.synchronise();  // other lanes read the server's arrays
@@ -447,6 +439,8 @@ CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const s
   return report;
 }
 
+template Places<float> own_places(Lanes, BlockSetup<float>);
+template Places<double> own_places(Lanes, BlockSetup<double>);
 template class ClientRunner<float>;
 template class ClientRunner<double>;
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "clients/trainer.hpp"
+#include "clients/training_lane.hpp"
 #include "ivory/algorithm.hpp"
 #include "ivory/record.hpp"
 
@@ -40,6 +40,21 @@ struct Lanes {
 /// One CPU lane per thread, each with one client at a time.
 Lanes cpu_lanes(int threads);
 
+/// Values of a client's posterior precision: [stride], [P x P] with full covariances, 0 for point methods.
+std::size_t precision_size(const AlgorithmTraits& traits, const ParameterLayout& layout);
+
+/// Where a run's clients train: a seat on every lane, for `block` of them at a time.
+template <class Real>
+struct Places {
+  std::vector<std::unique_ptr<TrainingLane<Real>>> own;  // the run's; empty where it shares those of a RunGroup
+  std::vector<std::unique_ptr<Seat<Real>>> seats;
+  std::size_t block = 1;
+};
+
+/// Lanes of the run's own, with blocks of the lanes' size. Throws MemoryError where a block does not fit into a device.
+template <class Real>
+Places<Real> own_places(Lanes lanes, BlockSetup<Real> setup);
+
 /// In float, or in double for full covariances.
 template <class Real>
 class ClientRunner {
@@ -51,11 +66,11 @@ class ClientRunner {
     Observer absorbed = {};  // later, one at a time and in increasing order
   };
 
-  /// `examples[k]` are client k's rows of `data`; `server` is the device of the server state. All references outlive the runner.
-  /// Throws MemoryError where a block does not fit into a device.
+  /// `examples[k]` are client k's rows of the data set; `plan` is what the places train by; `server` is the device of the server
+  /// state. All references outlive the runner. Throws MemoryError.
   ClientRunner(const Network<Real>& network, const Optimizer<Real>& optimizer, const Algorithm<Real>& algorithm,
-               const Dataset& data, std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan,
-               const LearningRate& learning_rate, Device& server, Lanes lanes);
+               std::vector<std::vector<std::uint32_t>> examples, const VisitPlan& plan, Device& server,
+               Places<Real> places);
   ~ClientRunner();
 
   /// The lanes' devices, and the block where it is not one client.
@@ -85,12 +100,11 @@ class ClientRunner {
   struct Progress;
   using Clients = std::span<const std::uint32_t>;
   void visit(Worker& worker, ServerState<Real>& state, Clients clients, Finished& result, const Observer& trained);
-  /// Trains the visits and puts the updates into `result`; says how many of each one's entries are unusable.
-  std::vector<double> train(Worker& worker, ServerState<Real>& state, std::span<const Visit<Real>> visits,
-                            Finished& result, StepWatch<Real>* watch);
-  Visit<Real> visit_of(Worker& worker, const ServerState<Real>& state, std::uint32_t client, LocalTerms<Real> terms);
-  std::size_t precision_size(std::size_t stride) const;
+  Visit<Real> visit_of(Seat<Real>& seat, const ServerState<Real>& state, std::uint32_t client, LocalTerms<Real> terms);
+  void hand_over(Device& device, const TrainedVisits<Real>& trained, const ServerState<Real>& state, Clients clients,
+                 Finished& result);
   std::size_t predictions_size() const;
+  std::size_t take_block(Worker& worker, Progress& progress) const;
   void work(Worker& worker, Progress& progress, ServerState<Real>& state, const Observers& observers);
   void absorb(Progress& progress, ServerState<Real>& state, Finished& finished, const Observers& observers);
   void absorb_absent(Progress& progress, ServerState<Real>& state, std::uint32_t end);
@@ -103,7 +117,7 @@ class ClientRunner {
   std::vector<std::vector<std::uint32_t>> examples_;
   VisitPlan plan_;
   Device& server_;
-  std::size_t block_;
+  Places<Real> places_;
   std::vector<std::vector<Real>> kept_;  // optimizer state clients keep between visits, where the scenario asks for it
   std::vector<std::uint64_t> kept_step_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -9,6 +9,7 @@
 #include "ivory/record.hpp"
 #include "ivory/scenario.hpp"
 #include "src/devices.hpp"
+#include "src/run_group.hpp"
 
 namespace ivory {
 
@@ -17,6 +18,7 @@ struct RunSettings {
   /// Accelerators that train, one lane each; the first also holds the server's state and evaluates. Empty: the CPU.
   std::vector<DeviceMaker> devices = {};
   std::size_t block = 0;                             // clients an accelerator trains at a time; 0: as many as fit
+  RunGroup::Invitation* group = nullptr;             // runs that it shares the accelerators with
   std::string log_file;                              // HDF5 log to write
   bool resume = false;                               // go on in the log that is there
   std::function<void()> before_log = {};             // called when all is ready to run, before a new log is made
@@ -27,7 +29,7 @@ struct RunSettings {
 };
 
 /// Runs one arm with one seed and writes its log; returns the rounds finished, fewer than the scenario's where it was told
-/// to stop. Throws InputError before round 0, RunError later.
+/// to stop. Throws InputError, and in a group RunsApart, before round 0, RunError later.
 int run_experiment(const Scenario& scenario, const RunSettings& settings);
 
 /// What a run is made from beside its scenario: the examples and the start weights. Throws like run_experiment.

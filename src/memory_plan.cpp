@@ -95,9 +95,10 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
 template MemoryPlan plan_memory(const MemoryQuestion<float>&);
 template MemoryPlan plan_memory(const MemoryQuestion<double>&);
 
-std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted) {
+std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted, std::size_t runs) {
   const std::size_t share = (participants + lanes - 1) / lanes;
-  return std::min({share, wanted > 0 ? wanted : share, most_clients_in_a_block});
+  const std::size_t most = std::min(wanted > 0 ? wanted : most_clients_in_a_block, most_clients_in_a_block);
+  return std::min(share, std::max<std::size_t>(most / runs, 1));
 }
 
 std::size_t largest_block(const MemoryPlan& plan, std::size_t free, std::size_t lanes, std::size_t most) {

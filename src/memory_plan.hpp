@@ -55,8 +55,9 @@ inline constexpr std::size_t most_clients_in_a_block = 65535;
 template <class Real>
 MemoryPlan plan_memory(const MemoryQuestion<Real>& question);
 
-/// The clients that a lane should take at once: all of its share of a round, and no more than `wanted` (0: no wish).
-std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted);
+/// The clients that a lane should take at once of each of `runs` runs: all of its share of a round, and no more than `wanted`
+/// (0: no wish) of all runs together, but for one of each.
+std::size_t most_in_a_block(std::size_t participants, std::size_t lanes, std::size_t wanted, std::size_t runs = 1);
 
 /// The largest block of at most `most` clients such that `lanes` blocks, and the clients' state, fit into `free` bytes with a
 /// reserve of a tenth. Throws MemoryError with the numbers where not even one client fits.

@@ -47,8 +47,10 @@ std::vector<float> in_float(const std::vector<Real>& values) {
 
 template <class Real>
 Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
-    : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()), parts_(scenario),
-      previews_(scenario, parts_), server_(make_server_device(settings)), free_at_start_(server_->free_memory()),
+    : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
+      shared_parts_(std::make_shared<const RunParts<Real>>(scenario)), parts_(*shared_parts_),
+      previews_(scenario, parts_), server_(make_server_device(settings)),
+      free_at_start_(settings.group != nullptr ? settings.group->group().memory_of_a_run() : server_->free_memory()),
       state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
              parts_.everyone_takes_part) {
   state_.clients = parts_.clients.size();
@@ -210,27 +212,36 @@ std::unique_ptr<Device> Run<Real>::make_server_device(const RunSettings& setting
 // The largest blocks that fit: what was counted may still be too much where others use the device, so smaller ones follow.
 template <class Real>
 void Run<Real>::make_runner(const RunSettings& settings) {
-  const bool on_cpu = settings.devices.empty();
+  const ProductPrecision products = product_precision(scenario_);
+  const MemoryPlan memory = parts_.memory();
+  if (settings.devices.empty()) return train_at(own_places(cpu_lanes(threads_), block_setup(parts_, 1)));
+  const std::size_t runs = settings.group != nullptr ? settings.group->group().runs() : 1;
   const std::size_t lanes_wanted = settings.devices.size();
-  std::size_t block = on_cpu ? 1
-                             : largest_block(parts_.memory(), free_at_start_, lanes_wanted,
-                                             most_in_a_block(parts_.participants, lanes_wanted, settings.block));
+  std::size_t block = largest_block(memory, free_at_start_, lanes_wanted,
+                                    most_in_a_block(parts_.participants, lanes_wanted, settings.block, runs));
   for (;; block = (block + 1) / 2) {
-    Lanes lanes = on_cpu ? cpu_lanes(threads_) : Lanes{};
-    lanes.block = block;
-    for (const auto& make : settings.devices) lanes.devices.push_back(make(product_precision(scenario_)));
     try {
-      runner_ = std::make_unique<ClientRunner<Real>>(parts_.training_network, *parts_.optimizer, *parts_.algorithm,
-                                                     parts_.data.train, parts_.examples, parts_.visit_plan,
-                                                     parts_.learning_rate, *server_, std::move(lanes));
+      if (settings.group != nullptr) {
+        train_at(settings.group->join<Real>(shared_parts_, block, settings.devices, products));
+      } else {
+        Lanes lanes{.devices = {}, .block = block};
+        for (const auto& make : settings.devices) lanes.devices.push_back(make(products));
+        train_at(own_places(std::move(lanes), block_setup(parts_, block)));
+      }
       // The sites come later, client by client; their room is taken now and stays with the device.
-      if (!on_cpu) Buffer<float>(*server_, parts_.memory().clients_state / sizeof(float));
+      Buffer<float>(*server_, memory.clients_state / sizeof(float));
       return;
     } catch (const MemoryError&) {
-      if (block == 1) throw;
+      if (block == 1 || settings.group != nullptr) throw;
       runner_.reset();
     }
   }
+}
+
+template <class Real>
+void Run<Real>::train_at(Places<Real> places) {
+  runner_ = std::make_unique<ClientRunner<Real>>(parts_.training_network, *parts_.optimizer, *parts_.algorithm,
+                                                 parts_.examples, parts_.visit_plan, *server_, std::move(places));
 }
 
 // The server's Gaussian on the host, for hash and log.

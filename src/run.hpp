@@ -60,6 +60,7 @@ class Run {
   bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
   std::unique_ptr<Device> make_server_device(const RunSettings& settings) const;
   void make_runner(const RunSettings& settings);
+  void train_at(Places<Real> places);
   void fetch_posterior();
   std::vector<Real> diagonal_of(const std::vector<Real>& precision) const;
   void log_client(RunLog& log, int round, const ServerState<Real>& state, const ClientUpdate<Real>& update) const;
@@ -68,11 +69,12 @@ class Run {
 
   const Scenario& scenario_;
   int threads_;
-  RunParts<Real> parts_;
+  std::shared_ptr<const RunParts<Real>> shared_parts_;  // a group's lanes may need them for longer
+  const RunParts<Real>& parts_;
   RunPreviews<Real> previews_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
-  std::size_t free_at_start_;                        // on the server's device, before anything was put there
+  std::size_t free_at_start_;  // on the server's device, before anything was put there; of a group a run's part
   std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;                 // the server's Gaussian, on the host

@@ -30,6 +30,14 @@ for words in 'one --device cuda' 'two --device cuda' 'blocks --device cuda --blo
     sed 's/.*"state_hash": "\([^"]*\)".*/\1/' >"$out/${words%% *}.hashes" || bad=1
   [ -s "$out/${words%% *}.hashes" ] && cmp "$out/one.hashes" "$out/${words%% *}.hashes" || bad=1
 done
+
+say 'three seeds in one block: the bits of each alone'
+for how in 3 1; do
+  "$here/bin/ivory" compare "$here/scenarios/quickstart.toml" --only vb-admm --seeds 3 --set rounds=5 --json --fresh \
+    --parallel "$how" --device cuda --out "$out" | sed -n 's/.*"seed": \([0-9]*\).*"state_hash": "\([^"]*\)".*/\1 \2/p' |
+    sort >"$out/seeds$how" || bad=1
+done
+[ -s "$out/seeds1" ] && cmp "$out/seeds1" "$out/seeds3" || bad=1
 rm -rf "$out"
 
 if command -v compute-sanitizer >/dev/null; then

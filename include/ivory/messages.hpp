@@ -32,7 +32,7 @@ struct LocalTerms {
   const Real* site_precision = nullptr;    // [stride] V
   const Real* common_mean = nullptr;       // [stride] c
   const Real* public_labels = nullptr;     // [examples of the pool x classes] p; null: no such term
-  PoolShare public_share;                  // on which the client itself sends predictions
+  PoolShare public_share{};                // on which the client itself sends predictions
   double anchor_weight = 0;                // 1/lambda_k for VB-ADMM
   double site_weight = 0;                  // tau/N_k for VB-ADMM
   double common_weight = 0;                // 1 for SCAFFOLD
