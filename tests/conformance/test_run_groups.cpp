@@ -131,17 +131,17 @@ BOOST_AUTO_TEST_CASE(seeds_in_one_block_have_the_bits_of_seeds_alone) {
   };
   const Texts full = {"server.posterior=full",    "clients.optimizer.name=von",
                       "clients.optimizer.lr=0.3", "clients.optimizer.samples=1",
-                      "model.hidden=[]",          "clients.steps=2",
-                      "clients.epochs=0",         "clients.participation=0.2"};
+                      "model.hidden=[]",          "clients.steps=1",
+                      "clients.epochs=0",         "rounds=1",
+                      "clients.participation=0.2"};
   const std::vector<Case> cases = {
       {"vb-admm", short_run},
-      {"fedavg", with({"clients.participation=0.5"})},
-      {"fedavg", with({"clients.keep_opt_state=true"})},
-      {"fedavg", with({"data.validation=0.2"})},
+      {"fedavg", with({"clients.participation=0.5", "clients.keep_opt_state=true", "data.validation=0.2"})},
       {"fedavg", with({"server.algorithm=scaffold", "clients.optimizer.name=sgd", "clients.optimizer.lr=0.1"})},
       {"fedavg", with({"server.algorithm=feddyn", "clients.clip_norm=0.5", "data.label_noise=0.3"})},
       {"fedavg", with({"server.algorithm=fedlap_cov", "server.curvature=sampled"})},
-      {"vb-admm", with({"model.kind=sequential", "model.layers=" + small_cnn, "rounds=2"})},
+      {"vb-admm",
+       with({"model.kind=sequential", "model.layers=" + small_cnn, "rounds=2", "clients.epochs=0", "clients.steps=3"})},
       {"vb-admm", with(full)},
   };
   for (const auto& [arm, overrides] : cases) {
@@ -154,8 +154,7 @@ BOOST_AUTO_TEST_CASE(seeds_in_one_block_have_the_bits_of_seeds_alone) {
         }
       };
       same(run_together(scenarios, lane_makers(1)));
-      same(run_together(scenarios, lane_makers(1), 7));
-      same(run_together(scenarios, lane_makers(2), 3));
+      same(run_together(scenarios, lane_makers(2), 7));
       same(run_together(scenarios, lane_makers(3, 2), 12));
     }
   }
