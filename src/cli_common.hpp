@@ -7,6 +7,7 @@
 
 #include "ivory/scenario.hpp"
 #include "src/compare_table.hpp"
+#include "src/devices.hpp"
 #include "src/progress.hpp"
 
 namespace CLI {
@@ -79,6 +80,9 @@ enum class EarlierLog {
 /// progress has the quality on the validation set.
 JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier,
                     bool show_validation = false);
+/// The same on these devices.
+JobsReport run_jobs_on(const DeviceChoice& devices, const std::vector<Job>& jobs, const RunFlags& flags,
+                       EarlierLog earlier, bool show_validation = false);
 
 /// --seeds, --baseline, --csv, --fresh, --shard.
 struct BatchFlags {

@@ -393,6 +393,16 @@ void run_group(Runner& runner, std::vector<Outcome>& outcomes, const std::vector
 
 JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier, bool show_validation) {
   const DeviceChoice devices = choose_devices(flags.device);
+  // Who built without CUDA and asks for nothing need not be told every time.
+  const bool expected = flags.device.empty() && !cuda_devices().built;
+  if (!devices.why_cpu.empty() && !flags.quiet && !flags.json && !expected) {
+    fmt::print(stderr, "ivory: on the CPU: {}\n", devices.why_cpu);
+  }
+  return run_jobs_on(devices, jobs, flags, earlier, show_validation);
+}
+
+JobsReport run_jobs_on(const DeviceChoice& devices, const std::vector<Job>& jobs, const RunFlags& flags,
+                       EarlierLog earlier, bool show_validation) {
   // Affinity and OMP_NUM_THREADS count.
   const int threads = flags.threads > 0 ? flags.threads : omp_get_max_threads();
   const bool on_cpu = devices.lanes.empty();
@@ -400,11 +410,6 @@ JobsReport run_jobs(const std::vector<Job>& jobs, const RunFlags& flags, Earlier
   const auto groups = on_cpu ? Groups{} : groups_on_accelerators(jobs, flags);
   const bool several =
       side_by_side > 1 || std::any_of(groups.begin(), groups.end(), [](const auto& group) { return group.size() > 1; });
-  // Who built without CUDA and asks for nothing need not be told every time.
-  const bool expected = flags.device.empty() && !cuda_devices().built;
-  if (!devices.why_cpu.empty() && !flags.quiet && !flags.json && !expected) {
-    fmt::print(stderr, "ivory: on the CPU: {}\n", devices.why_cpu);
-  }
   if (!jobs.empty()) make_folder(flags.out);
   catch_interrupts();
   Runner runner(jobs, flags, earlier, {choose_style(flags.quiet, flags.json), several, show_validation}, devices);
