@@ -337,9 +337,10 @@ std::vector<VisitResult> Trainer<Real>::train(std::span<const Visit<Real>> visit
     auto& client = block_.clients[b];
     client = {};
     client.active = b < count;
+    data_of_[b] = nullptr;  // another run's may be gone
     if (!client.active) continue;
     const Visit<Real>& visit = visits[b];
-    data_of_[b] = visit.source != nullptr ? visit.source->data : nullptr;
+    if (visit.source != nullptr) data_of_[b] = visit.source->data;
     steps[b] = plan_.steps_of(visit.examples.size());
     client.terms = visit.task.terms;
     client.examples = static_cast<double>(visit.examples.size());

@@ -49,7 +49,7 @@ class Seat;
 
 /// Owns a lane's device and trainer. Every seat brings the visits of its run; when all have, they are trained as rows of one block,
 /// and when all have given their results back, the next block can be. A visit's result depends on that visit alone, so a run has the
-/// bits that it would have alone. Seats are used by one thread each, side by side.
+/// bits that it would have alone. Seats are used side by side, each by one thread at a time.
 template <class Real>
 class TrainingLane {
  public:

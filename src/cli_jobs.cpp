@@ -223,6 +223,16 @@ class Runner {
          const DeviceChoice& devices)
       : jobs_(jobs), flags_(flags), earlier_(earlier), view_(view), devices_(devices) {}
 
+  /// A finished log stands for it.
+  bool is_finished(std::size_t index) const {
+    try {
+      const auto log = uses_earlier() ? finished_log(jobs_[index]) : std::nullopt;
+      return log && stands_for(log->header(), jobs_[index].scenario, devices_);
+    } catch (const std::exception&) {
+      return false;  // the run itself will say what is wrong
+    }
+  }
+
   /// `group` (may be null): the runs that it shares accelerators with.
   Outcome run(std::size_t index, int threads, RunGroup::Invitation* group = nullptr) {
     const Job& job = jobs_[index];
@@ -249,9 +259,10 @@ class Runner {
     } catch (const RunsApart& error) {
       return put_off(job, progress, error.what());
     } catch (const MemoryError& error) {
-      if (group != nullptr && !began) return put_off(job, progress, error.what());
+      if (group != nullptr && !began) return put_off(job, progress, no_room);
       return failed(error.what(), !began);  // before the first round it is the input that does not fit
     } catch (const std::bad_alloc&) {
+      if (group != nullptr && !began) return put_off(job, progress, no_room);
       return failed("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less",
                     false);
     } catch (const std::exception& error) {
@@ -268,6 +279,8 @@ class Runner {
     if (flags_.json) print_json(title, *log);
     return true;
   }
+
+  static constexpr const char* no_room = "there is not enough memory for all of them (--parallel limits their number)";
 
   static Outcome put_off(const Job& job, Progress& progress, const std::string& reason) {
     progress.note(fmt::format("{}  runs by itself, after the others: {}", job_name(job), reason));
@@ -357,20 +370,34 @@ using Groups = std::vector<std::vector<std::size_t>>;
 
 /// Seeds of an arm, which share the blocks of an accelerator; --parallel is the most of them.
 Groups groups_on_accelerators(const std::vector<Job>& jobs, const RunFlags& flags) {
-  constexpr int most_by_default = 16;
+  constexpr int most_by_default = 8;  // each has its data in main memory
   std::vector<const Scenario*> scenarios;
   for (const Job& job : jobs) scenarios.push_back(&job.scenario);
   return groups_of_seeds(scenarios, static_cast<std::size_t>(flags.parallel > 0 ? flags.parallel : most_by_default));
 }
 
-void run_group(Runner& runner, std::vector<Outcome>& outcomes, const std::vector<std::size_t>& jobs,
+void run_group(Runner& runner, std::vector<Outcome>& outcomes, std::vector<std::size_t> jobs,
                const DeviceChoice& devices, int threads) {
   const auto alone = [&](std::size_t job) {
     if (interrupted() == 0) outcomes[job] = runner.run(job, threads);
   };
-  if (jobs.size() == 1) return alone(jobs.front());
+  // What a log stands for takes no part, and no memory.
+  std::erase_if(jobs, [&](std::size_t job) {
+    const bool finished = runner.is_finished(job);
+    if (finished) alone(job);
+    return finished;
+  });
+  std::size_t free_memory = 0;
+  try {
+    if (jobs.size() > 1) free_memory = devices.lanes.front()(ProductPrecision::float32)->free_memory();
+  } catch (const RunError&) {  // of the device: each of them says it
+  }
+  if (free_memory == 0) {
+    std::for_each(jobs.begin(), jobs.end(), alone);
+    return;
+  }
   {
-    RunGroup group(jobs.size(), devices.lanes.front()(ProductPrecision::float32)->free_memory());
+    RunGroup group(jobs.size(), free_memory);
     const int own_threads = std::max(1, threads / static_cast<int>(jobs.size()));
     std::vector<std::jthread> workers;
     // Those that never come must not be waited for: an invitation ends with its thread, or here where that cannot start.

@@ -138,7 +138,7 @@ std::string ClientRunner<Real>::describe() const {
   if (first.on_cpu()) return first.describe();
   std::string names = first.describe();
   for (std::size_t i = 1; i < workers_.size(); ++i) names += "; " + workers_[i]->seat->lane().describe();
-  return fmt::format("{}; blocks of {}", names, first.rows());
+  return fmt::format("{}; blocks of {}", names, places_.block);
 }
 
 // `terms` are in the server's memory.
@@ -391,6 +391,16 @@ void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Re
   }
 }
 
+namespace {
+
+std::string failure_of(const std::exception& error, std::span<const std::uint32_t> clients, std::uint64_t round) {
+  const std::string who = clients.size() == 1 ? fmt::format("client {}", clients.front())
+                                              : fmt::format("clients {} to {}", clients.front(), clients.back());
+  return fmt::format("[client] local training failed in round {}, {}: {}", round + 1, who, error.what());
+}
+
+}  // namespace
+
 template <class Real>
 void ClientRunner<Real>::rethrow(const Progress& progress, std::uint64_t round) {
   if (!progress.failed_in_training) std::rethrow_exception(progress.failure);
@@ -398,11 +408,10 @@ void ClientRunner<Real>::rethrow(const Progress& progress, std::uint64_t round) 
     std::rethrow_exception(progress.failure);
   } catch (const std::bad_alloc&) {
     throw;
+  } catch (const MemoryError& error) {
+    throw MemoryError(failure_of(error, progress.blocks[progress.failed_at], round));
   } catch (const std::exception& error) {
-    const Clients clients = progress.blocks[progress.failed_at];
-    const std::string who = clients.size() == 1 ? fmt::format("client {}", clients.front())
-                                                : fmt::format("clients {} to {}", clients.front(), clients.back());
-    throw RunError(fmt::format("[client] local training failed in round {}, {}: {}", round + 1, who, error.what()));
+    throw RunError(failure_of(error, progress.blocks[progress.failed_at], round));
   }
 }
 
@@ -424,9 +433,23 @@ CohortReport ClientRunner<Real>::run(ServerState<Real>& state, std::span<const s
   algorithm_.open_round(state);
   server_.synchronise();  // other lanes read the server's arrays
 
+  // Lanes that are shared wait for every run's thread on each of them; others do with fewer threads.
+  int team = 0;
+  const bool shared = places_.own.empty();
 #pragma omp parallel num_threads(static_cast <int>(workers_.size()))
-  work(*workers_[static_cast<std::size_t>(omp_get_thread_num())], progress, state, observers);
-
+  {
+#pragma omp single
+    team = omp_get_num_threads();
+    if (!shared || static_cast<std::size_t>(team) == workers_.size()) {
+      work(*workers_[static_cast<std::size_t>(omp_get_thread_num())], progress, state, observers);
+    }
+  }
+  if (shared && static_cast<std::size_t>(team) != workers_.size()) {
+    throw RunError(
+        fmt::format("[device] every lane must have a thread, got {} threads for {} lanes; set OMP_THREAD_LIMIT and "
+                    "OMP_DYNAMIC so that there are as many",
+                    team, workers_.size()));
+  }
   if (progress.failure) rethrow(progress, state.round);
   absorb_absent(progress, state, static_cast<std::uint32_t>(examples_.size()));
   CohortReport report = std::move(progress.report);

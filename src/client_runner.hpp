@@ -73,7 +73,7 @@ class ClientRunner {
                Places<Real> places);
   ~ClientRunner();
 
-  /// The lanes' devices, and the block where it is not one client.
+  /// The lanes' devices, and the block where it is not one client: how many of this run's it holds.
   std::string describe() const;
 
   /// Trains `cohort` (increasing client numbers) and lets the algorithm absorb every client of the run in increasing order. A

@@ -119,8 +119,8 @@ Predictor::Predictor(const Network<float>& network, int threads) : network_(netw
   for (int t = 0; t < threads_; ++t) lanes_.push_back(std::make_unique<Lane>(network));
   device_ = lanes_[0]->device.get();
 }
-Predictor::Predictor(const Network<float>& network, Device& device, int threads)
-    : network_(network), device_(&device), threads_(std::max(threads, 1)) {}
+Predictor::Predictor(const Network<float>& network, Device& device, int threads, std::size_t runs)
+    : network_(network), device_(&device), threads_(std::max(threads, 1)), runs_(runs) {}
 Predictor::~Predictor() = default;
 
 void Predictor::keep(const Dataset& data) {
@@ -186,7 +186,7 @@ std::size_t Predictor::networks_at_a_time(const Dataset& data, std::size_t wante
   if (device_->shares_host_memory()) return 1;
   const std::size_t per_network =
       network_.bytes_at_work(chunk_rows) + data.size() * network_.predicted() * sizeof(float);
-  const std::size_t room = std::min(evaluation_bytes, device_->free_memory() / 2);
+  const std::size_t room = std::min(evaluation_bytes, device_->free_memory() / 2) / runs_;
   return std::clamp<std::size_t>(room / std::max<std::size_t>(per_network, 1), 1, wanted);
 }
 

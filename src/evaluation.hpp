@@ -87,8 +87,9 @@ class Predictor {
  public:
   /// On the CPU.
   Predictor(const Network<float>& network, int threads);
-  /// On `device`, which outlives the predictor and is not used elsewhere while it works. Parameters are in its memory.
-  Predictor(const Network<float>& network, Device& device, int threads);
+  /// On `device`, which outlives the predictor and is not used elsewhere while it works. Parameters are in its memory, of which
+  /// `runs` predictors may work at a time.
+  Predictor(const Network<float>& network, Device& device, int threads, std::size_t runs = 1);
   ~Predictor();
 
   /// Keeps a copy of `data` in an accelerator's memory until the end; data not kept is sent each time.
@@ -139,6 +140,7 @@ class Predictor {
   Device* device_ = nullptr;  // of the parameters
   std::vector<std::unique_ptr<Lane>> lanes_;
   int threads_ = 1;
+  std::size_t runs_ = 1;
   std::map<const Dataset*, ResidentData> kept_;
 };
 

@@ -49,11 +49,11 @@ void scale(Evaluation& into, double factor) {
 
 template <class Real>
 RoundEvaluator<Real>::RoundEvaluator(const Scenario& scenario, const RunParts<Real>& parts,
-                                     const ServerState<Real>& state, Device& server, int threads)
+                                     const ServerState<Real>& state, Device& server, int threads, std::size_t runs)
     : scenario_(scenario), parts_(parts), state_(state), server_(server), threads_(threads),
       client_examples_(scenario, parts.partition, parts.data.train),
       predictor_(server.shares_host_memory() ? Predictor(parts.network, threads)
-                                             : Predictor(parts.network, server, threads)) {
+                                             : Predictor(parts.network, server, threads, runs)) {
   fix_average_precision();
   for (const Dataset* data : {&parts.data.train, &parts.data.test, &parts.data.validation, &parts.data.ood}) {
     if (data->size() > 0) predictor_.keep(*data);

@@ -18,8 +18,9 @@ template <class Real>
 class RoundEvaluator {
  public:
   /// `state` is the server's, initialised; it lies on `server`.
+  /// `runs`: that share the server's accelerator.
   RoundEvaluator(const Scenario& scenario, const RunParts<Real>& parts, const ServerState<Real>& state, Device& server,
-                 int threads);
+                 int threads, std::size_t runs = 1);
 
   /// To be called whenever the server has a new mean; `mean` is the same on the host, [P].
   void take_mean(const std::vector<Real>& mean);

@@ -38,6 +38,11 @@ std::vector<std::uint32_t> sample_cohort(std::uint64_t seed, std::uint64_t round
   return cohort;
 }
 
+// That share the accelerators.
+std::size_t runs_of(const RunSettings& settings) {
+  return settings.group != nullptr ? settings.group->group().runs() : 1;
+}
+
 template <class Real>
 std::vector<float> in_float(const std::vector<Real>& values) {
   return {values.begin(), values.end()};
@@ -63,7 +68,7 @@ Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
   state_.start.from_host(std::vector<Real>(start.begin(), start.end()));
   parts_.algorithm->initialise(state_);
   if (scenario.log.boolean("diagnostics")) diagnostics_.emplace(state_, parts_.traits);
-  evaluator_.emplace(scenario, parts_, state_, *server_, threads_);
+  evaluator_.emplace(scenario, parts_, state_, *server_, threads_, runs_of(settings));
   make_runner(settings);
   fetch_posterior();
 }
@@ -116,14 +121,17 @@ RoundRecord Run<Real>::repeat_round() {
 template <class Real>
 RoundRecord Run<Real>::named_after_round(const std::function<RoundRecord()>& work) {
   const std::uint64_t number = state_.round + 1;
+  const auto named = [&](const RunError& error) {
+    const std::string what = error.what();
+    if (server_->shares_host_memory() || what.find("in round") != std::string::npos) return what;
+    return fmt::format("[server] a round failed on {}, in round {}: {}", server_->describe(), number, what);
+  };
   try {
     return work();
+  } catch (const MemoryError& error) {
+    throw MemoryError(named(error));
   } catch (const RunError& error) {
-    if (server_->shares_host_memory() || std::string_view(error.what()).find("in round") != std::string_view::npos) {
-      throw;
-    }
-    throw RunError(
-        fmt::format("[server] a round failed on {}, in round {}: {}", server_->describe(), number, error.what()));
+    throw RunError(named(error));
   }
 }
 
@@ -215,7 +223,7 @@ void Run<Real>::make_runner(const RunSettings& settings) {
   const ProductPrecision products = product_precision(scenario_);
   const MemoryPlan memory = parts_.memory();
   if (settings.devices.empty()) return train_at(own_places(cpu_lanes(threads_), block_setup(parts_, 1)));
-  const std::size_t runs = settings.group != nullptr ? settings.group->group().runs() : 1;
+  const std::size_t runs = runs_of(settings);
   const std::size_t lanes_wanted = settings.devices.size();
   std::size_t block = largest_block(memory, free_at_start_, lanes_wanted,
                                     most_in_a_block(parts_.participants, lanes_wanted, settings.block, runs));

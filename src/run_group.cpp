@@ -60,11 +60,14 @@ Places<Real> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<Rea
   if (taken_) throw RunsApart("it begins once more, and the others do not wait for that");
   if (plan.public_pool != nullptr) throw RunsApart("a public pool belongs to one run");
   if (plan.curvature_examples != nullptr) throw RunsApart("the curvature of a whole training set belongs to one run");
+  // Its clients are factorised one after the other, and one whose matrix has no factor ends its run, not the others.
+  if (parts->optimizer->needs_hessian())
+    throw RunsApart("clients with full covariances gain nothing from a common block");
   const std::lock_guard lock(group_.mutex_);
   Shared<Real>& shared = group_.shared<Real>();
+  std::vector<std::unique_ptr<TrainingLane<Real>>> lanes;  // outlive the seats where this fails
   Places<Real> places;
   if (shared.parts == nullptr) {
-    std::vector<std::unique_ptr<TrainingLane<Real>>> lanes;
     for (const DeviceMaker& make : makers) {
       lanes.push_back(
           std::make_unique<TrainingLane<Real>>(make(products), block_setup(*parts, block), group_.expected_));
@@ -78,7 +81,7 @@ Places<Real> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<Rea
       for (const auto& lane : shared.lanes) {
         places.seats.push_back(std::make_unique<Seat<Real>>(*lane, plan.seed, parts->data.train));
       }
-    } catch (const MemoryError&) {
+    } catch (...) {
       for (std::size_t l = places.seats.size(); l < shared.lanes.size(); ++l) shared.lanes[l]->call_off();
       throw;
     }

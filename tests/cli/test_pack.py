@@ -24,7 +24,7 @@ def check(what, good):
 
 
 def run(*args):
-    return subprocess.run([ivory, *map(str, args)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([ivory, *map(str, args)], capture_output=True, text=True, timeout=900)
 
 
 def attributes(thing):

@@ -129,11 +129,6 @@ BOOST_AUTO_TEST_CASE(seeds_in_one_block_have_the_bits_of_seeds_alone) {
     std::string arm;
     Texts overrides;
   };
-  const Texts full = {"server.posterior=full",    "clients.optimizer.name=von",
-                      "clients.optimizer.lr=0.3", "clients.optimizer.samples=1",
-                      "model.hidden=[]",          "clients.steps=1",
-                      "clients.epochs=0",         "rounds=1",
-                      "clients.participation=0.2"};
   const std::vector<Case> cases = {
       {"vb-admm", short_run},
       {"fedavg", with({"clients.participation=0.5", "clients.keep_opt_state=true", "data.validation=0.2"})},
@@ -142,7 +137,6 @@ BOOST_AUTO_TEST_CASE(seeds_in_one_block_have_the_bits_of_seeds_alone) {
       {"fedavg", with({"server.algorithm=fedlap_cov", "server.curvature=sampled"})},
       {"vb-admm",
        with({"model.kind=sequential", "model.layers=" + small_cnn, "rounds=2", "clients.epochs=0", "clients.steps=3"})},
-      {"vb-admm", with(full)},
   };
   for (const auto& [arm, overrides] : cases) {
     BOOST_TEST_CONTEXT("arm " << arm << ", " << overrides.back()) {
@@ -162,14 +156,33 @@ BOOST_AUTO_TEST_CASE(seeds_in_one_block_have_the_bits_of_seeds_alone) {
 
 BOOST_AUTO_TEST_CASE(their_clients_are_rows_of_the_same_block) {
   const auto scenarios = seeds_of("vb-admm", short_run, 3);
+  RunGroup group(3, plenty);
+  const auto makers = lane_makers(2);
+  std::vector<std::unique_ptr<RunGroup::Invitation>> invitations;
+  std::vector<Places<float>> places;
+  for (const Scenario& scenario : scenarios) {
+    invitations.push_back(std::make_unique<RunGroup::Invitation>(group));
+    places.push_back(invitations.back()->join<float>(std::make_shared<const RunParts<float>>(scenario), 4, makers,
+                                                     ProductPrecision::float32));
+  }
+  for (const Places<float>& own : places) {
+    BOOST_TEST(own.block == 4U);
+    BOOST_TEST(own.own.empty());
+    BOOST_REQUIRE_EQUAL(own.seats.size(), 2U);
+    for (std::size_t l = 0; l < 2; ++l) {
+      BOOST_TEST(&own.seats[l]->lane() == &places[0].seats[l]->lane());
+      BOOST_TEST(own.seats[l]->lane().rows() == 12U);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_run_of_a_group_takes_its_share_of_a_block) {
+  const auto scenarios = seeds_of("vb-admm", short_run, 3);
   for (const Ended& run : run_together(scenarios, lane_makers(1))) {
-    BOOST_TEST(run.device.ends_with("blocks of 30"), run.device);  // 10 clients of each
+    BOOST_TEST(run.device.ends_with("blocks of 10"), run.device);
   }
   for (const Ended& run : run_together(scenarios, lane_makers(1), 7)) {
-    BOOST_TEST(run.device.ends_with("blocks of 6"), run.device);  // at most 7 in all, as many of each
-  }
-  for (const Ended& run : run_alone(scenarios, lane_makers(1))) {
-    BOOST_TEST(run.device.ends_with("blocks of 10"), run.device);
+    BOOST_TEST(run.device.ends_with("blocks of 2"), run.device);
   }
 }
 
@@ -220,11 +233,40 @@ BOOST_AUTO_TEST_CASE(runs_that_differ_in_more_than_their_seeds_stay_apart) {
       BOOST_TEST(run.records.size() == 3U);
     }
   }
+  const Texts full = with({"server.posterior=full", "clients.optimizer.name=von", "model.hidden=[]"});
+  for (const Ended& run : run_together(seeds_of("vb-admm", full, 2), lane_makers(1))) {
+    BOOST_TEST(run.apart);
+    BOOST_TEST(run.failure.find("full covariances") != std::string::npos, run.failure);
+  }
   const Texts pool = with({"server.algorithm=fedlap_func", "data.public=150"});
   for (const Ended& run : run_together(seeds_of("fedavg", pool, 2), lane_makers(1))) {
     BOOST_TEST(run.apart);
     BOOST_TEST(run.failure.find("public pool") != std::string::npos, run.failure);
   }
+}
+
+// A device that fails while a later run takes its seat must not leave the first one waiting.
+BOOST_AUTO_TEST_CASE(a_failure_while_joining_is_no_reason_to_wait) {
+  if (device_family() != "emulated") return;
+  const auto memory = make_emulated_memory();
+  const std::vector<DeviceMaker> devices = {[&](ProductPrecision) { return make_emulated_device(memory); }};
+  const auto scenarios = seeds_of("vb-admm", short_run, 2);
+  RunGroup group(2, plenty);
+  RunGroup::Invitation first(group);
+  const auto join = [&](RunGroup::Invitation& invitation, const Scenario& scenario) {
+    return invitation.join<float>(std::make_shared<const RunParts<float>>(scenario), 10, devices,
+                                  ProductPrecision::float32);
+  };
+  Places<float> places = join(first, scenarios[0]);
+  {
+    RunGroup::Invitation second(group);
+    fail_after_waits(*memory, 0);
+    BOOST_CHECK_THROW((void)join(second, scenarios[1]), RunError);
+  }
+  // Alone on the lane: the block is trained at once, and shows what became of the device.
+  BOOST_CHECK_THROW(places.seats[0]->train([](Seat<float>&) { return std::vector<Visit<float>>(); },
+                                           [](Device&, const TrainedVisits<float>&) {}),
+                    RunError);
 }
 
 BOOST_AUTO_TEST_CASE(an_invitation_is_for_one_run) {
@@ -290,7 +332,7 @@ BOOST_AUTO_TEST_CASE(memory_is_shared_among_the_runs) {
   const std::size_t room_for_two = 3 * (plan.fixed(1) + 2 * each + each / 2) / 9 * 10;
   for (const Ended& run : blocks_with(room_for_two)) {
     BOOST_TEST(run.failure.empty(), run.failure);
-    BOOST_TEST(run.device.ends_with("blocks of 6"), run.device);
+    BOOST_TEST(run.device.ends_with("blocks of 2"), run.device);
   }
   for (const Ended& run : blocks_with(plan.on_accelerator(1, 1) * 2)) {
     BOOST_TEST(run.failure.find("[memory]") != std::string::npos, run.failure);
