@@ -71,9 +71,8 @@ void add_device_flags(CLI::App& verb, RunFlags& flags) {
 void add_run_flags(CLI::App& verb, RunFlags& flags, const std::string& seed_help) {
   verb.add_option("--seed", flags.seed, seed_help)->option_text("N")->check(CLI::Range(std::uint64_t{0}, largest_seed));
   add_device_flags(verb, flags);
-  verb.add_option(
-          "--parallel", flags.parallel,
-          "Runs at a time; default: 1, more where a round has fewer clients than threads; on a GPU the seeds of an arm")
+  verb.add_option("--parallel", flags.parallel,
+                  "Runs at a time; default: 1, more where threads would be idle; on a GPU an arm's seeds")
       ->option_text("N")
       ->check(CLI::Range(1, most_threads));
   verb.add_option("--out", flags.out, "Folder for the logs; default: runs")->option_text("DIR");
