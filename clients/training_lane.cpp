@@ -95,9 +95,6 @@ void Seat<Real>::train(const Bring& bring, const Take& take, StepWatch<Real>* wa
     std::rethrow_exception(failure);
   }
   const Trainer<Real>& trainer = lane_.trainer_;
-  const auto from_first = [&](const Real* array, std::size_t size) {
-    return array == nullptr ? nullptr : array + first * size;
-  };
   take(*lane_.device_,
        {.trainer = trainer,
         .first = first,
@@ -106,7 +103,7 @@ void Seat<Real>::train(const Bring& bring, const Take& take, StepWatch<Real>* wa
         .health = lane_.health_.empty() ? std::span<const OptimizerHealth>{}
                                         : std::span<const OptimizerHealth>(lane_.health_).subspan(first, count),
         .mean = trainer.mean(first),
-        .precision = lane_.precision_.empty() ? nullptr : from_first(lane_.precision_.data(), lane_.precision_size_),
+        .precision = lane_.precision_.empty() ? nullptr : lane_.precision_.data() + first * lane_.precision_size_,
         .start_gradient = trainer.start_gradient(first),
         .curvature = trainer.curvature(first),
         .public_predictions = trainer.public_predictions(first)});

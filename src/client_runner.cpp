@@ -146,6 +146,7 @@ template <class Real>
 Visit<Real> ClientRunner<Real>::visit_of(Seat<Real>& seat, const ServerState<Real>& state, std::uint32_t client,
                                          LocalTerms<Real> terms) {
   const std::size_t size = state.parameters;
+  // Point methods have no posterior precision to send, but may have one of a site.
   const std::size_t precisions = algorithm_.traits().full_covariance ? size * size : state.stride;
   for (const Real** array : {&terms.start, &terms.anchor_mean, &terms.site_mean, &terms.common_mean}) {
     *array = seat.fetch(server_, *array, state.stride);
@@ -360,8 +361,7 @@ void ClientRunner<Real>::work(Worker& worker, Progress& progress, ServerState<Re
     {
       std::unique_lock lock(progress.mutex);
       progress.slot_freed.wait(lock, [&] { return !worker.free->empty() || progress.failure; });
-      if (progress.failure) worker.seat->leave();
-      if (progress.failure) return;
+      if (progress.failure) return worker.seat->leave();
       index = take_block(worker, progress);
       if (index >= progress.blocks.size()) return;
       slot = worker.free->back();
