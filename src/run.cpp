@@ -230,7 +230,7 @@ void Run<Real>::make_runner(const RunSettings& settings) {
   for (;; block = (block + 1) / 2) {
     try {
       if (settings.group != nullptr) {
-        train_at(settings.group->join<Real>(shared_parts_, block, settings.devices, products));
+        train_at(settings.group->join(shared_parts_, block, settings.devices, products));
       } else {
         Lanes lanes{.devices = {}, .block = block};
         for (const auto& make : settings.devices) lanes.devices.push_back(make(products));

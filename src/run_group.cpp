@@ -10,8 +10,7 @@ namespace ivory {
 namespace {
 
 // Throws where the runs' clients cannot be rows of one block, or would have other bits there.
-template <class Real>
-void check_alike(const RunParts<Real>& one, const RunParts<Real>& first) {
+void check_alike(const RunParts<float>& one, const RunParts<float>& first) {
   const auto alike = [](const char* what, std::size_t here, std::size_t there) {
     if (here == there) return;
     throw RunsApart(fmt::format("{} must be the same in runs that share blocks, got {} and {}", what, here, there));
@@ -49,51 +48,47 @@ RunGroup::Invitation::~Invitation() {
 void RunGroup::call_off() {
   const std::lock_guard lock(mutex_);
   --expected_;
-  for (const auto& lane : in_float_.lanes) lane->call_off();
-  for (const auto& lane : in_double_.lanes) lane->call_off();
+  for (const auto& lane : lanes_) lane->call_off();
 }
 
-template <class Real>
-Places<Real> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<Real>>& parts, std::size_t block,
-                                        const std::vector<DeviceMaker>& makers, ProductPrecision products) {
+Places<float> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<float>>& parts, std::size_t block,
+                                         const std::vector<DeviceMaker>& makers, ProductPrecision products) {
   const VisitPlan& plan = parts->visit_plan;
   if (taken_) throw RunsApart("it begins once more, and the others do not wait for that");
   if (plan.public_pool != nullptr) throw RunsApart("a public pool belongs to one run");
   if (plan.curvature_examples != nullptr) throw RunsApart("the curvature of a whole training set belongs to one run");
-  // Its clients are factorised one after the other, and one whose matrix has no factor ends its run, not the others.
-  if (parts->optimizer->needs_hessian())
-    throw RunsApart("clients with full covariances gain nothing from a common block");
   const std::lock_guard lock(group_.mutex_);
-  Shared<Real>& shared = group_.shared<Real>();
-  std::vector<std::unique_ptr<TrainingLane<Real>>> lanes;  // outlive the seats where this fails
-  Places<Real> places;
-  if (shared.parts == nullptr) {
+  std::vector<std::unique_ptr<TrainingLane<float>>> lanes;  // outlive the seats where this fails
+  Places<float> places;
+  if (group_.parts_ == nullptr) {
     for (const DeviceMaker& make : makers) {
       lanes.push_back(
-          std::make_unique<TrainingLane<Real>>(make(products), block_setup(*parts, block), group_.expected_));
+          std::make_unique<TrainingLane<float>>(make(products), block_setup(*parts, block), group_.expected_));
     }
-    for (const auto& lane : lanes) places.seats.push_back(std::make_unique<Seat<Real>>(*lane));
-    shared = {parts, block, std::move(lanes)};
+    for (const auto& lane : lanes) places.seats.push_back(std::make_unique<Seat<float>>(*lane));
+    group_.parts_ = parts;
+    group_.block_ = block;
+    group_.lanes_ = std::move(lanes);
   } else {
-    check_alike(*parts, *shared.parts);
+    check_alike(*parts, *group_.parts_);
     taken_ = true;  // from here on seats that are destroyed call themselves off
     try {
-      for (const auto& lane : shared.lanes) {
-        places.seats.push_back(std::make_unique<Seat<Real>>(*lane, plan.seed, parts->data.train));
+      for (const auto& lane : group_.lanes_) {
+        places.seats.push_back(std::make_unique<Seat<float>>(*lane, plan.seed, parts->data.train));
       }
     } catch (...) {
-      for (std::size_t l = places.seats.size(); l < shared.lanes.size(); ++l) shared.lanes[l]->call_off();
+      for (std::size_t l = places.seats.size(); l < group_.lanes_.size(); ++l) group_.lanes_[l]->call_off();
       throw;
     }
   }
-  places.block = shared.block;
+  places.block = group_.block_;
   taken_ = true;
   return places;
 }
 
-template Places<float> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<float>>&, std::size_t,
-                                                  const std::vector<DeviceMaker>&, ProductPrecision);
-template Places<double> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<double>>&, std::size_t,
-                                                   const std::vector<DeviceMaker>&, ProductPrecision);
+Places<double> RunGroup::Invitation::join(const std::shared_ptr<const RunParts<double>>&, std::size_t,
+                                          const std::vector<DeviceMaker>&, ProductPrecision) {
+  throw RunsApart("clients with full covariances gain nothing from a common block");
+}
 
 }  // namespace ivory

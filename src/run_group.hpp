@@ -43,9 +43,12 @@ class RunGroup {
     const RunGroup& group() const { return group_; }
     /// A seat on every lane, for `block` clients at a time. The first run makes the lanes, for all. The group keeps the first run's
     /// parts; the scenario that they were made from outlives it. Throws RunsApart and MemoryError.
-    template <class Real>
-    Places<Real> join(const std::shared_ptr<const RunParts<Real>>& parts, std::size_t block,
-                      const std::vector<DeviceMaker>& makers, ProductPrecision products);
+    Places<float> join(const std::shared_ptr<const RunParts<float>>& parts, std::size_t block,
+                       const std::vector<DeviceMaker>& makers, ProductPrecision products);
+    /// Clients in double have matrices, which are factorised one after the other, and one without a factor ends its run, not the
+    /// others': always throws RunsApart.
+    [[noreturn]] Places<double> join(const std::shared_ptr<const RunParts<double>>& parts, std::size_t block,
+                                     const std::vector<DeviceMaker>& makers, ProductPrecision products);
 
    private:
     RunGroup& group_;
@@ -53,26 +56,13 @@ class RunGroup {
   };
 
  private:
-  template <class Real>
-  struct Shared {
-    std::shared_ptr<const RunParts<Real>> parts;  // of the first run
-    std::size_t block = 0;
-    std::vector<std::unique_ptr<TrainingLane<Real>>> lanes;
-  };
-  template <class Real>
-  Shared<Real>& shared() {
-    if constexpr (std::is_same_v<Real, float>) {
-      return in_float_;
-    } else {
-      return in_double_;
-    }
-  }
   void call_off();
 
   std::mutex mutex_;
   std::size_t runs_, expected_, free_memory_;
-  Shared<float> in_float_;
-  Shared<double> in_double_;
+  std::shared_ptr<const RunParts<float>> parts_;  // of the first run
+  std::size_t block_ = 0;
+  std::vector<std::unique_ptr<TrainingLane<float>>> lanes_;
 };
 
 /// What a lane is made for, of a run's parts, for `block` clients of each run.

@@ -162,8 +162,8 @@ BOOST_AUTO_TEST_CASE(their_clients_are_rows_of_the_same_block) {
   std::vector<Places<float>> places;
   for (const Scenario& scenario : scenarios) {
     invitations.push_back(std::make_unique<RunGroup::Invitation>(group));
-    places.push_back(invitations.back()->join<float>(std::make_shared<const RunParts<float>>(scenario), 4, makers,
-                                                     ProductPrecision::float32));
+    places.push_back(invitations.back()->join(std::make_shared<const RunParts<float>>(scenario), 4, makers,
+                                              ProductPrecision::float32));
   }
   for (const Places<float>& own : places) {
     BOOST_TEST(own.block == 4U);
@@ -254,8 +254,7 @@ BOOST_AUTO_TEST_CASE(a_failure_while_joining_is_no_reason_to_wait) {
   RunGroup group(2, plenty);
   RunGroup::Invitation first(group);
   const auto join = [&](RunGroup::Invitation& invitation, const Scenario& scenario) {
-    return invitation.join<float>(std::make_shared<const RunParts<float>>(scenario), 10, devices,
-                                  ProductPrecision::float32);
+    return invitation.join(std::make_shared<const RunParts<float>>(scenario), 10, devices, ProductPrecision::float32);
   };
   Places<float> places = join(first, scenarios[0]);
   {
