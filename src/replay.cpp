@@ -260,16 +260,20 @@ void compare_vectors(const std::string& what, const std::vector<float>& now, con
   }
   std::size_t others = 0;
   double largest = 0;
+  bool finite = true;
   for (std::size_t i = 0; i < now.size(); ++i) {
     if (equal_or_both_nan(now[i], logged[i])) continue;
     ++others;
-    largest = std::max(largest, std::abs(static_cast<double>(now[i]) - static_cast<double>(logged[i])));
+    const double difference = std::abs(static_cast<double>(now[i]) - static_cast<double>(logged[i]));
+    finite = finite && std::isfinite(difference);
+    largest = std::max(largest, difference);
   }
   if (others == 0) {
     report.same.push_back(what);
   } else {
     report.differences.push_back(
-        fmt::format("the {}: {} of {} entries, by {:.3g} at most", what, others, now.size(), largest));
+        fmt::format("the {}: {} of {} entries, {}", what, others, now.size(),
+                    finite ? fmt::format("by {:.3g} at most", largest) : "some of them not finite"));
   }
 }
 

@@ -1,7 +1,10 @@
 // Federations of clients with quadratic losses, whose solutions are known, for the oracles of `ivory verify`.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -28,6 +31,9 @@ inline std::unique_ptr<Optimizer<double>> optimizer_of(const std::string& name, 
   const OptimizerPlugin* const plugin = find_optimizer(name);
   return plugin->make_double(options_of(plugin->options, values, "clients.optimizer"));
 }
+
+/// The larger one; NaN where one is, so that no oracle calls a NaN exact.
+inline double worse(double a, double b) { return std::isnan(a) || b <= a ? a : b; }
 
 /// Four clients of unequal sizes with sum losses L_k = 1/2 sum_i H_ki (theta_i - c_ki)^2.
 struct Quadratics {
@@ -58,7 +64,7 @@ struct Quadratics {
     for (std::size_t i = 0; i < size(); ++i) {
       double total = 0;
       for (std::size_t k = 0; k < clients(); ++k) total += gradient(k, i, theta[i]);
-      largest = std::max(largest, std::abs(total));
+      largest = worse(largest, std::abs(total));
     }
     return largest;
   }
@@ -146,8 +152,7 @@ inline Sent solve(const Quadratics& problem, std::uint32_t k, const LocalTerms<d
 inline double largest_difference(const Vector& a, const Vector& b) {
   double largest = a.size() == b.size() ? 0 : std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
-    const double d = std::abs(a[i] - b[i]);
-    largest = d <= largest ? largest : d;  // NaN is the largest
+    largest = worse(largest, std::abs(a[i] - b[i]));
   }
   return largest;
 }

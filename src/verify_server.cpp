@@ -114,7 +114,7 @@ void add_isotropic(std::vector<Oracle>& oracles) {
       }
     }
     for (std::size_t i = 0; i < 3; ++i) m[i] = (1 - s0 * a) * mean[i] + a * duals[i];
-    worst = std::max(worst, largest_difference(federation.mean(), m));
+    worst = worse(worst, largest_difference(federation.mean(), m));
   }
   oracles.push_back({"isotropic VB-ADMM against federated ADMM: largest difference in 20 rounds", "methods.md 2.4", 0,
                      worst, rounding});
@@ -123,8 +123,8 @@ void add_isotropic(std::vector<Oracle>& oracles) {
 double posterior_error(const Quadratics& problem, const Federation& federation) {
   double worst = 0;
   for (std::size_t i = 0; i < problem.size(); ++i) {
-    worst = std::max({worst, std::abs(federation.precision()[i] - problem.posterior_precision(i)),
-                      std::abs(federation.mean()[i] - problem.posterior_mean(i))});
+    worst = worse(worst, std::abs(federation.precision()[i] - problem.posterior_precision(i)));
+    worst = worse(worst, std::abs(federation.mean()[i] - problem.posterior_mean(i)));
   }
   return worst;
 }

@@ -133,7 +133,22 @@ BOOST_AUTO_TEST_CASE(one_full_batch_step_each_is_one_centralised_step) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(identical_clients_are_one_client_and_many_do_not_lose_digits) {
+BOOST_AUTO_TEST_CASE(identical_clients_are_one_client) {
+  const auto device = make_cpu_device();
+  const auto algorithm = make_algorithm<double>("fedavg", {});
+  const auto optimizer = make_optimizer<double>("sgd", {{"lr", 0.1}});
+  const Vector start = numbers(size, -1, 1, 5);
+  Federation<double> five(*device, *algorithm, start, {10, 25, 40, 5, 7}), one(*device, *algorithm, start, {87});
+  const auto train = sgd_clients(*device, *optimizer, 5);
+  for (int round = 0; round < 4; ++round) {
+    five.round([&](std::uint32_t, const LocalTerms<double>& terms) { return train(0, terms); });
+    one.round(train);
+    BOOST_TEST(relative_difference(five.mean(), one.mean()) < 1e-14);
+    BOOST_TEST(largest_difference(one.mean(), start) > 1e-3);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(many_clients_do_not_lose_digits) {
   const auto device = make_cpu_device();
   const auto algorithm = make_algorithm<float>("fedavg", {});
   // 10,000 floats of 0.1 summed in float would be off in the fourth digit; sums are double.

@@ -204,6 +204,33 @@ BOOST_AUTO_TEST_CASE(t4_from_another_start_than_the_prior_one_round_is_not_enoug
   }
 }
 
+BOOST_AUTO_TEST_CASE(t4_from_any_start_the_first_round_ends_at_its_share_of_start_prior_and_sites) {
+  // s_g = alpha (K rho s_init + s0 + 2 sum H / tau), and s_g m_g likewise; the rest shrinks as in T3.
+  const auto device = make_cpu_device();
+  for (const double temperature : {1.0, 0.5})
+    for (const double rho : {0.1, 0.25, 1.0}) {
+      const QuadraticClients problem = four_clients(temperature);
+      const auto algorithm = make(problem, {.rho = rho});
+      Federation<double> federation(*device, *algorithm, Vector(3, 0.0), problem.examples);
+      set_server(federation, 0.4, 1.0);
+      const double pull = 4.0 * rho, alpha = 1.0 / (1.0 + pull);
+      for (int round = 0; round < 4; ++round) {
+        federation.round(problem.solver());
+        const Vector precision = precision_error(federation, problem), natural_mean = mean_error(federation, problem);
+        const double left = std::pow(pull * alpha, round);
+        for (std::size_t i = 0; i < 3; ++i) {
+          const double s = problem.posterior_precision(i), eta = problem.posterior_natural_mean(i);
+          const double first = alpha * (pull * 1.0 + 2.0 + 2.0 * (s - 2.0)),
+                       first_eta = alpha * (pull * 0.4 + 2.0 * eta);
+          BOOST_TEST(std::fabs(precision[i] - left * (first - s)) < 1e-11);
+          BOOST_TEST(std::fabs(natural_mean[i] - left * (first_eta - eta)) < 1e-11);
+        }
+        if (temperature == 1.0 && rho == 1.0 && round < 3)  // worked by hand
+          BOOST_TEST(std::fabs(federation.precision()[0] - Vector{5.8, 7.34, 8.572}[round]) < 1e-11);
+      }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(t5_at_the_fixed_point_the_server_is_prior_times_sites_and_all_agree) {
   const auto device = make_cpu_device();
   for (const Setting& setting :
@@ -308,6 +335,13 @@ BOOST_AUTO_TEST_CASE(bregman_reaches_the_same_fixed_point_and_the_coded_sign_doe
     BOOST_TEST(largest_magnitude(precision_error(federation, problem)) < 1e-10);
     BOOST_TEST(largest_magnitude(mean_error(federation, problem)) < 1e-10);
     check_server_is_prior_times_sites(federation, problem, 1e-10);
+    for (std::uint32_t k = 0; k < 4; ++k) {
+      const double h = problem.H[k][0];
+      BOOST_TEST(std::fabs(federation.site_precision(k)[0] - h) < 1e-9);
+      BOOST_TEST(std::fabs(federation.site_mean(k)[0] - h * problem.c[k][0]) < 1e-9);
+      BOOST_TEST(std::fabs(federation.sent[k].precision[0] - federation.precision()[0]) < 1e-9);
+      BOOST_TEST(std::fabs(federation.sent[k].mean[0] - federation.mean()[0]) < 1e-9);
+    }
 
     const auto coded = make(problem, {.rho = 1.0, .damping = damping, .bregman = true, .reference_sign = true});
     Federation<double> failing(*device, *coded, Vector(1, 0.0), problem.examples);

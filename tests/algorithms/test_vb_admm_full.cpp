@@ -91,21 +91,24 @@ BOOST_AUTO_TEST_CASE(what_it_sends_and_keeps) {
   BOOST_TEST(traits.values_down(100) == 100.0 + 5050.0);
 }
 
-// T1: V_k := (1-d) V_k + d H_k / tau, whatever rho.
+// T1: V_k := (1-d) V_k + d H_k / tau and v_k := (1-d) v_k + d H_k c_k / tau, whatever rho.
 BOOST_AUTO_TEST_CASE(sites_go_to_the_curvature_at_the_rate_of_the_damping) {
   const FullQuadraticClients problem = four_full_clients(n, 0.5);
-  for (const double rho : {0.1, 1.0, 4.0}) {
-    const double d = 0.3;
-    Rounds run(problem, {.rho = rho, .damping = d});
-    for (int r = 1; r <= 4; ++r) {
-      run.round();
-      for (std::uint32_t k = 0; k < 4; ++k) {
-        Dense expected = Dense::diagonal(n, 0.0);
-        expected.add(problem.H[k], (1.0 - std::pow(1.0 - d, r)) / problem.temperature);
-        BOOST_TEST(largest_difference(run.site_precision(k).a, expected.a) < rounding, "rho " << rho << " round " << r);
+  for (const double rho : {0.1, 1.0, 4.0})
+    for (const double d : {0.3, 1.0}) {
+      Rounds run(problem, {.rho = rho, .damping = d});
+      for (int r = 1; r <= 4; ++r) {
+        run.round();
+        for (std::uint32_t k = 0; k < 4; ++k) {
+          Dense expected = Dense::diagonal(n, 0.0);
+          expected.add(problem.H[k], (1.0 - std::pow(1.0 - d, r)) / problem.temperature);
+          BOOST_TEST_CONTEXT("rho " << rho << " damping " << d << " round " << r) {
+            BOOST_TEST(largest_difference(run.site_precision(k).a, expected.a) < rounding);
+            BOOST_TEST(largest_difference(run.federation.site_mean(k), expected.times(problem.c[k])) < rounding);
+          }
+        }
       }
     }
-  }
 }
 
 // T2: d = 1, start at the prior, rho = 1/K: exact after one round.
@@ -120,30 +123,46 @@ BOOST_AUTO_TEST_CASE(one_round_is_exact_from_the_prior) {
 // T3: the error shrinks by K rho / (1 + K rho) per round, from (1 - K rho)/(1 + K rho) sum_k site_k after the first.
 BOOST_AUTO_TEST_CASE(errors_shrink_at_the_known_rate) {
   const FullQuadraticClients problem = four_full_clients(n);
-  const double rho = 1.0, K = 4;
-  Rounds run(problem, {.rho = rho});
-  run.round();
-  Dense sites = Dense::diagonal(n, 0.0);
-  for (const Dense& h : problem.H) sites.add(h, 1.0);
-  Dense error = Dense::diagonal(n, 0.0);
-  error.add(sites, (1 - K * rho) / (1 + K * rho));
-  for (int r = 1; r <= 5; ++r) {
-    BOOST_TEST(largest_difference(run.precision_error().a, error.a) < rounding);
-    run.round();
-    for (double& e : error.a) e *= K * rho / (1 + K * rho);
+  for (const double rho : {0.05, 1.0}) {
+    const double pull = 4 * rho;
+    Rounds run(problem, {.rho = rho});
+    for (int r = 1; r <= 5; ++r) {
+      run.round();
+      const double left = (1 - pull) / (1 + pull) * std::pow(pull / (1 + pull), r - 1);
+      Dense precision = Dense::diagonal(n, 0.0);
+      for (const Dense& h : problem.H) precision.add(h, left);
+      Vector mean = problem.posterior_natural_mean();
+      for (double& e : mean) e *= left;
+      BOOST_TEST(largest_difference(run.precision_error().a, precision.a) < rounding);
+      BOOST_TEST(largest_difference(run.mean_error(), mean) < rounding);
+    }
   }
 }
 
 // T4: from S = s_init I the first round ends at alpha (K rho s_init + s0 + 2 sum H / tau). The reference starts at 1 (D2).
 BOOST_AUTO_TEST_CASE(another_start_delays_it) {
   const FullQuadraticClients problem = four_full_clients(n);
-  Rounds run(problem, {.rho = 0.25, .start_identity = true});
-  BOOST_TEST(run.precision().a == Dense::diagonal(n, 1.0).a, boost::test_tools::per_element());
-  run.round();
-  Dense expected = Dense::diagonal(n, 0.5 * (1.0 + problem.prior_precision));
-  for (const Dense& h : problem.H) expected.add(h, 1.0);
-  BOOST_TEST(largest_difference(run.precision().a, expected.a) < rounding);
-  BOOST_TEST(largest_magnitude(run.precision_error().a) > 0.1);
+  for (const double rho : {0.25, 1.0}) {
+    const double pull = 4 * rho, alpha = 1 / (1 + pull);
+    Rounds run(problem, {.rho = rho, .start_identity = true});
+    BOOST_TEST(run.precision().a == Dense::diagonal(n, 1.0).a, boost::test_tools::per_element());
+    Dense expected = Dense::diagonal(n, alpha * (pull + problem.prior_precision));
+    for (const Dense& h : problem.H) expected.add(h, 2 * alpha);
+    Vector natural_mean = problem.posterior_natural_mean();  // the start's is 0
+    for (double& e : natural_mean) e *= 2 * alpha;
+    const Dense exact = problem.posterior_precision();
+    const Vector exact_mean = problem.posterior_natural_mean();
+    for (int r = 1; r <= 3; ++r) {
+      run.round();
+      BOOST_TEST(largest_difference(run.precision().a, expected.a) < rounding);
+      BOOST_TEST(largest_difference(run.natural_mean(), natural_mean) < rounding);
+      BOOST_TEST(largest_magnitude(run.precision_error().a) > 0.01);
+      for (double& e : expected.a) e *= pull * alpha;
+      expected.add(exact, 1 - pull * alpha);
+      for (std::size_t i = 0; i < n; ++i)
+        natural_mean[i] = pull * alpha * natural_mean[i] + (1 - pull * alpha) * exact_mean[i];
+    }
+  }
 }
 
 // T5 and PVI: one fixed point, prior times sites, for each of them.
@@ -222,6 +241,13 @@ BOOST_AUTO_TEST_CASE(bregman_reaches_the_posterior) {
   for (int r = 0; r < 4000; ++r) run.round();
   BOOST_TEST(largest_magnitude(run.precision_error().a) < 1e-8);
   BOOST_TEST(largest_magnitude(run.mean_error()) < 1e-8);
+  for (std::uint32_t k = 0; k < 4; ++k) {
+    BOOST_TEST(largest_difference(run.site_precision(k).a, problem.H[k].a) < 1e-7);
+    BOOST_TEST(largest_difference(run.federation.site_mean(k), problem.H[k].times(problem.c[k])) < 1e-7);
+    BOOST_TEST(largest_difference(run.federation.sent[k].precision, run.precision().a) < 1e-7);
+    BOOST_TEST(largest_difference(run.federation.head(run.federation.sent[k].mean.data()), run.federation.mean()) <
+               1e-7);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(diagonal_curvatures_give_what_diagonal_covariances_give) {
@@ -241,8 +267,16 @@ BOOST_AUTO_TEST_CASE(diagonal_curvatures_give_what_diagonal_covariances_give) {
     full.round();
     diagonal.round(same.solver());
     BOOST_TEST(largest_difference(full.federation.mean(), diagonal.mean()) < rounding);
-    for (std::size_t i = 0; i < n; ++i)
-      BOOST_TEST(std::fabs(full.precision()(i, i) - diagonal.precision()[i]) < rounding);
+    const auto matrix = [](const Vector& on_diagonal) {
+      Dense d = Dense::diagonal(n, 0.0);
+      for (std::size_t i = 0; i < n; ++i) d(i, i) = on_diagonal[i];
+      return d.a;
+    };
+    BOOST_TEST(largest_difference(full.precision().a, matrix(diagonal.precision())) < rounding);
+    for (std::uint32_t k = 0; k < 4; ++k) {
+      BOOST_TEST(largest_difference(full.site_precision(k).a, matrix(diagonal.site_precision(k))) < rounding);
+      BOOST_TEST(largest_difference(full.federation.site_mean(k), diagonal.site_mean(k)) < rounding);
+    }
   }
 }
 

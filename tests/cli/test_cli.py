@@ -331,6 +331,38 @@ def test_validate(ivory, file, source):
         exits(f'scenarios/{scenario.name}', ivory('validate', scenario), 0, 'ok')
 
 
+# Where public reference code departs from its paper (docs/methods.md, 14): all off by default, none forgotten.
+COMPATIBILITY_FLAGS = {
+    'bregman_admm': {'bregman_ref_sign', 'ref_start_identity'},
+    'fedadam': {'bias_correct_fedadam'},
+    'fedadmm': {'ref_round1_zero_anchor', 'unsquared_prox'},
+    'feddyn': {'ref_round1_no_history', 'ref_round1_zero_anchor', 'ref_shared_scalars', 'unsquared_prox'},
+    'fedlap': {'ref_shared_scalars', 'unsquared_prox'},
+    'fedlap_cov': {'ref_free_start', 'ref_full_data_ggn'},
+    'fedprox': {'ref_round1_no_prox', 'unsquared_prox'},
+    'vb_admm': {'bregman_ref_sign', 'ref_bayes_eval', 'ref_start_identity'},
+    'compatibility flags of other tables': {'clients.keep_opt_state', 'clients.ref_same_seed',
+                                            'clients.optimizer (ivon).gsq_times_lambda',
+                                            'clients.optimizer (ivon).keep_momentum'},
+}
+
+
+def check_compatibility_flags(listed):
+    flags, head, flag, default = {}, '', '', ''
+    for line in listed.splitlines():
+        if re.match(r'\S', line):
+            head = line.strip()
+        if option := re.match(r' {4}(\w\S*(?: \(\w+\)\.\w+)?) +\w+ +(\S+)', line):
+            flag, default = option.groups()
+        if 'compatibility: ' in line:
+            flags.setdefault(head, {})[flag] = default
+    check('every compatibility flag is listed where it belongs',
+          {name: set(of) for name, of in flags.items()} == COMPATIBILITY_FLAGS, flags)
+    check('all of them are off', {default for of in flags.values() for default in of.values()} == {'false'}, flags)
+    feddyn = listed.split('\nfeddyn\n')[1].split('\n\n')[0]
+    check('and FedDyn is not scaled', re.search(r'scaling +text +"none"', feddyn) is not None, feddyn)
+
+
 def test_list(ivory, source):
     print('-- list')
     topics = ivory('list')
@@ -344,7 +376,9 @@ def test_list(ivory, source):
         check(f'list {topic}: {", ".join(names)}', done.returncode == 0 and sorted(heads) == names, said(done))
     exits('list optimizers', ivory('list', 'optimizers'), 0, 'lr', 'default', 'range', 'unit', '0.99999',
           'price | gradsq')
-    exits('list algorithms', ivory('list', 'algorithms'), 0, 'temperature', 'damping', 'bregman_ref_sign')
+    algorithms = ivory('list', 'algorithms')
+    exits('list algorithms', algorithms, 0, 'temperature', 'damping', 'bregman_ref_sign')
+    check_compatibility_flags(algorithms.stdout)
     exits('list datasets', ivory('list', 'datasets'), 0, 'idx', 'hdf5', 'synthetic', 'blobs', 'divide_by', 'required')
     exits('list partitions', ivory('list', 'partitions'), 0, 'iid', 'dirichlet', 'classes', 'natural', 'on_shortage')
     exits('list scenario', ivory('list', 'scenario'), 0, 'rounds', 'participation', 'target_accuracy',

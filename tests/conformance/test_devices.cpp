@@ -219,9 +219,11 @@ void check_layer(Device& device, const LayerPlugin& plugin, const LayerCase& c) 
     const auto live = static_cast<std::size_t>(cpu.live[b]);
     const auto close = [&](const std::vector<float>& x, const std::vector<float>& y, std::size_t from,
                            std::size_t count, double most, const char* what) {
-      double worst = 0;
-      for (std::size_t i = from; i < from + count; ++i)
-        worst = std::max(worst, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
+      const auto part = [&](const std::vector<float>& all) {
+        const auto first = all.begin() + static_cast<std::ptrdiff_t>(from);
+        return std::vector<float>(first, first + static_cast<std::ptrdiff_t>(count));
+      };
+      const double worst = largest_difference(part(x), part(y));
       BOOST_TEST(worst <= most, what << " of client " << b << " differs by " << worst);
     };
     close(block.output, cpu.output, b * rows * outputs, live * outputs, bound, "output");

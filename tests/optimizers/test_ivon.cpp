@@ -241,7 +241,10 @@ BOOST_AUTO_TEST_CASE(price_estimate_is_unbiased_and_negative_curvature_keeps_the
   visit.gradient = quadratic(Vector(size, -2.0), Vector(size, 0.0));
   double lowest = 1.0, lowest_h = 1.0;
   visit.after_step = [&](std::size_t) {
-    for (const double s : visit.precision()) lowest = std::min(lowest, s);
+    for (const double s : visit.precision()) {
+      BOOST_TEST_REQUIRE(std::isfinite(s));
+      lowest = std::min(lowest, s);
+    }
     for (const double h : visit.slot(hessian_slot)) lowest_h = std::min(lowest_h, h);
   };
   visit.run(300);

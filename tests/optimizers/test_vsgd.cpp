@@ -122,6 +122,33 @@ BOOST_AUTO_TEST_CASE(gradients_of_zero_leave_the_weights_where_they_are) {
   BOOST_TEST(visit.mean() == wide(problem.start, point_size), boost::test_tools::per_element());
 }
 
+template <class Real>
+void check_state_after_a_gradient_of_zero(double tolerance) {
+  const auto device = make_cpu_device();
+  const Problem<Real> problem(point_size);
+  for (const double variance_ratio : {30.0, 0.0}) {
+    const auto optimizer = make_optimizer<Real>("vsgd", {{"variance_ratio", variance_ratio}});
+    DrivenVisit<Real> visit(*device, *optimizer, point_size);
+    prepare(visit, problem.terms(false, false, point_lambda));
+    visit.gradient = [](std::size_t, const Real*, Real* g) { std::fill(g, g + point_size, Real(0)); };
+    visit.run(1);
+    // gamma = 1e-8: sigma_g = 2 gamma/(2 gamma + 1e-4), sigma_h is K_g times that, sigma = sigma_g K_g/(1 + K_g).
+    const double gamma = 1e-8, sigma = 2 * gamma / (2 * gamma + 1e-4) * variance_ratio / (1 + variance_ratio);
+    const double drift = 2 * gamma + sigma, noise = 2 * variance_ratio * gamma + sigma;
+    for (std::size_t i = 0; i < point_size; ++i) {
+      BOOST_TEST(visit.slot(drift_slot)[i] > 0);
+      BOOST_TEST(std::fabs(static_cast<double>(visit.slot(drift_slot)[i]) - drift) <= tolerance * drift);
+      BOOST_TEST(std::fabs(static_cast<double>(visit.slot(noise_slot)[i]) - noise) <= tolerance * noise);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(variances_are_positive_after_a_gradient_of_zero) {
+  check_state_after_a_gradient_of_zero<double>(1e-12);
+  check_state_after_a_gradient_of_zero<float>(
+      1e-3);  // 2 gamma + 1e-4 is what a subtraction of nearly equal numbers leaves
+}
+
 BOOST_AUTO_TEST_CASE(with_frozen_variances_the_estimate_is_an_exponential_average) {
   // b_g/b_h = 1/K_g put back after each step: mu is the average of gradients with beta1 = K_g/(1 + K_g).
   const auto device = make_cpu_device();

@@ -21,11 +21,10 @@ double largest_difference(const std::vector<A>& x, const std::vector<B>& y) {
   return worst;
 }
 
+/// Largest |x|; infinite where one is not finite.
 template <class A>
 double largest_magnitude(const std::vector<A>& x) {
-  double worst = 0.0;
-  for (const A v : x) worst = std::max(worst, std::fabs(static_cast<double>(v)));
-  return worst;
+  return largest_difference(x, std::vector<A>(x.size(), A(0)));
 }
 
 /// Largest |x - y| over the largest |y| (1 where y is all zero).

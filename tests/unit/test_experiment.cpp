@@ -14,6 +14,7 @@
 #include "src/log_reader.hpp"
 #include "src/model.hpp"
 #include "src/ood_metrics.hpp"
+#include "src/run_parts.hpp"
 #include "src/scenario_reader.hpp"
 #include "tests/support/quickstart.hpp"
 
@@ -53,6 +54,17 @@ BOOST_AUTO_TEST_CASE(threads_do_not_change_a_bit) {
 BOOST_AUTO_TEST_CASE(another_seed_is_another_run) {
   const auto a = run("vb-admm", {"rounds=2", "seed=1"}), b = run("vb-admm", {"rounds=2", "seed=2"});
   BOOST_TEST(a[1].state_hash != b[1].state_hash);
+}
+
+BOOST_AUTO_TEST_CASE(equal_draws_of_all_visits_are_an_option) {
+  for (const bool wanted : {false, true}) {
+    const Texts overrides = wanted ? Texts{"clients.ref_same_seed=true"} : Texts{};
+    for (const Scenario& scenario : read_scenario(quickstart, overrides))
+      BOOST_TEST(RunParts<float>(scenario).visit_plan.same_draws == wanted);
+  }
+  const auto independent = run("vb-admm", {"rounds=1"}),
+             equal = run("vb-admm", {"rounds=1", "clients.ref_same_seed=true"});
+  BOOST_TEST(independent[0].state_hash != equal[0].state_hash);
 }
 
 BOOST_AUTO_TEST_CASE(learns_and_reports) {

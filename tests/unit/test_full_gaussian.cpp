@@ -63,7 +63,9 @@ double covariance_score(const Dense& sample, const Dense& expected, double count
   for (std::size_t i = 0; i < sample.n; ++i)
     for (std::size_t j = 0; j < sample.n; ++j) {
       const double variance = (expected(i, i) * expected(j, j) + expected(i, j) * expected(i, j)) / count;
-      worst = std::max(worst, std::fabs(sample(i, j) - expected(i, j)) / std::sqrt(variance));
+      const double score = std::fabs(sample(i, j) - expected(i, j)) / std::sqrt(variance);
+      BOOST_TEST_REQUIRE(std::isfinite(score));
+      worst = std::max(worst, score);
     }
   return worst;
 }

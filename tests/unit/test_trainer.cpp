@@ -89,6 +89,52 @@ BOOST_AUTO_TEST_CASE(a_visit_uses_every_example_once_per_epoch) {
     BOOST_TEST(std::abs(single[i] - full[i]) < 5e-3 * std::abs(full[i]) + 3e-6);
 }
 
+BOOST_AUTO_TEST_CASE(squared_gradients_are_scaled_by_the_rows_of_their_minibatch) {
+  // Twenty equal examples in minibatches of 16 and 4, a rate and noise of 1e-8: each minibatch has the gradient g of one example,
+  // and by methods.md 1.1 step 5 the estimates are 16 g^2 and then 4 g^2.
+  Dataset data = labelled_noise(1, 3, 2);
+  for (int copy = 1; copy < 20; ++copy) {
+    data.x.insert(data.x.end(), data.x.begin(), data.x.begin() + 3);
+    data.labels.push_back(data.labels[0]);
+  }
+  const Network<double> network = make_mlp<double>(3, {}, 2, "relu", true);
+  const std::size_t size = network.layout().size(), stride = network.layout().stride();
+  const auto device = make_cpu_device();
+  const auto initial = network.initialise(1);
+  const Buffer<double> start(*device, std::vector<double>(initial.begin(), initial.end()));
+  std::vector<double> g(stride, 0.0), losses(1, 0.0);
+  auto workspace = network.make_workspace(*device, 1, 1);
+  const std::vector<double> x(data.x.begin(), data.x.begin() + 3);
+  network.gradient(*device, {1, 1, nullptr, stride}, start.data(), x.data(), data.labels.data(), workspace, g.data(),
+                   losses.data());
+  const double ess = 1e16, decay = 0.3, beta2 = 0.9;
+  const auto optimizer = test::make_optimizer<double>("ivon", {{"estimator", std::string("gradsq")},
+                                                               {"lr", 1e-12},
+                                                               {"beta2", beta2},
+                                                               {"hess_init", 0.5},
+                                                               {"weight_decay", decay},
+                                                               {"ess", ess},
+                                                               {"rescale_lr", false}});
+  Trainer<double> trainer(*device, network, *optimizer, data, {.seed = 2, .epochs = 1, .batch = 16},
+                          LearningRate(1e-12));
+  std::vector<std::uint32_t> rows(20);
+  std::iota(rows.begin(), rows.end(), 0U);
+  Visit<double> visit{.task = {}, .examples = rows};
+  visit.task.terms.start = start.data();
+  trainer.train({&visit, 1});
+  std::vector<double> precision(stride);
+  trainer.precisions(precision.data());
+  for (std::size_t i = 0; i < size; ++i) {
+    double h = 0.5;
+    for (const double rows_of_batch : {16.0, 4.0}) {
+      const double estimate = rows_of_batch * g[i] * g[i], change = h - estimate, s = h + decay;
+      h = beta2 * h + (1 - beta2) * estimate + 0.5 * (1 - beta2) * (1 - beta2) * change * change / s;
+    }
+    BOOST_TEST(std::abs(precision[i] / ess - (h + decay)) < 1e-7);
+    BOOST_TEST(std::abs(g[i]) > 5e-3);  // so that 16 g^2 counts
+  }
+}
+
 BOOST_AUTO_TEST_CASE(same_draws_make_noise_and_order_those_of_every_client_and_round) {
   // IVON draws noise and minibatch order; clients with the same examples differ by these alone (methods.md D5).
   const Dataset data = labelled_noise(50, 5, 3);

@@ -5,6 +5,7 @@
 #include "tests/support/boost_test.hpp"
 
 #include "src/verify.hpp"
+#include "src/verify_problems.hpp"
 
 using namespace ivory;
 
@@ -20,6 +21,20 @@ BOOST_AUTO_TEST_CASE(every_oracle_passes) {
     BOOST_TEST(oracle.tolerance <= std::max(1e-8, 0.12 * std::abs(oracle.expected)), oracle.what << " may be anything");
   }
   BOOST_TEST(oracles.size() >= 20U);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_a_number_is_no_small_error) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  BOOST_TEST(std::isnan(verify::worse(nan, 0.0)));
+  BOOST_TEST(std::isnan(verify::worse(0.0, nan)));
+  BOOST_TEST(verify::worse(2.0, 1.0) == 2.0);
+  BOOST_TEST(verify::worse(1.0, 2.0) == 2.0);
+  for (std::size_t i = 0; i < 3; ++i) {
+    std::vector<double> damaged(3, 0.0);
+    damaged[i] = nan;
+    BOOST_TEST(!(verify::largest_difference(damaged, {0.0, 0.0, 0.0}) <= std::numeric_limits<double>::max()));
+    BOOST_TEST(!(verify::Quadratics().largest_gradient(damaged) <= std::numeric_limits<double>::max()));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(rows_that_are_off_fail) {
