@@ -74,7 +74,7 @@ Model linear() {
           }};
 }
 
-// Acar et al. 2021 (FedDyn) and the reference experiments (methods.md 2.4): no padding anywhere.
+// Acar et al. 2021 (FedDyn) and the reference experiments (docs/methods.md 18.2): no padding anywhere.
 Model cnn_acar() {
   return {
       {"cnn-acar",

@@ -1,22 +1,31 @@
 #!/usr/bin/env python3
-"""Every scenario in scenarios/: it reads, and every arm of it trains a round on small stand-ins for the data it names.
+"""Every scenario in scenarios/: it reads as it is, its header's sweep does, its published settings are those of docs/methods.md,
+and every arm of it trains a round on small stand-ins for the data it names.
 
 usage: test_scenarios.py PROGRAM SOURCE_DIR
 """
 import gzip
 import pathlib
 import random
+import re
+import shlex
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 PROGRAM, SOURCE = sys.argv[1], pathlib.Path(sys.argv[2])
 # Short visits, few samples; what a scenario needs beside that.
 SHORT = ['rounds=1', 'clients.steps=2', 'clients.epochs=0', 'clients.batch=8', 'evaluation.samples=2']
+FUNC = ['fedlap-func:data.public=10']  # of some hundred images
 MORE = {
-    'mnist-100-clients': ['clients.count=10', 'partition.examples_per_class=12'],
-    'fmnist-heterogeneous-100': ['clients.count=10'],
+    'mnist-100-clients': ['clients.count=10', 'partition.examples_per_class=11'] + FUNC,
+    'fmnist-homogeneous-10': FUNC,
+    'fmnist-heterogeneous-10': FUNC,
+    'fmnist-heterogeneous-100': ['clients.count=10'] + FUNC,
+    'cifar10-zenke': FUNC,
     'elbo': ['evaluation.elbo_samples=2'],
 }
 # resnet20 is slow in a test, whatever the data.
@@ -55,9 +64,13 @@ def make_data(folder):
     write_cifar(folder / 'cifar-100-binary', random_, {'train.bin': 100, 'test.bin': 10}, 100, 2)
 
 
-def ivory(*arguments, data):
-    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True,
+def start(*arguments, data):
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, cwd=data,
                           env={'PATH': '/usr/bin:/bin', 'IVORY_DATA_DIR': str(data), 'OMP_NUM_THREADS': '2'})
+
+
+def ivory(*arguments, data):
+    done = start(*arguments, data=data)
     assert done.returncode == 0, f'{arguments} ended with {done.returncode}:\n{done.stderr}{done.stdout}'
     return done.stdout
 
@@ -67,14 +80,60 @@ def arms_of(scenario):
     return max(lines.count('[[compare]]'), 1)
 
 
+def published():
+    """The first table of docs/methods.md, section 19: scenario -> its row by the columns' names."""
+    section = (SOURCE / 'docs' / 'methods.md').read_text().split('\n## 19 ')[1]
+    rows = [[cell.strip(' `') for cell in line.strip('|').split('|')] for line in section.splitlines()
+            if line.startswith('|')]
+    head = rows[0]
+    return {row[0]: dict(zip(head, row)) for row in rows[2:] if len(row) == len(head)}
+
+
+def check_published(stem, row):
+    text = tomllib.loads((SOURCE / 'scenarios' / f'{stem}.toml').read_text())
+    arm = next(one for one in text['compare'] if one['name'] == 'vb-admm')
+    clients, optimizer, server = text['clients'] | arm['clients'], arm['clients']['optimizer'], arm['server']
+    has = {'K': clients['count'], 'R': text['rounds'], 'E': clients['epochs'], 'B': clients['batch'],
+           'lr': optimizer['lr'], 'h0': optimizer['hess_init'], 'beta2': optimizer['beta2'],
+           'tau': server['temperature'], 's0': server['prior_precision'], 'd': server['damping'], 'rho': server['rho']}
+    for name, value in has.items():
+        assert value == float(row[name]), f'{stem}: {name} is {value}, published {row[name]}'
+    schedule = clients.get('schedule', 'constant')
+    assert schedule == row['schedule'], f'{stem}: {schedule}, published {row["schedule"]}'
+    assert text['evaluation']['samples'] == 32 and optimizer['rescale_lr'] is False, stem
+    assert set(optimizer) <= {'name', 'lr', 'hess_init', 'beta2', 'rescale_lr'}, f'{stem}: {optimizer}'
+
+
+def check_header_sweep(scenario, nowhere):
+    """The command in the scenario's header gets as far as the data, with as many settings for every arm."""
+    text = re.sub(r'\\\n#\s*', '', scenario.read_text())
+    commands = re.findall(r'^#\s+ivory (sweep .*)$', text, re.MULTILINE)
+    for command in commands:
+        words = shlex.split(command)
+        words[1] = str(shutil.copy(scenario, nowhere))  # away from whatever data are here
+        done = start(*words, '--out', str(nowhere / 'sweep'), data=nowhere)
+        assert done.returncode == 2 and '[data] directory must be' in done.stderr, f'{command}:\n{done.stderr}'
+        assert 'different budgets' not in done.stdout + done.stderr, f'{command}:\n{done.stdout}'
+    return len(commands)
+
+
 def main():
     scenarios = sorted((SOURCE / 'scenarios').glob('*.toml'))
     assert len(scenarios) >= 10, scenarios
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         make_data(folder)
+        nowhere = folder / 'nowhere'
+        nowhere.mkdir()
+        rows = published()
+        assert len(rows) == 7, rows
+        for stem, row in rows.items():
+            check_published(stem, row)
+        sweeps = 0
         for scenario in scenarios:
             stem = scenario.stem
+            ivory('validate', str(scenario), data=nowhere)
+            sweeps += check_header_sweep(scenario, nowhere)
             out = folder / stem
             settings = SHORT + MORE.get(stem, []) + FEWER.get(stem, [])
             ivory('validate', str(scenario), '--set', *settings, data=folder)
@@ -82,6 +141,7 @@ def main():
             logs = list(out.glob('*.h5'))
             assert len(logs) == arms_of(scenario), f'{stem}: {len(logs)} logs for {arms_of(scenario)} arms'
             print(f'{stem}: {len(logs)} arms')
+        assert sweeps == 6, sweeps
 
 
 main()
