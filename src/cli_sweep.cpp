@@ -34,6 +34,7 @@ struct Flags {
   std::vector<std::string> grid;
   std::size_t budget = 0;  // 0: every setting
   std::string select;      // empty: accuracy, or RMSE
+  bool unequal = false;    // budgets may be
 };
 
 std::vector<SweepArm> settings_of_arms(const Flags& flags) {
@@ -46,6 +47,7 @@ std::vector<SweepArm> settings_of_arms(const Flags& flags) {
   if (flags.budget > 0) {
     draw_settings(arms, flags.budget, flags.run.seed.value_or(arms.front().settings.front().scenario.seed));
   }
+  if (!flags.unequal) check_budgets(arms);
   return arms;
 }
 
@@ -122,6 +124,7 @@ void add_sweep(CLI::App& app, Action& chosen) {
   verb->add_option("--budget", flags->budget, "Draw N settings of each arm's grid at random; default: all of them")
       ->option_text("N")
       ->check(CLI::Range(std::size_t{1}, most_settings));
+  verb->add_flag("--unequal", flags->unequal, "Let arms have different numbers of settings");
   verb->add_option("--select", flags->select,
                    "accuracy (default; rmse in a regression) or nll on the validation set; _bayes: of the average")
       ->option_text("METRIC");

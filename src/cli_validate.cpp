@@ -17,6 +17,7 @@
 #include "src/data_sets.hpp"
 #include "src/log_selection.hpp"
 #include "src/loss_options.hpp"
+#include "src/memory_plan.hpp"
 #include "src/model.hpp"
 #include "src/partition.hpp"
 #include "src/run_parts.hpp"
@@ -129,6 +130,17 @@ void check_clients(const Scenario& arm, const Partition& partition, const Datase
   (void)shared_pool(arm, train, trained_examples(arm, partition));
 }
 
+/// Of matrices alone: what vectors take is seldom too much. Another machine may have the memory, so it is a warning.
+std::string memory_warning(const Scenario& arm) {
+  if (!runs_in_double(arm)) return "";
+  try {
+    check_cpu_memory(RunParts<double>(arm).memory(), 1, available_memory());
+  } catch (const MemoryError& error) {
+    return fmt::format("{}: {}", arm_name(arm), error.what());
+  }
+  return "";
+}
+
 /// "0, 3 to 9"
 std::string ranges(const std::vector<std::size_t>& numbers) {
   std::vector<std::string> parts;
@@ -210,6 +222,7 @@ int validate(const Flags& flags) {
     const Partition* partition = data.split ? &checker.partition(arm, data) : nullptr;
     if (partition != nullptr) check_clients(arm, *partition, data.split->train);
     if (partition != nullptr) warnings.insert(holdout_warning(arm, *partition));
+    if (partition != nullptr) warnings.insert(memory_warning(arm));
     rows.push_back({arm_name(arm), arm.algorithm_name, arm.optimizer_name, clients_text(arm, partition),
                     model_text(arm, data), data.split ? fmt::format("{}", build(arm, *data.split)) : "?",
                     fmt::format("{}", arm.rounds), fmt::format("{}", arm.seed)});

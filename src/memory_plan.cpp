@@ -39,6 +39,13 @@ std::size_t room_in_control_groups() {
   return room;
 }
 
+// What makes a run with full covariances large, and what does not.
+std::string about_matrices(const MemoryPlan& plan) {
+  if (plan.matrix == 0) return "";
+  return fmt::format("; each precision matrix takes {} bytes, which server.posterior = \"diagonal\" does without",
+                     plan.matrix);
+}
+
 }  // namespace
 
 template <class Real>
@@ -57,6 +64,7 @@ MemoryPlan plan_memory(const MemoryQuestion<Real>& question) {
   const std::size_t pool = question.plan.public_pool == nullptr ? 0 : question.plan.public_pool->size();
   const std::size_t predictions = pool * question.network->outputs() * sizeof(Real);
   MemoryPlan plan;
+  plan.matrix = traits.full_covariance ? matrix : 0;
   plan.per_client = Trainer<Real>::bytes_per_client(*question.network, *question.optimizer, question.plan) + precision;
   // The start beside what the server keeps; sums are in double.
   plan.server = static_cast<std::size_t>(1 + traits.vectors_server) * vector +
@@ -110,8 +118,9 @@ std::size_t largest_block(const MemoryPlan& plan, std::size_t free, std::size_t 
         "[memory] a device must hold the server's state, the clients' sites, the data and one client per lane in "
         "training: {} + {} "
         "+ {} + {} bytes, got {} free bytes of which nine tenths are used; use a smaller model, fewer "
-        "clients, or the CPU",
-        plan.server, plan.clients_state, fixed - plan.server - plan.clients_state, lanes * each, free));
+        "clients, or the CPU{}",
+        plan.server, plan.clients_state, fixed - plan.server - plan.clients_state, lanes * each, free,
+        about_matrices(plan)));
   }
   return block;
 }
@@ -135,11 +144,12 @@ std::size_t available_memory() {
 void check_cpu_memory(const MemoryPlan& plan, std::size_t threads, std::size_t available) {
   const std::size_t needed = plan.on_cpu(threads) - plan.data;
   if (needed <= available) return;
-  throw MemoryError(fmt::format(
-      "[memory] a run must fit into memory: {} bytes for the clients' state between rounds, {} for the "
-      "server, {} for each of "
-      "{} threads, together {}, got {} available; use fewer threads, fewer clients or a smaller model",
-      plan.clients_state, plan.server + plan.log, plan.per_client + plan.waiting, threads, needed, available));
+  throw MemoryError(
+      fmt::format("[memory] a run must fit into memory: {} bytes for the clients' state between rounds, {} for the "
+                  "server, {} for each of "
+                  "{} threads, together {}, got {} available; use fewer threads, fewer clients or a smaller model{}",
+                  plan.clients_state, plan.server + plan.log, plan.per_client + plan.waiting, threads, needed,
+                  available, about_matrices(plan)));
 }
 
 }  // namespace ivory

@@ -34,6 +34,7 @@ struct MemoryPlan {
   std::size_t lane = 0;           // of every lane of an accelerator, and of the server's: tables outside steps
   std::size_t waiting = 0;        // of a CPU thread: updates on their way to the server
   std::size_t log = 0;            // in main memory: matrices for hash and log, rows on their way to the disk, previews
+  std::size_t matrix = 0;         // one precision matrix, of which the others have several; 0: none
   std::size_t checkpoint = 0;     // on disk: one of the two, when every client has taken part
 
   /// On accelerators that share one memory.

@@ -54,8 +54,7 @@ template <class Real>
 Run<Real>::Run(const Scenario& scenario, const RunSettings& settings)
     : scenario_(scenario), threads_(settings.threads > 0 ? settings.threads : omp_get_max_threads()),
       shared_parts_(std::make_shared<const RunParts<Real>>(scenario)), parts_(*shared_parts_),
-      previews_(scenario, parts_), server_(make_server_device(settings)),
-      free_at_start_(settings.group != nullptr ? settings.group->group().memory_of_a_run() : server_->free_memory()),
+      previews_(scenario, parts_), server_(make_server_device(settings)), block_(block_that_fits(settings)),
       state_(*server_, parts_.network.layout().size(), parts_.network.layout().stride(), parts_.client_sizes(),
              parts_.everyone_takes_part) {
   state_.clients = parts_.clients.size();
@@ -217,17 +216,24 @@ std::unique_ptr<Device> Run<Real>::make_server_device(const RunSettings& setting
   return make_cpu_device();
 }
 
-// The largest blocks that fit: what was counted may still be too much where others use the device, so smaller ones follow.
+// On accelerators what cannot fit is refused here, with its numbers.
+template <class Real>
+std::size_t Run<Real>::block_that_fits(const RunSettings& settings) const {
+  if (settings.devices.empty()) return 1;
+  const std::size_t free =
+      settings.group != nullptr ? settings.group->group().memory_of_a_run() : server_->free_memory();
+  const std::size_t lanes = settings.devices.size();
+  return largest_block(parts_.memory(), free, lanes,
+                       most_in_a_block(parts_.participants, lanes, settings.block, runs_of(settings)));
+}
+
+// What was counted may still be too much where others use the device, so smaller blocks follow.
 template <class Real>
 void Run<Real>::make_runner(const RunSettings& settings) {
   const ProductPrecision products = product_precision(scenario_);
   const MemoryPlan memory = parts_.memory();
-  if (settings.devices.empty()) return train_at(own_places(cpu_lanes(threads_), block_setup(parts_, 1)));
-  const std::size_t runs = runs_of(settings);
-  const std::size_t lanes_wanted = settings.devices.size();
-  std::size_t block = largest_block(memory, free_at_start_, lanes_wanted,
-                                    most_in_a_block(parts_.participants, lanes_wanted, settings.block, runs));
-  for (;; block = (block + 1) / 2) {
+  if (settings.devices.empty()) return train_at(own_places(cpu_lanes(threads_), block_setup(parts_, block_)));
+  for (std::size_t block = block_;; block = (block + 1) / 2) {
     try {
       if (settings.group != nullptr) {
         train_at(settings.group->join(shared_parts_, block, settings.devices, products));

@@ -59,6 +59,7 @@ class Run {
   void write_posterior(RunLog& log, int round) const;
   bool logs_matrix() const { return scenario_.log.boolean("precision_matrix"); }
   std::unique_ptr<Device> make_server_device(const RunSettings& settings) const;
+  std::size_t block_that_fits(const RunSettings& settings) const;
   void make_runner(const RunSettings& settings);
   void train_at(Places<Real> places);
   void fetch_posterior();
@@ -74,7 +75,7 @@ class Run {
   RunPreviews<Real> previews_;
   std::uint64_t start_hash_ = 0;
   std::unique_ptr<Device> server_;
-  std::size_t free_at_start_;  // on the server's device, before anything was put there; of a group a run's part
+  std::size_t block_;  // of clients in training, as counted before anything was put on the server's device
   std::unique_ptr<PublicModel<Real>> public_model_;  // where the algorithm uses the public pool
   ServerState<Real> state_;
   std::vector<Real> mean_, precision_;                 // the server's Gaussian, on the host

@@ -216,14 +216,16 @@ constexpr FixedKey fixed_keys[] = {
     {"name", "is the run's own", "leave it out"},
     {"arm", "is the run's own", "leave it out"},
     {"seed", "is the run's own", "--seed and --seeds choose the seeds"},
-    {"data.seed", "changes the examples that the settings are compared on", "set it for all of them with --set"},
-    {"data.validation", "changes the examples that the settings are compared on", "set it for all of them with --set"},
-    {"partition.seed", "changes the clients that the settings are compared on", "set it for all of them with --set"},
+    {"rounds", "changes the budget of a setting", "set it for all of them with --set"},
+    {"data.", "changes the examples that the settings are compared on", "set it for all of them with --set"},
+    {"partition.", "changes the clients that the settings are compared on", "set it for all of them with --set"},
+    {"clients.count", "changes the clients that the settings are compared on", "set it for all of them with --set"},
     {"evaluation.", "changes how the settings are measured", "set it for all of them with --set"},
     {"log.", "changes what is written, not what is computed", "set it for all of them with --set"},
 };
-// A setting of the posterior itself.
-constexpr std::string_view sweepable[] = {"evaluation.laplace_prior_precision"};
+// Settings of a method all the same: of the posterior itself, of what networks are given, and a method's public pool.
+constexpr std::string_view sweepable[] = {"evaluation.laplace_prior_precision", "data.divide_by", "data.normalise",
+                                          "data.public"};
 
 /// Settings that differ in it cannot be compared.
 void refuse_fixed_key(const std::string& key, const std::string& text) {
@@ -301,21 +303,38 @@ void draw_settings(std::vector<SweepArm>& arms, std::size_t budget, std::uint64_
   }
 }
 
-std::string budget_text(const std::vector<SweepArm>& arms) {
+namespace {
+
+/// "fedavg 3, vb-admm 2"
+std::string budgets(const std::vector<SweepArm>& arms) {
   std::vector<std::string> parts;
-  bool equal = true;
-  for (const SweepArm& arm : arms) {
-    parts.push_back(fmt::format("{} {}", arm.name, arm.settings.size()));
-    equal = equal && arm.settings.size() == arms.front().settings.size();
-  }
-  std::string text = fmt::format("settings of each arm: {}\n", fmt::join(parts, ", "));
-  if (!equal) {
-    text +=
-        "warning: the arms have different budgets, and the best of many settings looks better than the best of few; "
-        "give "
-        "each arm as many, or draw N of each with --budget N\n";
-  }
-  return text;
+  for (const SweepArm& arm : arms) parts.push_back(fmt::format("{} {}", arm.name, arm.settings.size()));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+bool equal_budgets(const std::vector<SweepArm>& arms) {
+  return std::all_of(arms.begin(), arms.end(),
+                     [&](const SweepArm& arm) { return arm.settings.size() == arms.front().settings.size(); });
+}
+
+}  // namespace
+
+std::string budget_text(const std::vector<SweepArm>& arms) {
+  return fmt::format("settings of each arm: {}\n{}", budgets(arms),
+                     equal_budgets(arms) ? ""
+                                         : "warning: the arms have different budgets, and the best of many settings "
+                                           "looks better than the best of few\n");
+}
+
+void check_budgets(const std::vector<SweepArm>& arms) {
+  if (equal_budgets(arms)) return;
+  throw InputError(
+      fmt::format("[sweep] every arm must have as many settings as the others, since the best of many looks better "
+                  "than the best of "
+                  "few, got {}; give each as many with --grid ARM:KEY=..., draw N of each with --budget N, leave arms "
+                  "out with --only, "
+                  "or compare them so with --unequal",
+                  budgets(arms)));
 }
 
 }  // namespace ivory

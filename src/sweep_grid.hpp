@@ -48,4 +48,7 @@ void draw_settings(std::vector<SweepArm>& arms, std::size_t budget, std::uint64_
 /// "fedavg 3, vb-admm 9"; a second line warns where the arms have different numbers.
 std::string budget_text(const std::vector<SweepArm>& arms);
 
+/// Throws InputError where an arm has more settings than another.
+void check_budgets(const std::vector<SweepArm>& arms);
+
 }  // namespace ivory

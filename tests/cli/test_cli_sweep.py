@@ -85,7 +85,7 @@ def test_baseline(ivory, file):
 def test_sweep(ivory, file):
     print('-- sweep')
     settings = (file, '--set', 'rounds=1', 'data.validation=0.2', '--seeds', 2, '--threads', 2)
-    grid = ('--grid', 'clients.batch=8,16', 'average:clients.optimizer.lr=0.05,1e30')
+    grid = ('--unequal', '--grid', 'clients.batch=8,16', 'average:clients.optimizer.lr=0.05,1e30')
     done = ivory('sweep', *settings, *grid, '--out', 'swept', '--csv', 'swept.csv')
     check('sweep: exit 1, since runs diverge; the budgets are told', done.returncode == 1 and
           'settings of each arm: average 4, bayes 2\nwarning: the arms have different budgets' in done.stdout, said(done))
@@ -143,7 +143,7 @@ def test_sweep(ivory, file):
     whole = ivory('sweep', *settings, *grid, '--out', 'parts')
     check('and the command without --shard selects', whole.returncode == 1 and whole.stdout.count('reused') == 12 and
           'selected settings only' in whole.stdout, said(whole))
-    lost = ivory('sweep', *settings, '--grid', 'average:clients.optimizer.lr=1e37,1e38', '--out', 'none', '--quiet',
+    lost = ivory('sweep', *settings, '--unequal', '--grid', 'average:clients.optimizer.lr=1e37,1e38', '--out', 'none', '--quiet',
                  '--baseline', 'bayes')
     check('an arm whose settings all fail is reported, exit 1', lost.returncode == 1 and
           'average lr=1e38: 2 of 2 runs failed; seed 4, 5: [run]' in lost.stdout and
@@ -177,6 +177,9 @@ def test_mistakes(ivory, file):
                                                         *regression), 2, 'take rmse or nll')
     exits('a grid over what settings are compared on', ivory('sweep', *good, 'data.validation=0.1,0.2'), 2,
           'data.validation changes the examples', '--set')
+    exits('a grid over the budget', ivory('sweep', *good, 'rounds=1,2'), 2, 'rounds changes the budget', '--set')
+    exits('arms with different budgets', ivory('sweep', *good, 'average:clients.batch=8,16'), 2,
+          'got average 2, bayes 1', '--grid ARM:KEY', '--budget N', '--only', '--unequal')
     exits('a baseline that is no arm', ivory('sweep', *good, 'clients.batch=8', '--baseline', 'bays'), 2, 'bayes')
     exits('too many settings', ivory('sweep', *good, *(f'{key}={",".join(map(str, range(1, 102)))}' for key in
                                                         ('clients.batch', 'clients.epochs'))), 2, 'at most 10000')

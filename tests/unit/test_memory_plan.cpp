@@ -145,3 +145,30 @@ BOOST_AUTO_TEST_CASE(the_cpu_refuses_what_its_memory_cannot_hold) {
   });
   BOOST_TEST(available_memory() > 1000000U);
 }
+
+BOOST_AUTO_TEST_CASE(precision_matrices_that_cannot_fit_are_refused_by_name_before_the_first_round) {
+  // 20,000 hidden units: P = 1.5 million, a matrix of 18 TB.
+  const std::vector<std::string> overrides = {"server.posterior=full", "clients.optimizer={name=\"von\"}",
+                                              "model.hidden=[20000]"};
+  const std::vector<std::string> only = {"vb-admm"};
+  const auto scenario =
+      read_scenario(std::string(IVORY_SOURCE_DIR) + "/scenarios/quickstart.toml", overrides, only).front();
+  const TemporaryFolder folder;
+  for (const bool accelerator : {false, true}) {
+    int rounds = 0;
+    RunSettings settings;
+    settings.threads = 1;
+    settings.log_file = folder / "run.h5";
+    settings.on_round = [&](const RoundRecord&) { ++rounds; };
+    if (accelerator)
+      settings.devices.emplace_back(
+          [](ProductPrecision) { return make_emulated_device(make_emulated_memory(std::size_t{1} << 30)); });
+    BOOST_CHECK_EXCEPTION(run_experiment(scenario, settings), MemoryError, [](const MemoryError& error) {
+      const std::string text = error.what();
+      BOOST_TEST_MESSAGE(text);
+      return text.find("each precision matrix takes 18") != std::string::npos &&
+             text.find("server.posterior = \"diagonal\"") != std::string::npos;
+    });
+    BOOST_TEST(rounds == 0);
+  }
+}

@@ -80,7 +80,7 @@ BOOST_AUTO_TEST_CASE(grids_are_read) {
   const GridAxis nested = parse_grid("a.b=[1,2],\"x,y\",'p,q',{k = [1,2], l = \"}\"},plain");
   BOOST_TEST(nested.values == (Texts{"[1,2]", "\"x,y\"", "'p,q'", "{k = [1,2], l = \"}\"}", "plain"}),
              boost::test_tools::per_element());
-  BOOST_TEST(parse_grid("data.directory=a:b=c").values.front() == "a:b=c");
+  BOOST_TEST(parse_grid("model.init=a:b=c").values.front() == "a:b=c");
 }
 
 BOOST_AUTO_TEST_CASE(mistakes_in_grids) {
@@ -93,8 +93,9 @@ BOOST_AUTO_TEST_CASE(mistakes_in_grids) {
   BOOST_TEST(contains(refused([] { parse_grid("lr=1,2,1"); }), "the values of a grid must differ, got 1 twice"));
   BOOST_TEST(contains(refused([] { parse_grid("seed=1,2"); }), "--seed and --seeds choose the seeds"));
   BOOST_TEST(contains(refused([] { parse_grid("a:name=x,y"); }), "name is the run's own; leave it out"));
-  for (const char* key : {"data.seed", "data.validation", "partition.seed", "evaluation.samples", "evaluation.ood.kind",
-                          "log.sites", "log", "evaluation"}) {
+  for (const char* key : {"data.seed", "data.validation", "data.label_noise", "data.limit_train", "partition.seed",
+                          "partition.alpha_labels", "rounds", "clients.count", "evaluation.samples",
+                          "evaluation.ood.kind", "log.sites", "log", "evaluation"}) {
     const std::string message = refused([&] { parse_grid(fmt::format("vb-admm:{}=1,2", key)); });
     BOOST_TEST(
         starts(message, fmt::format("[sweep] a grid changes settings that can be compared, got --grid vb-admm:{}=1,2: "
@@ -104,6 +105,7 @@ BOOST_AUTO_TEST_CASE(mistakes_in_grids) {
   }
   BOOST_TEST(parse_grid("evaluation.laplace_prior_precision=1,10").values.size() == 2U);
   BOOST_TEST(parse_grid("data.divide_by=1,16").values.size() == 2U);
+  BOOST_TEST(parse_grid("data.public=10,50").values.size() == 2U);
   const Texts twice = {"lr=1", "a:lr=2", "lr=3"};
   BOOST_TEST(contains(refused([&] { parse_grids(twice); }), "a key has one grid, got lr twice"));
   BOOST_TEST(parse_grids(Texts{"lr=1", "a:lr=2"}).size() == 2U);
@@ -132,6 +134,9 @@ BOOST_AUTO_TEST_CASE(a_grid_may_be_for_one_arm) {
   BOOST_TEST(arms[1].settings[1].scenario.optimizer.real("lr") == 0.01);
   BOOST_TEST(arms[1].settings[1].scenario.algorithm.real("rho") == 2.0);
   BOOST_TEST(budget_text(arms).find("settings of each arm: fedavg 3, vb-admm 2\nwarning: ") == 0U);
+  BOOST_TEST(
+      starts(refused([&] { check_budgets(arms); }), "[sweep] every arm must have as many settings as the others"));
+  BOOST_TEST(contains(refused([&] { check_budgets(arms); }), "got fedavg 3, vb-admm 2; give each as many"));
   // A key that one arm lacks passes by it: one setting, without the key in its name.
   const auto partly = expand({"server.rho=1,2", "clients.batch=8,16"});
   BOOST_TEST(labels(partly[0]) == (Texts{"batch=8", "batch=16"}), boost::test_tools::per_element());
@@ -143,6 +148,7 @@ BOOST_AUTO_TEST_CASE(a_grid_may_be_for_one_arm) {
   BOOST_REQUIRE(chosen.size() == 1U);
   BOOST_TEST(chosen[0].name == "vb-admm");
   BOOST_TEST(budget_text(chosen) == "settings of each arm: vb-admm 2\n");
+  check_budgets(chosen);
 }
 
 BOOST_AUTO_TEST_CASE(a_scenario_without_arms_has_one) {
