@@ -68,29 +68,31 @@ std::vector<LayerCase> cases_of(const LayerPlugin& plugin) {
   return {{}};
 }
 
-std::unique_ptr<Layer<float>> layer_of(const LayerPlugin& plugin, const LayerCase& c) {
-  return make_layer<float>(plugin.name, c.options, LayerInputs(c.input, c.skip));
+template <class Real>
+std::unique_ptr<Layer<Real>> layer_of(const LayerPlugin& plugin, const LayerCase& c) {
+  return make_layer<Real>(plugin.name, c.options, LayerInputs(c.input, c.skip));
 }
 
 // A pass through a layer on `device`; rows that are not live have no gradient, as the loss leaves them.
+template <class Real>
 struct PassOnDevice {
-  PassOnDevice(Device& device, const LayerPass<float>& pass, std::size_t first, std::size_t clients) {
+  PassOnDevice(Device& device, const LayerPass<Real>& pass, std::size_t first, std::size_t clients) {
     const LayerRoom room = pass.layer->room(pass.shape.rows);
     const std::size_t stride = pass.shape.parameter_stride, rows = pass.shape.rows;
     const std::size_t in = rows * pass.layer->inputs(), out = rows * pass.layer->outputs();
-    const auto part = [&](const std::vector<float>& array, std::size_t size) {
+    const auto part = [&](const std::vector<Real>& array, std::size_t size) {
       const auto from = array.begin() + static_cast<std::ptrdiff_t>(first * size);
-      return Buffer<float>(device, std::vector<float>(from, from + static_cast<std::ptrdiff_t>(clients * size)));
+      return Buffer<Real>(device, std::vector<Real>(from, from + static_cast<std::ptrdiff_t>(clients * size)));
     };
-    std::vector<float> weight = pass.weight;
+    std::vector<Real> weight = pass.weight;
     for (std::size_t b = 0; b < pass.live.size(); ++b) {
       const std::size_t from = b * out + static_cast<std::size_t>(pass.live[b]) * pass.layer->outputs();
       std::fill(weight.begin() + static_cast<std::ptrdiff_t>(from),
-                weight.begin() + static_cast<std::ptrdiff_t>((b + 1) * out), 0.0F);
+                weight.begin() + static_cast<std::ptrdiff_t>((b + 1) * out), Real(0));
     }
-    const Buffer<float> parameters = part(pass.parameters, stride), input = part(pass.input, in),
-                        gradient = part(weight, out);
-    Buffer<float> y(device, clients * out), dx(device, clients * in), dp = part(pass.parameter_gradient, stride);
+    const Buffer<Real> parameters = part(pass.parameters, stride), input = part(pass.input, in),
+                       gradient = part(weight, out);
+    Buffer<Real> y(device, clients * out), dx(device, clients * in), dp = part(pass.parameter_gradient, stride);
     const BatchShape shape{.clients = clients,
                            .rows = rows,
                            .live = pass.live.data() + first,
@@ -98,10 +100,10 @@ struct PassOnDevice {
                            .nominal = true,
                            .noise = pass.noise.data() + first};
     const std::size_t skipped = rows * pass.layer->skip_inputs();
-    const Buffer<float> skip = part(pass.skip, skipped);
-    Buffer<float> saved(device, clients * room.saved), scratch(device, clients * std::max(room.scratch, room.squares)),
+    const Buffer<Real> skip = part(pass.skip, skipped);
+    Buffer<Real> saved(device, clients * room.saved), scratch(device, clients * std::max(room.scratch, room.squares)),
         dskip(device, clients * skipped), squares(device, clients * stride);
-    const LayerMemory<float> memory{saved.data(), scratch.data(), skip.data(), dskip.data()};
+    const LayerMemory<Real> memory{saved.data(), scratch.data(), skip.data(), dskip.data()};
     pass.layer->forward(device, shape, parameters.data(), input.data(), y.data(), memory);
     pass.layer->backward(device, shape, parameters.data(), input.data(), y.data(), gradient.data(), dx.data(),
                          dp.data(), memory);
@@ -110,7 +112,7 @@ struct PassOnDevice {
     output = y.to_host(), input_gradient = dx.to_host(), parameter_gradient = dp.to_host();
     skip_gradient = dskip.to_host(), squared_gradients = squares.to_host();
   }
-  std::vector<float> output, input_gradient, parameter_gradient, skip_gradient, squared_gradients;
+  std::vector<Real> output, input_gradient, parameter_gradient, skip_gradient, squared_gradients;
 };
 
 // What a network and its loss leave of a block with unequal clients: outputs, gradients, row losses, predictions, curvature seeds.
@@ -202,10 +204,61 @@ void check_same_run(const std::vector<RoundRecord>& a, const std::vector<RoundRe
   check_diagnostics(a.back().diagnostics, b.back().diagnostics, 0);
 }
 
+// Gradients against central differences in double, along random directions through all parameters and inputs.
+void check_finite_differences(Device& device, const LayerPlugin& plugin, const LayerCase& c) {
+  constexpr std::size_t rows = 7;
+  LayerPass<double> pass(layer_of<double>(plugin, c), {7, 3, 1, 6}, rows, 5);
+  const std::size_t stride = pass.shape.parameter_stride;
+  // Of the layer's own parameters, and of rows with an example.
+  const auto owned = [&](std::size_t i) { return pass.owns(i % stride); };
+  const auto live = [&](std::size_t i, std::size_t width) {
+    return static_cast<int>(i / width % rows) < pass.live[i / width / rows];
+  };
+  const std::size_t in = pass.layer->inputs(), out = pass.layer->outputs(), skipped = pass.layer->skip_inputs();
+  const auto loss = [&] {
+    const PassOnDevice<double> there(device, pass, 0, 4);
+    double sum = 0;
+    for (std::size_t i = 0; i < there.output.size(); ++i)
+      if (live(i, out)) sum += pass.weight[i] * there.output[i];
+    return sum;
+  };
+  const PassOnDevice<double> at(device, pass, 0, 4);
+  for (std::uint64_t direction = 0; direction < 3; ++direction) {
+    StreamReader random(direction, {.purpose = Purpose::data});
+    double expected = 0, size = 1;
+    const auto draw = [&](std::size_t count, const std::vector<double>& gradient, const auto& counts) {
+      std::vector<double> along(count, 0.0);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (!counts(i)) continue;
+        along[i] = random.normal();
+        expected += along[i] * gradient[i], size += std::abs(along[i] * gradient[i]);
+      }
+      return along;
+    };
+    const auto parameters = draw(pass.parameters.size(), at.parameter_gradient, owned);
+    const auto input = draw(pass.input.size(), at.input_gradient, [&](std::size_t i) { return live(i, in); });
+    const auto skip = draw(pass.skip.size(), at.skip_gradient, [&](std::size_t i) { return live(i, skipped); });
+    const auto move = [&](double step) {
+      for (std::size_t i = 0; i < parameters.size(); ++i) pass.parameters[i] += step * parameters[i];
+      for (std::size_t i = 0; i < input.size(); ++i) pass.input[i] += step * input[i];
+      for (std::size_t i = 0; i < skip.size(); ++i) pass.skip[i] += step * skip[i];
+    };
+    constexpr double step = 1e-6;
+    move(step);
+    const double above = loss();
+    move(-2 * step);
+    const double below = loss();
+    move(step);
+    // The cut-off error is some 1e-12 of the third derivative, large where a group of two is normalised, along the direction, rounding 1e-16 of the terms over the step.
+    const double error = std::abs((above - below) / (2 * step) - expected) / size;
+    BOOST_TEST(error < 1e-7, "direction " << direction << ": off by " << error);
+  }
+}
+
 void check_layer(Device& device, const LayerPlugin& plugin, const LayerCase& c) {
   constexpr std::size_t rows = 7;
-  LayerPass<float> cpu(layer_of(plugin, c), {7, 3, 1, 6}, rows, 5);
-  const PassOnDevice block(device, cpu, 0, 4);
+  LayerPass<float> cpu(layer_of<float>(plugin, c), {7, 3, 1, 6}, rows, 5);
+  const PassOnDevice<float> block(device, cpu, 0, 4);
   cpu.forward();
   cpu.backward();
   std::vector<float> squares(cpu.parameters.size(), 0.0F);
@@ -238,8 +291,8 @@ void check_layer(Device& device, const LayerPlugin& plugin, const LayerCase& c) 
       return block.input_gradient.begin() + static_cast<std::ptrdiff_t>((b * rows + r) * inputs);
     };
     BOOST_TEST(std::all_of(row(live), row(rows), is_zero));
-    LayerPass<float> fresh(layer_of(plugin, c), {7, 3, 1, 6}, rows, 5);
-    const PassOnDevice alone(device, fresh, b, 1);
+    LayerPass<float> fresh(layer_of<float>(plugin, c), {7, 3, 1, 6}, rows, 5);
+    const PassOnDevice<float> alone(device, fresh, b, 1);
     const auto same = [&](const std::vector<float>& whole, const std::vector<float>& own) {
       return std::equal(own.begin(), own.end(), whole.begin() + static_cast<std::ptrdiff_t>(b * own.size()));
     };
@@ -258,7 +311,10 @@ BOOST_AUTO_TEST_CASE(every_layer) {
   for (const LayerPlugin& plugin : layer_plugins()) {
     int number = 0;
     for (const LayerCase& c : cases_of(plugin)) {
-      BOOST_TEST_CONTEXT("layer " << plugin.name << ", case " << number++) { check_layer(*device, plugin, c); }
+      BOOST_TEST_CONTEXT("layer " << plugin.name << ", case " << number++) {
+        check_layer(*device, plugin, c);
+        check_finite_differences(*device, plugin, c);
+      }
     }
   }
 }
