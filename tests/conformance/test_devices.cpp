@@ -249,7 +249,8 @@ void check_finite_differences(Device& device, const LayerPlugin& plugin, const L
     move(-2 * step);
     const double below = loss();
     move(step);
-    // The cut-off error is some 1e-12 of the third derivative, large where a group of two is normalised, along the direction, rounding 1e-16 of the terms over the step.
+    // The cut-off error is some 1e-12 of the third derivative, which is large where a group of two is normalised; rounding is
+    // 1e-16 of the terms over the step.
     const double error = std::abs((above - below) / (2 * step) - expected) / size;
     BOOST_TEST(error < 1e-7, "direction " << direction << ": off by " << error);
   }
