@@ -88,7 +88,7 @@ void run_group(JobRunner& runner, std::vector<Outcome>& outcomes, std::vector<st
                const DeviceChoice& devices, int threads) {
   // What a log stands for takes no part, and no memory.
   std::erase_if(jobs, [&](std::size_t job) {
-    auto reused = interrupted() == 0 ? runner.reuse(job) : std::nullopt;
+    auto reused = runner.reuse(job);
     if (reused) outcomes[job] = std::move(*reused);
     return reused.has_value();
   });
@@ -152,7 +152,9 @@ JobsReport run_jobs_on(const DeviceChoice& devices, const std::vector<Job>& jobs
   if (on_cpu) {
     run_on_cpu(runner, outcomes, side_by_side, threads);
   } else {
-    for (const auto& group : groups) run_group(runner, outcomes, group, devices, threads);
+    for (const auto& group : groups) {
+      if (interrupted() == 0) run_group(runner, outcomes, group, devices, threads);
+    }
   }
 
   JobsReport report;

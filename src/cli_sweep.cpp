@@ -25,7 +25,8 @@ constexpr const char* examples = R"(Examples:
 
 All combinations of the grids run with all seeds. Settings are selected by the mean over the last three evaluated rounds
 and over the seeds on the validation set ([data] validation), one per arm; only those are shown on the test set. A
-setting with failed runs loses to those without. Finished logs are reused, as by compare.)";
+setting with failed runs loses to those without. Every arm must have as many settings as the others (--budget,
+--unequal). Finished logs are reused, as by compare.)";
 
 struct Flags {
   ScenarioFlags scenario;

@@ -130,7 +130,8 @@ void check_clients(const Scenario& arm, const Partition& partition, const Datase
   (void)shared_pool(arm, train, trained_examples(arm, partition));
 }
 
-/// Of matrices alone: what vectors take is seldom too much. Another machine may have the memory, so it is a warning.
+/// Of matrices alone: what vectors take is seldom too much. Another machine may have the memory, so it is a warning; one thread is the
+/// least that a run takes.
 std::string memory_warning(const Scenario& arm) {
   if (!runs_in_double(arm)) return "";
   try {

@@ -91,10 +91,8 @@ std::optional<Outcome> JobRunner::reuse(std::size_t index) {
     Progress(view_).note(fmt::format("[{}/{}] {}  reused {}", index + 1, jobs_.size(), job_name(job), job.log_file));
     if (flags_.json) print_json(title_of(index), *log);
     return outcome_of_log(job, true);
-  } catch (const InputError& error) {
-    return failed(job, error.what(), true);
-  } catch (const std::exception& error) {
-    return failed(job, error.what(), false);
+  } catch (const std::exception&) {
+    return failed_by_exception(job, false);
   }
 }
 
@@ -102,26 +100,17 @@ Outcome JobRunner::run(std::size_t index, int threads, RunGroup::Invitation* gro
   const Job& job = jobs_[index];
   Progress progress(view_);
   bool began = false;
-  const auto ended = [&](const std::string& message, bool bad_input) {
-    progress.abandon();
-    return failed(job, message, bad_input);
-  };
   try {
     if (!run_now(job, title_of(index), progress, threads, group, began)) return {};
     return outcome_of_log(job, false);
-  } catch (const InputError& error) {
-    return ended(error.what(), true);
   } catch (const RunsApart& error) {
     return put_off(job, progress, error.what());
-  } catch (const MemoryError& error) {
-    if (group != nullptr && !began) return put_off(job, progress, no_room);
-    return ended(error.what(), !began);  // before the first round it is the input that does not fit
-  } catch (const std::bad_alloc&) {
-    if (group != nullptr && !began) return put_off(job, progress, no_room);
-    return ended("[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less",
-                 false);
   } catch (const std::exception& error) {
-    return ended(error.what(), false);
+    const bool of_memory =
+        dynamic_cast<const MemoryError*>(&error) != nullptr || dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    if (of_memory && group != nullptr && !began) return put_off(job, progress, no_room);
+    progress.abandon();
+    return failed_by_exception(job, began);
   }
 }
 
@@ -141,6 +130,22 @@ Outcome JobRunner::outcome_of_log(const Job& job, bool reused) {
 Outcome JobRunner::failed(const Job& job, const std::string& message, bool bad_input) {
   failures_.report(job_name(job), message);
   return {.summary = failed_run(job.scenario, message), .reused = false, .bad_input = bad_input};
+}
+
+/// Of the exception under way.
+Outcome JobRunner::failed_by_exception(const Job& job, bool began) {
+  try {
+    throw;
+  } catch (const InputError& error) {
+    return failed(job, error.what(), true);
+  } catch (const MemoryError& error) {
+    return failed(job, error.what(), !began);  // before the first round it is the input that does not fit
+  } catch (const std::bad_alloc&) {
+    return failed(
+        job, "[memory] there is not enough of it; fewer threads, a smaller batch or a smaller model need less", false);
+  } catch (const std::exception& error) {
+    return failed(job, error.what(), false);
+  }
 }
 
 /// False where the run was told to stop. `began` is set with its first finished round.

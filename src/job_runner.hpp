@@ -41,8 +41,8 @@ class SaidOnce {
   std::set<std::string> said_;
 };
 
-/// Runs the jobs of one list, by their index. It may be called by several threads at a time, for different jobs. No failure of a job
-/// leaves it as an exception.
+/// Runs the jobs of one list, by their index. It may be called by several threads at a time, for different jobs. No failure of
+/// a job leaves it as an exception.
 class JobRunner {
  public:
   JobRunner(const std::vector<Job>& jobs, const RunFlags& flags, EarlierLog earlier, const ProgressView& view,
@@ -59,6 +59,7 @@ class JobRunner {
   ProgressTitle title_of(std::size_t index) const;
   Outcome outcome_of_log(const Job& job, bool reused);
   Outcome failed(const Job& job, const std::string& message, bool bad_input);
+  Outcome failed_by_exception(const Job& job, bool began);
   bool run_now(const Job& job, const ProgressTitle& title, Progress& progress, int threads, RunGroup::Invitation* group,
                bool& began);
   bool uses_earlier() const { return earlier_ == EarlierLog::used; }

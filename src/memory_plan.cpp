@@ -42,8 +42,10 @@ std::size_t room_in_control_groups() {
 // What makes a run with full covariances large, and what does not.
 std::string about_matrices(const MemoryPlan& plan) {
   if (plan.matrix == 0) return "";
-  return fmt::format("; each precision matrix takes {} bytes, which server.posterior = \"diagonal\" does without",
-                     plan.matrix);
+  return fmt::format(
+      "; each precision matrix takes {} bytes, which server.posterior = \"diagonal\" (with "
+      "clients.optimizer.name = \"ivon\") does without",
+      plan.matrix);
 }
 
 }  // namespace

@@ -220,6 +220,11 @@ constexpr FixedKey fixed_keys[] = {
     {"data.", "changes the examples that the settings are compared on", "set it for all of them with --set"},
     {"partition.", "changes the clients that the settings are compared on", "set it for all of them with --set"},
     {"clients.count", "changes the clients that the settings are compared on", "set it for all of them with --set"},
+    {"clients.participation", "changes the clients that the settings are compared on",
+     "set it for all of them with --set"},
+    {"clients.pool", "changes the clients that the settings are compared on", "set it for all of them with --set"},
+    {"clients.weights", "changes the clients that the settings are compared on", "set it for all of them with --set"},
+    {"clients.without", "changes the clients that the settings are compared on", "set it for all of them with --set"},
     {"evaluation.", "changes how the settings are measured", "set it for all of them with --set"},
     {"log.", "changes what is written, not what is computed", "set it for all of them with --set"},
 };
@@ -232,7 +237,8 @@ void refuse_fixed_key(const std::string& key, const std::string& text) {
   if (std::find(std::begin(sweepable), std::end(sweepable), key) != std::end(sweepable)) return;
   for (const FixedKey& fixed : fixed_keys) {
     const bool whole_table = fixed.key.ends_with('.');
-    if (whole_table ? !(key + ".").starts_with(fixed.key) : key != fixed.key) continue;
+    const bool inside = whole_table && (key + ".").starts_with(fixed.key), around = fixed.key.starts_with(key + ".");
+    if (!inside && !around && key != fixed.key) continue;
     throw InputError(fmt::format("[sweep] a grid changes settings that can be compared, got --grid {}: {} {}; {}", text,
                                  key, fixed.why, fixed.instead));
   }
@@ -328,13 +334,11 @@ std::string budget_text(const std::vector<SweepArm>& arms) {
 
 void check_budgets(const std::vector<SweepArm>& arms) {
   if (equal_budgets(arms)) return;
-  throw InputError(
-      fmt::format("[sweep] every arm must have as many settings as the others, since the best of many looks better "
-                  "than the best of "
-                  "few, got {}; give each as many with --grid ARM:KEY=..., draw N of each with --budget N, leave arms "
-                  "out with --only, "
-                  "or compare them so with --unequal",
-                  budgets(arms)));
+  throw InputError(fmt::format(
+      "[sweep] every arm must have as many settings as the others, since the best of many looks better "
+      "than the best of few, got {}; give each as many with --grid ARM:KEY=..., draw N of each with --budget "
+      "N (no more than the fewest), leave arms out with --only, or compare them so with --unequal",
+      budgets(arms)));
 }
 
 }  // namespace ivory

@@ -326,6 +326,10 @@ def test_validate(ivory, file, source):
     absent = ('--set', 'data={kind="idx",directory="absent"}')
     exits('data that are not there: the rest is checked', ivory('validate', file, *absent), 0,
           'ok', 'warning', 'absent')
+    large = ivory('validate', file, '--only', 'bayes', '--set', 'server.posterior=full', 'clients.optimizer={name="von"}',
+                  'model.hidden=[100000]')
+    exits('matrices that do not fit are a warning', large, 0, 'ok', 'warning: bayes: [memory] a run must fit into memory',
+          'each precision matrix takes', 'server.posterior = "diagonal"')
     exits('data that are not there, --partition', ivory('validate', file, '--partition', *absent), 2, 'absent')
     for scenario in sorted((source / 'scenarios').glob('*.toml')):
         exits(f'scenarios/{scenario.name}', ivory('validate', scenario), 0, 'ok')

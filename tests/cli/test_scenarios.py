@@ -9,7 +9,6 @@ import pathlib
 import random
 import re
 import shlex
-import shutil
 import struct
 import subprocess
 import sys
@@ -89,6 +88,27 @@ def published():
     return {row[0]: dict(zip(head, row)) for row in rows[2:] if len(row) == len(head)}
 
 
+def check_published_baselines():
+    """The second table: clients' optimizer, then one cell per method."""
+    section = (SOURCE / 'docs' / 'methods.md').read_text().split('\n## 19 ')[1].split('| scenario, clients')[1]
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in section.splitlines()[2:5]]
+    number = r'([\d.e+-]+)'
+    for first, *cells in rows:
+        stem, *shared = re.split(r', ', first.replace('`', ''))
+        text = tomllib.loads((SOURCE / 'scenarios' / f'{stem}.toml').read_text())
+        for name, cell in zip(('fedavg', 'fedprox', 'feddyn', 'fedlap', 'fedlap-cov'), cells):
+            if cell == 'not published':
+                continue
+            cell = cells[3] if cell == 'as FedLap' else cell
+            arm = next(one for one in text['compare'] if one['name'] == name)
+            clients, optimizer, server = text['clients'] | arm['clients'], arm['clients']['optimizer'], arm['server']
+            has = {'Adam': optimizer['lr'], 'clip': clients.get('clip_norm'), 'E =': clients['epochs'],
+                   'mu': server.get('mu'), 'alpha': server.get('alpha'), 'decay': optimizer.get('weight_decay'),
+                   's0': server.get('prior_precision'), 'd': server.get('damping')}
+            for word, value in re.findall(rf'(Adam|clip|E =|mu|alpha|decay|s0|\bd) {number}', ', '.join(shared + [cell])):
+                assert has[word] == float(value), f'{stem}, {name}: {word} is {has[word]}, published {value}'
+
+
 def check_published(stem, row):
     text = tomllib.loads((SOURCE / 'scenarios' / f'{stem}.toml').read_text())
     arm = next(one for one in text['compare'] if one['name'] == 'vb-admm')
@@ -110,10 +130,12 @@ def check_header_sweep(scenario, nowhere):
     commands = re.findall(r'^#\s+ivory (sweep .*)$', text, re.MULTILINE)
     for command in commands:
         words = shlex.split(command)
-        words[1] = str(shutil.copy(scenario, nowhere))  # away from whatever data are here
-        done = start(*words, '--out', str(nowhere / 'sweep'), data=nowhere)
+        words[1] = str(scenario)
+        done = start(*words, '--out', str(nowhere / 'sweep'), '--set', f'data.directory={nowhere / "none"}', data=nowhere)
         assert done.returncode == 2 and '[data] directory must be' in done.stderr, f'{command}:\n{done.stderr}'
-        assert 'different budgets' not in done.stdout + done.stderr, f'{command}:\n{done.stdout}'
+        count = {'nine': 9, 'three': 3}[re.search(r'\b(nine|three)\s+(?:#\s+)?settings\b', text)[1]]
+        budgets = re.findall(r'[ ,](\d+)\b', re.search(r'^settings of each arm:(.*)$', done.stdout, re.MULTILINE)[1])
+        assert set(budgets) == {str(count)}, f'{command}:\n{done.stdout}'
     return len(commands)
 
 
@@ -129,6 +151,7 @@ def main():
         assert len(rows) == 7, rows
         for stem, row in rows.items():
             check_published(stem, row)
+        check_published_baselines()
         sweeps = 0
         for scenario in scenarios:
             stem = scenario.stem

@@ -94,8 +94,8 @@ BOOST_AUTO_TEST_CASE(mistakes_in_grids) {
   BOOST_TEST(contains(refused([] { parse_grid("seed=1,2"); }), "--seed and --seeds choose the seeds"));
   BOOST_TEST(contains(refused([] { parse_grid("a:name=x,y"); }), "name is the run's own; leave it out"));
   for (const char* key : {"data.seed", "data.validation", "data.label_noise", "data.limit_train", "partition.seed",
-                          "partition.alpha_labels", "rounds", "clients.count", "evaluation.samples",
-                          "evaluation.ood.kind", "log.sites", "log", "evaluation"}) {
+                          "partition.alpha_labels", "rounds", "clients.count", "clients.pool", "clients.without",
+                          "clients", "evaluation.samples", "evaluation.ood.kind", "log.sites", "log", "evaluation"}) {
     const std::string message = refused([&] { parse_grid(fmt::format("vb-admm:{}=1,2", key)); });
     BOOST_TEST(
         starts(message, fmt::format("[sweep] a grid changes settings that can be compared, got --grid vb-admm:{}=1,2: "
