@@ -15,7 +15,7 @@ import sys
 import tempfile
 import tomllib
 
-PROGRAM, SOURCE = sys.argv[1], pathlib.Path(sys.argv[2])
+PROGRAM, SOURCE = str(pathlib.Path(sys.argv[1]).resolve()), pathlib.Path(sys.argv[2]).resolve()
 # Short visits, few samples; what a scenario needs beside that.
 SHORT = ['rounds=1', 'clients.steps=2', 'clients.epochs=0', 'clients.batch=8', 'evaluation.samples=2']
 FUNC = ['fedlap-func:data.public=10']  # of some hundred images
