@@ -212,21 +212,23 @@ struct FixedKey {
   std::string_view key;  // with a dot at its end: everything below it
   std::string_view why, instead;
 };
+constexpr std::string_view with_set = "set it for all of them with --set",
+                           other_examples = "changes the examples that the settings are compared on",
+                           other_clients = "changes the clients that the settings are compared on";
 constexpr FixedKey fixed_keys[] = {
     {"name", "is the run's own", "leave it out"},
     {"arm", "is the run's own", "leave it out"},
     {"seed", "is the run's own", "--seed and --seeds choose the seeds"},
-    {"rounds", "changes the budget of a setting", "set it for all of them with --set"},
-    {"data.", "changes the examples that the settings are compared on", "set it for all of them with --set"},
-    {"partition.", "changes the clients that the settings are compared on", "set it for all of them with --set"},
-    {"clients.count", "changes the clients that the settings are compared on", "set it for all of them with --set"},
-    {"clients.participation", "changes the clients that the settings are compared on",
-     "set it for all of them with --set"},
-    {"clients.pool", "changes the clients that the settings are compared on", "set it for all of them with --set"},
-    {"clients.weights", "changes the clients that the settings are compared on", "set it for all of them with --set"},
-    {"clients.without", "changes the clients that the settings are compared on", "set it for all of them with --set"},
-    {"evaluation.", "changes how the settings are measured", "set it for all of them with --set"},
-    {"log.", "changes what is written, not what is computed", "set it for all of them with --set"},
+    {"rounds", "changes the budget of a setting", with_set},
+    {"data.", other_examples, with_set},
+    {"partition.", other_clients, with_set},
+    {"clients.count", other_clients, with_set},
+    {"clients.participation", other_clients, with_set},
+    {"clients.pool", other_clients, with_set},
+    {"clients.weights", other_clients, with_set},
+    {"clients.without", other_clients, with_set},
+    {"evaluation.", "changes how the settings are measured", with_set},
+    {"log.", "changes what is written, not what is computed", with_set},
 };
 // Settings of a method all the same: of the posterior itself, of what networks are given, and a method's public pool.
 constexpr std::string_view sweepable[] = {"evaluation.laplace_prior_precision", "data.divide_by", "data.normalise",

@@ -93,6 +93,7 @@ def check_published_baselines():
     section = (SOURCE / 'docs' / 'methods.md').read_text().split('\n## 19 ')[1].split('| scenario, clients')[1]
     rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in section.splitlines()[2:5]]
     number = r'([\d.e+-]+)'
+    compared = 0
     for first, *cells in rows:
         stem, *shared = re.split(r', ', first.replace('`', ''))
         text = tomllib.loads((SOURCE / 'scenarios' / f'{stem}.toml').read_text())
@@ -107,6 +108,8 @@ def check_published_baselines():
                    's0': server.get('prior_precision'), 'd': server.get('damping')}
             for word, value in re.findall(rf'(Adam|clip|E =|mu|alpha|decay|s0|\bd) {number}', ', '.join(shared + [cell])):
                 assert has[word] == float(value), f'{stem}, {name}: {word} is {has[word]}, published {value}'
+                compared += 1
+    assert compared == 56, compared  # all that the table says
 
 
 def check_published(stem, row):
